@@ -1,0 +1,5 @@
+"""`python -m sanity`."""
+
+from sanity.app import main
+
+main()

@@ -1,0 +1,309 @@
+"""Image files: the embedded ImageNet samples and a user's own folder."""
+
+import csv
+import hashlib
+import importlib.util
+import io
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from sanity.checked import checked
+from sanity.data.images import (
+    EXTENSIONS,
+    Fit,
+    Images,
+    Resample,
+    Selection,
+    Shape,
+    check_channels,
+    decoded,
+    listed,
+    opened,
+    to_input,
+)
+from sanity.data.targets import find_class, imagenet_class_names
+from sanity.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class _Label:
+    number: int | None = None
+    name: str | None = None
+
+
+def package_folder(package: str, option: str) -> Path:
+    """Where an installed package lies, without importing it.
+
+    Raises:
+        ConfigError: It isn't installed.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(
+            f"data={option} needs the package {package.replace('_', '-')}, which isn't installed"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _load(
+    files: list[tuple[str, Path]], labels: list[_Label], shape: Shape, resample: Resample, fit: Fit
+) -> Images:
+    check_channels(shape)
+    x = np.empty((len(files), *shape), np.float32)
+    sha256 = []
+    for i, (_, path) in enumerate(files):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"data.path: {path} cannot be read: {error.strerror}") from error
+        sha256.append(hashlib.sha256(content).hexdigest())
+        with opened(io.BytesIO(content), path) as image:
+            picture = decoded(image, path)
+        x[i] = to_input(picture, shape, resample, fit)
+    return Images(
+        x=x,
+        names=[name for name, _ in files],
+        labels=[label.number for label in labels],
+        label_names=[label.name for label in labels],
+        sha256=sha256,
+    )
+
+
+@checked
+class ImageNetSamples(Selection):
+    """The 20 ImageNet images of the package foolbox, labels among the 1000 classes."""
+
+    resample: Resample = "bilinear"
+    fit: Fit = "stretch"
+
+    def check(self) -> None:
+        """Refuses what can be refused without the model (ConfigError)."""
+        self.select(list(self._files()))
+
+    def load(
+        self,
+        shape: Shape,
+        offset: int = 0,
+        class_names: list[str] | None = None,
+        n_classes: int | None = None,
+    ) -> Images:
+        """The images as a model with inputs of `shape` (height, width, channels) takes them.
+
+        The other arguments matter to `Folder` only; every data spec is called alike.
+        """
+        files = list(self._files().items())
+        chosen = [files[i] for i in self.select([name for name, _ in files])]
+        numbers = [int(path.stem.split("_")[2]) for _, path in chosen]
+        names = imagenet_class_names()
+        labels = [_Label(number, names[number]) for number in numbers]
+        return _load(chosen, labels, shape, self.resample, self.fit)
+
+    def _files(self) -> dict[str, Path]:
+        folder = package_folder("foolbox", "imagenet_samples") / "data"
+        files = sorted(folder.glob("imagenet_[0-9][0-9]_*.jpg"))
+        if len(files) != 20:
+            raise ConfigError(
+                f"data=imagenet_samples: {folder} holds {len(files)} of the 20 images: "
+                "install foolbox anew"
+            )
+        return {path.stem[: len("imagenet_00")]: path for path in files}
+
+
+@checked
+class Folder(Selection):
+    """The image files of a folder and of those in it, or one image file.
+
+    Hidden files and folders are left out, links followed; the order is that of the paths. An
+    image's name is its path in the folder without extension (`cats/tom`).
+
+    Attributes:
+        labels: None; "folders", the name of the uppermost subfolder; or the path of a CSV file
+            with the columns `file` (path in the folder) and `label`. A label is a class's name or
+            its number, counted from 0 without a background class.
+    """
+
+    path: Annotated[str, Field(min_length=1)]
+    labels: Annotated[str, Field(min_length=1)] | None = None
+    resample: Resample = "bilinear"
+    fit: Fit = "stretch"
+
+    def check(self) -> None:
+        """Refuses what can be refused without the model; reads the headers of the images only.
+
+        Raises:
+            ConfigError: Nothing at `path` or no image in it, a file that is no image, an unknown
+                name, labels that don't fit the files.
+        """
+        files = self._files()
+        chosen = self._chosen(files)
+        for name in chosen:
+            with opened(files[name], files[name]) as image:
+                image.verify()
+        self._label_texts(files, chosen)
+
+    def load(
+        self,
+        shape: Shape,
+        offset: int = 0,
+        class_names: list[str] | None = None,
+        n_classes: int | None = None,
+    ) -> Images:
+        """The images as a model with inputs of `shape` (height, width, channels) takes them.
+
+        Labels that are names are looked up among the model's. Of a model without names, only
+        subfolders can be named, and then number their classes alphabetically, as Keras does.
+
+        Args:
+            shape: The model's input.
+            offset: The model's number of the data's class 0 (1 where 0 is background).
+            class_names: The model's, background included.
+            n_classes: Of the model, background included.
+
+        Raises:
+            ConfigError: As `check`; or an image is damaged, a label unknown, the channels don't
+                fit.
+        """
+        files = self._files()
+        chosen = self._chosen(files)
+        texts = self._label_texts(files, chosen)
+        names = None if class_names is None else class_names[offset:]
+        classes = self._subfolders(files) if self.labels == "folders" else []
+        if names is None and classes and not all(_is_number(name) for name in classes):
+            if n_classes is not None and len(classes) != n_classes - offset:
+                raise ConfigError(
+                    f"data.labels=folders: the model has {n_classes - offset} classes without "
+                    f"names and {self.path} has {len(classes)} subfolders: "
+                    "name the folders by class number"
+                )
+            names = classes
+        labels = [_label(text, names) for text in texts]
+        return _load(
+            [(name, files[name]) for name in chosen], labels, shape, self.resample, self.fit
+        )
+
+    def _chosen(self, files: dict[str, Path]) -> list[str]:
+        names = list(files)
+        return [names[i] for i in self.select(names)]
+
+    def _root(self) -> Path:
+        path = Path(self.path).expanduser()
+        return path.parent if path.is_file() else path
+
+    def _files(self) -> dict[str, Path]:
+        path = Path(self.path).expanduser()
+        if path.is_file():
+            return {path.stem: path}
+        if not path.is_dir():
+            raise ConfigError(f"data.path={self.path}: there is no such file or folder")
+        found = _image_files(path)
+        if not found:
+            raise ConfigError(
+                f"data.path={self.path} holds no image file ({' '.join(sorted(EXTENSIONS))})"
+            )
+        return dict(zip(_names(found), (path / relative for relative in found), strict=True))
+
+    def _subfolders(self, files: dict[str, Path]) -> list[str]:
+        parts = [path.relative_to(self._root()).parts for path in files.values()]
+        return sorted({part[0] for part in parts if len(part) > 1})
+
+    def _label_texts(self, files: dict[str, Path], chosen: list[str]) -> list[str | None]:
+        if self.labels is None:
+            return [None] * len(chosen)
+        relative = {name: files[name].relative_to(self._root()).as_posix() for name in files}
+        if self.labels == "folders":
+            loose = [name for name in chosen if "/" not in relative[name]]
+            if loose:
+                raise ConfigError(
+                    f"data.labels=folders: {listed(loose)} lies in no subfolder of {self.path}"
+                )
+            return [relative[name].split("/")[0] for name in chosen]
+        table = _read_labels(Path(self.labels).expanduser())
+        missing = [name for name in table if not (self._root() / name).is_file()]
+        if missing:
+            raise ConfigError(
+                f"data.labels={self.labels} names files that are not in {self._root()}: "
+                f"{listed(missing)}"
+            )
+        return [table.get(relative[name]) for name in chosen]
+
+
+def _image_files(root: Path) -> list[PurePosixPath]:
+    def failed(error: OSError) -> None:
+        raise ConfigError(f"data.path: {error.filename} cannot be read: {error.strerror}")
+
+    found = []
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=failed):
+        here = Path(folder)
+        depth = len(here.relative_to(root).parts)
+        if here.resolve() in [parent.resolve() for parent in here.parents[:depth]]:
+            subfolders.clear()  # a link led back to a folder that contains it
+            continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in files:
+            path = here / name
+            wanted = path.suffix.lower() in EXTENSIONS and not name.startswith(".")
+            # a broken link is kept, to be complained about; pipes and the like are not opened
+            if wanted and (path.is_file() or path.is_symlink()):
+                found.append(PurePosixPath(path.relative_to(root).as_posix()))
+    return sorted(found, key=str)
+
+
+def _names(files: list[PurePosixPath]) -> list[str]:
+    taken = Counter(str(path) for path in files)
+    taken.update(str(path.with_suffix("")) for path in files)
+    short = [str(path.with_suffix("")) for path in files]
+    return [s if taken[s] == 1 else str(path) for s, path in zip(short, files, strict=True)]
+
+
+def _read_labels(path: Path) -> dict[str, str]:
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = [str(name).strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            rows = list(reader)
+    except (OSError, UnicodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"data.labels={path} cannot be read as a CSV file: {reason}") from error
+    if not {"file", "label"} <= set(columns):
+        raise ConfigError(
+            f"data.labels={path} must have the columns file and label, it has {listed(columns)}"
+        )
+    table: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        file_name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+        if not file_name or not label:
+            raise ConfigError(f"data.labels={path}: row {number} lacks a file or a label")
+        file_name = PurePosixPath(file_name).as_posix()
+        if table.setdefault(file_name, label) != label:
+            raise ConfigError(f"data.labels={path} gives {file_name} two labels")
+    return table
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,9}", text) is not None
+
+
+def _label(text: str | None, class_names: list[str] | None) -> _Label:
+    """The class that a folder's name or a cell of a CSV file means; names are tried first."""
+    if text is None:
+        return _Label()
+    matches = [] if class_names is None else find_class(text, class_names)
+    if not matches and _is_number(text):
+        number = int(text)
+        return _Label(number, dict(enumerate(class_names or ())).get(number))
+    if class_names is None:
+        raise ConfigError(
+            f"data.labels: the label {text!r} is no number, and the model's classes have no names"
+        )
+    if len(matches) != 1:
+        what = f"may be class {listed([*map(str, matches)])}" if matches else "is no class"
+        raise ConfigError(f"data.labels: the label {text!r} {what} of the model's")
+    return _Label(matches[0], class_names[matches[0]])

@@ -1,0 +1,223 @@
+"""Images as a model takes them: which ones, and how a file becomes numbers in [0, 1]."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from sanity.checked import checked
+from sanity.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
+Shape = tuple[int, int, int]
+Resample = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Fit = Literal["stretch", "crop"]
+
+# Pillow knows more, among them PostScript, which it hands to an outside program: not for
+# strangers' files.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+EXTENSIONS = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+_PHOTOMETRIC, _BITS = 262, 258  # TIFF tags
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with what is known about them.
+
+    Attributes:
+        x: float32, (n, height, width, channels), in [0, 1].
+        names: A unique name for each.
+        labels: The true class in the data's own numbering from 0, None where it is unknown.
+        label_names: What that class is called, None where it is unknown.
+        sha256: Of the source file, or of the source pixels where one file holds many images.
+    """
+
+    x: np.ndarray
+    names: list[str]
+    labels: list[int | None]
+    label_names: list[str | None]
+    sha256: list[str]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.x), len(self.names), len(self.labels)}
+        if len(lengths | {len(self.label_names), len(self.sha256)}) != 1:
+            raise ValueError("every field of Images holds one entry an image")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("the names of images must differ")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """The images at these positions, in this order."""
+        where = [int(i) for i in indices]
+        return type(self)(
+            x=self.x[where],
+            names=[self.names[i] for i in where],
+            labels=[self.labels[i] for i in where],
+            label_names=[self.label_names[i] for i in where],
+            sha256=[self.sha256[i] for i in where],
+        )
+
+
+@checked
+class Selection:
+    """Which images of a source: those named, else the first `limit`; and of these one share.
+
+    `shards` jobs with `shard` 0, 1, … divide the images among them: this one takes every
+    `shards`-th, beginning with number `shard`.
+    """
+
+    limit: Annotated[int, Field(ge=1)] | None = None
+    names: Annotated[list[str], Field(min_length=1)] | None = None
+    shard: Annotated[int, Field(ge=0)] = 0
+    shards: Annotated[int, Field(ge=1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.shard >= self.shards:
+            raise ConfigError(
+                f"data.shard={self.shard} must be below data.shards={self.shards}: "
+                "shards are counted from 0"
+            )
+        repeated = [name for name, n in Counter(self.names or ()).items() if n > 1]
+        if repeated:
+            raise ConfigError(f"data.names holds {', '.join(repeated)} more than once")
+
+    def select(self, available: Sequence[str]) -> list[int]:
+        """Positions in `available` of the selected images.
+
+        Raises:
+            ConfigError: A name isn't there, or this shard is left without an image.
+        """
+        place = {name: i for i, name in enumerate(available)}
+        unknown = [name for name in self.names or () if name not in place]
+        if unknown:
+            raise ConfigError(
+                f"data.names: there is no image {listed(unknown)}; there are {listed(available)}"
+            )
+        chosen = [place[name] for name in self.names or list(available)[: self.limit]]
+        mine = chosen[self.shard :: self.shards]
+        if not mine:
+            raise ConfigError(
+                f"data.shard={self.shard} of data.shards={self.shards} is left without an image: "
+                f"only {len(chosen)} are selected"
+            )
+        return mine
+
+
+def listed(words: Sequence[str], most: int = 20) -> str:
+    """`a, b, c` or, of many, the first ones and how many more there are."""
+    more = f" … and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(map(str, words[:most])) + more
+
+
+@contextmanager
+def opened(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
+    """Opens an image file's header; pixels are decoded on use.
+
+    Raises:
+        ConfigError: Here or inside the block: `path` cannot be read, is no image, is damaged, or
+            has more pixels than Pillow thinks safe (a decompression bomb).
+    """
+    from PIL import Image
+
+    Image.init()
+    known = [name for name in FORMATS if name in Image.OPEN]  # not every Pillow has AVIF
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(file, formats=known) as image:
+                yield image
+        except (ConfigError, MemoryError):
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ConfigError(
+                f"data.path: {path} has more than the {Image.MAX_IMAGE_PIXELS:,} pixels allowed "
+                "of an image: make it smaller first"
+            ) from error
+        except Image.UnidentifiedImageError as error:
+            raise ConfigError(f"data.path: {path} is no image, or of an unknown format") from error
+        except Exception as error:  # decoders raise whatever a damaged file leads them to
+            raise ConfigError(f"data.path: {path} cannot be read as an image: {error}") from error
+
+
+def decoded(image: "ImageFile", path: Path) -> "Image.Image":
+    """The upright picture: mode RGB, or F in [0, 1] for grey of more than 8 bits.
+
+    EXIF rotation is applied, transparency laid over white, CMYK and palettes turned into RGB
+    (colour profiles are not applied, as in every ImageNet pipeline), grey of 16 bits divided by
+    65535. Of colours of 16 bits Pillow keeps the upper 8; of animations and pages the first.
+    """
+    from PIL import Image, ImageOps
+
+    tags = getattr(image, "tag_v2", {})
+    upright = ImageOps.exif_transpose(image)
+    white = 65535.0 if image.mode == "I" and image.format in ("PNG", "PPM") else None
+    if image.mode.startswith("I;16"):
+        white = 2.0 ** tags.get(_BITS, (16,))[0] - 1
+    if white is not None:
+        grey = np.asarray(upright, np.float32) / np.float32(white)
+        if tags.get(_PHOTOMETRIC) == 0:  # white is 0
+            grey = 1 - grey
+        if "transparency" in image.info:
+            grey = np.where(np.asarray(upright) == image.info["transparency"], np.float32(1), grey)
+        return Image.fromarray(grey)
+    if image.mode in ("I", "F"):
+        raise ConfigError(
+            f"data.path: {path} has pixels of 32 bits, whose range is unknown: "
+            "save it with 8 or 16 bits"
+        )
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    return upright.convert("RGB")
+
+
+def to_input(image: "Image.Image", shape: Shape, resample: Resample, fit: Fit) -> np.ndarray:
+    """A picture of mode RGB, or F in [0, 1], as a model's input: float32 of `shape`, in [0, 1].
+
+    Pillow resizes, which means: except for `nearest`, a filter that covers every source pixel
+    when it shrinks (antialiasing), and RGB rounded to 8 bits. `crop` takes the largest central
+    part that has the target's proportions. One channel gets the luminance (ITU-R 601).
+    """
+    from PIL import Image
+
+    height, width, channels = shape
+    if channels == 1 and image.mode == "RGB":
+        image = image.convert("L")
+    box = _central_box(image.size, (width, height)) if fit == "crop" else None
+    if box or image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling[resample.upper()], box=box)
+    x = np.asarray(image, np.float32)
+    # bicubic and lanczos overshoot; in 8 bits Pillow clips by itself
+    x = np.clip(x, 0, 1) if image.mode == "F" else x / np.float32(255)
+    return x if x.ndim == 3 else np.repeat(x[:, :, None], channels, axis=2)
+
+
+def _central_box(
+    size: tuple[int, int], target: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    scale = min(size[0] / target[0], size[1] / target[1])
+    left, top = (size[0] - scale * target[0]) / 2, (size[1] - scale * target[1]) / 2
+    return (max(left, 0.0), max(top, 0.0), size[0] - max(left, 0.0), size[1] - max(top, 0.0))
+
+
+def check_channels(shape: Shape) -> None:
+    """Refuses a model whose input is neither grey nor RGB (ConfigError)."""
+    if shape[2] not in (1, 3):
+        raise ConfigError(
+            f"the model takes images of {shape[2]} channels, but those of data have 3 (RGB), "
+            "or 1 (grey) where the model wants that"
+        )

@@ -1,0 +1,282 @@
+"""The experiment: a job from its model to its run folder; plain Python, usable without Hydra."""
+
+import logging
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sanity.config import Job, compose
+from sanity.data import Images
+from sanity.data import targets as explained_classes
+from sanity.explain import Explained, explain, gradient_plan, groups
+from sanity.methods import Plan
+from sanity.predictions import predictions
+from sanity.progress import duration, progress
+from sanity.results import RunFolder, masks_nbytes
+from sanity.runtime import start_tensorflow
+from sanity.scoring import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sanity.classifier import Classifier
+    from sanity.randomization import Stage
+
+log = logging.getLogger(__name__)
+
+_VERSIONS = ("sanity", "tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
+
+
+def run(
+    job: Job | None = None, *, overrides: Sequence[str] = (), hydra: dict[str, Any] | None = None
+) -> Path:
+    """Runs a job, or what is left of it, and returns its folder.
+
+    Args:
+        job: A checked job; without one, the configuration is composed from `overrides`.
+        overrides: As on the command line: `["seed=1", "data.limit=1"]`.
+        hydra: Hydra's own configuration, kept beside the results.
+
+    Raises:
+        ConfigError: Something asked for cannot be done.
+    """
+    job = job or compose(overrides)
+    settings = job.settings
+    if settings.dry_run:
+        announce(prepare(job))
+        return job.folder
+    with RunFolder.open(
+        job.folder, job.config, job.overrides, hydra, force=settings.force
+    ) as folder:
+        if folder.status == "completed":
+            log.info("%s is there already; force=true computes it again", folder.path)
+            return folder.path
+        experiment = prepare(job)
+        folder.start(_facts(experiment))
+        with _log_file(folder.log_path):
+            announce(experiment)
+            _compute(experiment, folder)
+    return folder.path
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A job whose model and images are loaded.
+
+    Attributes:
+        job: What was asked for.
+        classifier: The network.
+        images: What is explained.
+        targets: (n,), the class explained of each image.
+        stages: The states of the weights.
+    """
+
+    job: Job
+    classifier: "Classifier"
+    images: Images
+    targets: np.ndarray
+    stages: list["Stage"]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The gradients that the methods share."""
+        return gradient_plan(self.job.methods)
+
+
+def prepare(job: Job) -> Experiment:
+    """Loads a job's model and images, and checks what could not be checked before.
+
+    Raises:
+        ConfigError: Something asked for does not fit the model.
+    """
+    settings = job.settings
+    start_tensorflow(settings.runtime.threads)
+    classifier = job.model.load()
+    classifier.batch_size = settings.runtime.batch_size
+    layers = job.layers.select(classifier.blocks)
+    stages = job.randomization.stages(classifier, layers, settings.seed)
+    for rule in gradient_plan(job.methods).points:
+        classifier.check_rule(rule)
+    shape, names, classes = classifier.input_shape, classifier.class_names, classifier.n_classes
+    images = job.data.load(shape, classifier.class_offset, names, classes)
+    predicted = classifier.logits(images.x).argmax(axis=1)
+    targets = explained_classes(
+        settings.target, predicted, images, classes, names, classifier.class_offset
+    )
+    return Experiment(job, classifier, images, targets, stages)
+
+
+def announce(experiment: Experiment) -> None:
+    """Says how much will be computed, and about how long that takes."""
+    job, plan = experiment.job, experiment.plan
+    n_images, n_stages = len(experiment.images), len(experiment.stages)
+    log.info(
+        "%s explains %d images at %d stages by %d methods, scored by %d metrics",
+        experiment.classifier.name,
+        n_images,
+        n_stages,
+        len(job.methods),
+        len(job.metrics),
+    )
+    for name in job.methods:
+        log.info("  %-24s %5d gradients an image and stage", name, plan.asked.get(name, 0))
+    total = plan.distinct * n_images * n_stages
+    log.info(
+        "  %-24s %5d, of which %d are distinct: %d in all",
+        "together",
+        sum(plan.asked.values()),
+        plan.distinct,
+        total,
+    )
+    if total:
+        seconds = _seconds_a_gradient(experiment)
+        log.info("  %.0f ms a gradient: about %s", seconds * 1e3, duration(seconds * total))
+
+
+def _seconds_a_gradient(experiment: Experiment) -> float:
+    """The time of one gradient in a full batch of the rule with the most points."""
+    classifier, plan = experiment.classifier, experiment.plan
+    rule = max(plan.points, key=lambda rule: len(plan.points[rule]))
+    count = min(classifier.batch_size, len(plan.points[rule]) * len(experiment.images))
+    which = np.resize(np.arange(len(experiment.images)), count)
+    inputs, targets = experiment.images.x[which], experiment.targets[which]
+    classifier.gradients(inputs[:2], targets[:2], rule)  # traces the graph
+    start = time.perf_counter()
+    classifier.gradients(inputs, targets, rule)
+    return (time.perf_counter() - start) / count
+
+
+def _compute(experiment: Experiment, folder: RunFolder) -> None:
+    """Computes the units that are not there yet: a group of images at a stage each."""
+    job, images, stages = experiment.job, experiment.images, experiment.stages
+    folder.write_predictions(_predict(experiment))
+    kept = job.settings.masks.count(len(images))
+    shapes = folder.mask_shapes() if kept else {}
+    done = folder.done() if shapes is not None else set()
+    ranges = groups(len(images), images.x[0].nbytes, experiment.plan.distinct, len(job.methods))
+    unfinished = {g for g in ranges if any(_unit(g, stage) not in done for stage in stages)}
+
+    def wanted(group: range, stage: "Stage") -> bool:
+        # A group's original masks are needed again by any stage that is left.
+        return group in unfinished and (stage.index == 0 or _unit(group, stage) not in done)
+
+    left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
+    if done:
+        log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
+    scorer = Scorer(job.metrics)
+    ready = False
+    total = left * experiment.plan.distinct
+    with progress(total, "explaining", job.settings.runtime.progress) as tick:
+        for explained in explain(
+            experiment.classifier,
+            images,
+            experiment.targets,
+            job.methods,
+            stages,
+            job.settings.seed,
+            wanted=wanted,
+            done=tick,
+        ):
+            if not ready:
+                _lay_out_masks(experiment, folder, kept, explained)
+                ready = True
+            scores = scorer.score(explained, images, experiment.targets)
+            unit = _unit(explained.group, explained.stage)
+            if unit not in done:
+                where = slice(explained.group.start, explained.group.stop)
+                for method, masks in explained.masks.items():
+                    folder.write_masks(method, where, explained.stage.index, masks)
+                folder.write_unit(unit, scores)
+    folder.complete()
+    log.info("results are in %s", folder.path)
+
+
+def _unit(group: range, stage: "Stage") -> str:
+    return f"g{group.start:06d}-s{stage.index:04d}"
+
+
+def _lay_out_masks(
+    experiment: Experiment, folder: RunFolder, kept: int, explained: Explained
+) -> None:
+    shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
+    layers = [stage.layer for stage in experiment.stages]
+    folder.create_masks(experiment.images.names[:kept], layers, shapes)
+    size = masks_nbytes(kept, len(layers), shapes)
+    log.info("masks of %d images take up to %.0f MB", kept, size / 1e6)
+
+
+def _predict(experiment: Experiment) -> "pd.DataFrame":
+    """The network's predictions at every stage; logs a line for each."""
+    import pandas as pd
+
+    classifier, stages = experiment.classifier, experiment.stages
+    frames = []
+    with classifier.restored():
+        for stage in stages:
+            classifier.set_weights(stage.weights(), stage.index)
+            frame = predictions(classifier, experiment.images, experiment.targets, stage)
+            new = stage.n_randomized - (stages[stage.index - 1].n_randomized if stage.index else 0)
+            log.info("%s", _stage_line(stage, new, frame))
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _stage_line(stage: "Stage", new: int, frame: "pd.DataFrame") -> str:
+    what = f"{stage.layer}: {new} variables randomized" if stage.index else "as trained"
+    said = frame.groupby(["predicted", "predicted_name"], sort=False).size()
+    labels = [
+        f"{number} {name}" + (f" (x{n})" if n > 1 else "") for (number, name), n in said.items()
+    ]
+    shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+    probability = frame["target_probability"].mean()
+    share = frame["between_share"].iloc[0]
+    apart = "" if np.isnan(share) else f"; logits differ between images: {share:.2f}"
+    return (
+        f"stage {stage.index:2d}  {what}; predicted {shown}; "
+        f"target's probability {probability:.4f}{apart}"
+    )
+
+
+def _facts(experiment: Experiment) -> dict[str, Any]:
+    """What run.json records besides the configuration."""
+    classifier, images = experiment.classifier, experiment.images
+    return {
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in _VERSIONS},
+        "machine": platform.platform(),
+        "batch_size": classifier.batch_size,
+        "counts": {
+            "images": len(images),
+            "stages": len(experiment.stages),
+            "methods": len(experiment.job.methods),
+            "metrics": len(experiment.job.metrics),
+            "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
+        },
+        "layers": [stage.layer for stage in experiment.stages],
+        "sha256": {
+            "model": classifier.sha256,
+            "images": dict(zip(images.names, images.sha256, strict=True)),
+        },
+    }
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Everything that is logged goes to the run's log as well."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,180 @@
+"""One flat TensorFlow graph from any function: every nested function inlined, variables live.
+
+A flat graph has every op under its own name, so that any tensor can be read and any op's gradient
+replaced; `tf.function`s, SavedModels and Hub modules hide both inside nested functions.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+_SCOPE = "net"
+_CALLS = re.compile(r"^((Stateful)?PartitionedCall(_\d+)?/)+")
+
+
+@dataclass(frozen=True)
+class FlatGraph:
+    """A graph without nested functions.
+
+    Attributes:
+        graph_def: The ops.
+        input: Name of the images' placeholder.
+        outputs: Tensor name of each of the function's outputs.
+        captures: The captured tensor (of a variable: its resource) of each other placeholder.
+    """
+
+    graph_def: GraphDef
+    input: str
+    outputs: dict[str, str]
+    captures: dict[str, Any]
+
+    @cached_property
+    def nodes(self) -> dict[str, NodeDef]:
+        """Nodes by name, in topological order: each stands after all that it reads."""
+        nodes = {node.name: node for node in self.graph_def.node}
+        ordered: dict[str, NodeDef] = {}
+        for root in nodes:
+            stack = [root]
+            while stack:
+                name = stack[-1]
+                waiting = [
+                    op for op in map(op_of, nodes[name].input) if op in nodes and op not in ordered
+                ]
+                if waiting and name not in ordered:
+                    stack.extend(waiting)
+                else:
+                    ordered.setdefault(stack.pop(), nodes[name])
+        return ordered
+
+    @cached_property
+    def consumers(self) -> dict[str, list[NodeDef]]:
+        """The nodes that compute with each node or placeholder."""
+        consumers = defaultdict(list)
+        for node in self.nodes.values():
+            for source in dict.fromkeys(op_of(i) for i in node.input if not i.startswith("^")):
+                consumers[source].append(node)
+        return consumers
+
+    @cached_property
+    def depths(self) -> dict[str, int]:
+        """How many ops lie between the input and each node that depends on it, at the most."""
+        depths = {self.input: 0}
+        for node in self.nodes.values():
+            before = [depths[op] for op in map(op_of, node.input) if op in depths]
+            if before and node.op != "NoOp":
+                depths[node.name] = max(before) + 1
+        return depths
+
+    def op_counts(self) -> Counter[str]:
+        """How often each type of op stands in the graph."""
+        return Counter(node.op for node in self.graph_def.node)
+
+    def build(
+        self,
+        images: Any,
+        tensors: list[str],
+        overrides: Mapping[str, str] | None = None,
+        replace: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Builds the ops into the current graph, on `images` and on the live variables.
+
+        Args:
+            images: The tensor that takes the input's place.
+            tensors: Names of the tensors to return, e.g. `"block3/add:0"`.
+            overrides: The registered gradient that takes the place of each op type's own.
+            replace: Tensors of the current graph that take the place of named ones.
+        """
+        graph_def = self.graph_def
+        if overrides:
+            graph_def = GraphDef()
+            graph_def.CopyFrom(self.graph_def)
+            for node in graph_def.node:
+                if node.op in overrides:
+                    node.attr["_gradient_op_type"].s = overrides[node.op].encode()
+        graph = tf.compat.v1.get_default_graph()
+        inputs = {name: graph.capture(tensor) for name, tensor in self.captures.items()}
+        return tf.graph_util.import_graph_def(
+            graph_def,
+            input_map={self.input: images, **inputs, **(replace or {})},
+            return_elements=tensors,
+            name=_SCOPE,
+        )
+
+
+def flatten(function: Any) -> FlatGraph:
+    """The flat graph of a ConcreteFunction of one argument that returns a dict of tensors."""
+    graph_def = _inlined(function)
+    captures = {inner.op.name: outer for outer, inner in function.graph.captures}
+    images = function.inputs[0].op.name
+    mapped = {images, *captures}
+    kept = [node for node in graph_def.node if node.name not in mapped]
+    flat = GraphDef(versions=graph_def.versions)
+    for node in kept:
+        # The mapped placeholders are gone, so nothing may wait for them or be placed beside them.
+        inputs = [i for i in node.input if not (i.startswith("^") and i[1:] in mapped)]
+        new = flat.node.add()
+        new.CopyFrom(node)
+        del new.input[:]
+        new.input.extend(inputs)
+        new.attr.pop("_class", None)
+    names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
+    outputs = _through_identities(names, flat)
+    new_names = _short_names(flat)
+    for node in flat.node:
+        node.name = new_names[node.name]
+        for index, source in enumerate(node.input):
+            node.input[index] = _renamed(source, new_names)
+    read = {op_of(source) for node in flat.node for source in node.input}
+    return FlatGraph(
+        flat,
+        images,
+        {key: _renamed(tensor, new_names) for key, tensor in outputs.items()},
+        {name: tensor for name, tensor in captures.items() if name in read},
+    )
+
+
+def op_of(tensor: str) -> str:
+    """The node that an input such as `"a/b:1"` or `"^a/b"` refers to."""
+    return tensor.lstrip("^").split(":")[0]
+
+
+def _inlined(function: Any) -> GraphDef:
+    """Grappler's function inlining: the one internal function of TensorFlow that we use."""
+    from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
+
+    return _run_inline_graph_optimization(
+        function, lower_control_flow=False, aggressive_inlining=True
+    )
+
+
+def _short_names(graph_def: GraphDef) -> dict[str, str]:
+    """Names without the calls that were inlined: `"block3/add"`, not `"PartitionedCall/…/add"`."""
+    short = {node.name: _CALLS.sub("", node.name) for node in graph_def.node}
+    taken = Counter(short.values())
+    return {name: new if new and taken[new] == 1 else name for name, new in short.items()}
+
+
+def _renamed(tensor: str, names: Mapping[str, str]) -> str:
+    op = op_of(tensor)
+    return tensor.replace(op, names.get(op, op), 1)
+
+
+def _through_identities(outputs: dict[str, str], graph_def: GraphDef) -> dict[str, str]:
+    """Names the tensors that the function returns as the network calls them."""
+    nodes = {node.name: node for node in graph_def.node}
+
+    def origin(tensor: str) -> str:
+        node = nodes.get(op_of(tensor))
+        while node is not None and node.op == "Identity":
+            tensor = node.input[0] if ":" in node.input[0] else f"{node.input[0]}:0"
+            node = nodes.get(op_of(tensor))
+        return tensor
+
+    return {key: origin(tensor) for key, tensor in outputs.items()}

@@ -1,0 +1,49 @@
+"""Which of a model's blocks are randomized."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from sanity.checked import checked
+from sanity.errors import ConfigError
+
+
+@checked
+class Layers:
+    """A choice among a model's blocks; without any of these, all of them.
+
+    Attributes:
+        names: The blocks by name; their order stays the model's own, from output to input.
+        last: The number of blocks, counted from the output.
+        pattern: A regular expression that must match somewhere in a block's name.
+    """
+
+    names: list[str] | None = None
+    last: Annotated[int, Field(ge=1)] | None = None
+    pattern: str | None = None
+
+    def select(self, blocks: Sequence[str]) -> list[str]:
+        """The chosen blocks, from output to input.
+
+        Raises:
+            ConfigError: A name is none of the model's, or nothing is left.
+        """
+        there = f"the model's blocks are: {', '.join(blocks) or 'none'}"
+        unknown = [name for name in self.names or [] if name not in blocks]
+        if unknown:
+            raise ConfigError(f"layers.names={unknown} matches no block; {there}")
+        try:
+            pattern = re.compile(self.pattern or "")
+        except re.error as error:
+            raise ConfigError(
+                f"layers.pattern={self.pattern} is no regular expression: {error}"
+            ) from error
+        chosen = [block for block in blocks if self.names is None or block in self.names]
+        chosen = [block for block in chosen if pattern.search(block)][: self.last]
+        if not chosen:
+            raise ConfigError(
+                f"layers.names={self.names} layers.pattern={self.pattern} leaves no block; {there}"
+            )
+        return chosen

@@ -1,0 +1,30 @@
+"""Saliency methods: from a classifier and images to masks."""
+
+from sanity.methods.controls import EdgeDetector, RandomMask
+from sanity.methods.gradients import (
+    Gradient,
+    GradientMethod,
+    GradientXInput,
+    GuidedBackprop,
+    IntegratedGradients,
+    SmoothGrad,
+)
+from sanity.methods.plan import Plan
+from sanity.methods.points import Noisy, OnPath, Original, Point, Subject
+
+__all__ = [
+    "EdgeDetector",
+    "Gradient",
+    "GradientMethod",
+    "GradientXInput",
+    "GuidedBackprop",
+    "IntegratedGradients",
+    "Noisy",
+    "OnPath",
+    "Original",
+    "Plan",
+    "Point",
+    "RandomMask",
+    "SmoothGrad",
+    "Subject",
+]

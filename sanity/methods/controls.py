@@ -1,0 +1,45 @@
+"""Controls: masks that do not look at the network, to show what a score of one such is."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sanity.checked import checked
+from sanity.data import Images
+from sanity.randomness import generator
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+
+
+@checked
+class RandomMask:
+    """Independent standard normal noise, another at every stage (Binder et al. 2023)."""
+
+    def masks(
+        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Masks (n, H, W), keyed by (seed, image, stage)."""
+        return np.stack(
+            [
+                generator("random_mask", seed, name, classifier.state).standard_normal(
+                    images.x.shape[1:3], np.float32
+                )
+                for name in images.names
+            ]
+        )
+
+
+@checked
+class EdgeDetector:
+    """Sobel's gradient magnitude of the image's luminance: the same at every stage."""
+
+    def masks(
+        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Masks (n, H, W), not negative."""
+        from skimage.color import rgb2gray
+        from skimage.filters import sobel
+
+        grey = [rgb2gray(image) if image.shape[-1] == 3 else image.mean(-1) for image in images.x]
+        return np.stack([sobel(image) for image in grey]).astype(np.float32)

@@ -1,0 +1,74 @@
+"""Progress of long work: a bar with the time left on a terminal, plain log lines elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, Protocol
+
+Style = Literal["auto", "bar", "lines", "none"]
+_LINE_EVERY = 15.0  # seconds
+
+log = logging.getLogger(__name__)
+
+
+class Tick(Protocol):
+    """Says that so many units of work are done."""
+
+    def __call__(self, done: int) -> None:
+        """Adds to what is done."""
+        ...
+
+
+@contextmanager
+def progress(
+    total: int, what: str, style: Style = "auto", unit: str = "gradient"
+) -> Iterator[Tick]:
+    """Shows how far some work is.
+
+    Args:
+        total: Units of work.
+        what: What is being done.
+        style: `auto` is `bar` if standard error is a terminal, else `lines`.
+        unit: Name of one unit.
+    """
+    if style == "auto":
+        style = "bar" if sys.stderr.isatty() else "lines"
+    if style == "bar":
+        from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        with (
+            logging_redirect_tqdm(),
+            tqdm(total=total, desc=what, unit=f" {unit}s", smoothing=0.1, mininterval=0.2) as bar,
+        ):
+            yield bar.update
+    else:
+        yield _lines(total, what, unit) if style == "lines" else lambda done: None
+
+
+def _lines(total: int, what: str, unit: str) -> Tick:
+    start = last = time.monotonic()
+    finished = 0
+
+    def tick(done: int) -> None:
+        nonlocal last, finished
+        finished += done
+        now = time.monotonic()
+        if now - last >= _LINE_EVERY and finished < total:
+            last = now
+            left = (now - start) / finished * (total - finished)
+            log.info("%s: %d of %d %ss, %s left", what, finished, total, unit, duration(left))
+
+    return tick
+
+
+def duration(seconds: float) -> str:
+    """`"45 s"`, `"3 min 05 s"`, `"2 h 10 min"`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

@@ -1,0 +1,1 @@
+"""What people look at: the look of each method, and figures."""

@@ -1,0 +1,52 @@
+"""How a process runs: TensorFlow's start, threads and devices."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def start_tensorflow(threads: int | None = None) -> None:
+    """Imports TensorFlow without its chatter, and sets it up before it does anything.
+
+    Args:
+        threads: Of one op, and for ops side by side; None for TensorFlow's choice, one a core.
+            Without effect where TensorFlow has been used before.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _silent_stderr():
+        import tensorflow as tf
+
+        try:
+            if threads is not None:
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
+            for device in tf.config.list_physical_devices("GPU"):
+                tf.config.experimental.set_memory_growth(device, True)
+        except RuntimeError:
+            pass  # TensorFlow runs already, with what it was started with
+        tf.constant(0)  # looks for devices, and says so
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keeps back what C++ writes to standard error, unless it ends in an exception."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        try:
+            saved = os.dup(2)
+        except OSError:  # no standard error at all
+            yield
+            return
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            kept.seek(0)
+            os.write(2, kept.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

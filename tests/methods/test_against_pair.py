@@ -1,0 +1,114 @@
+"""Our masks against those of PAIR's `saliency`, on the same noise and steps."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from saliency.core import GradientSaliency, IntegratedGradients
+from saliency.core.base import INPUT_OUTPUT_GRADIENTS
+
+from sanity import methods
+from sanity.methods import Noisy, Plan, Subject
+
+SEED = 3
+
+
+@pytest.fixture(params=["small", pytest.param("lite0", marks=pytest.mark.slow)])
+def case(request):
+    """A classifier, an image, its class, and PAIR's interface to both."""
+    classifier = request.getfixturevalue(request.param)
+    if request.param == "small":
+        image = np.random.default_rng(1).random(classifier.input_shape, np.float32)
+    else:
+        image = request.getfixturevalue("samples").x[0]
+    target = int(classifier.logits(image[None]).argmax())
+
+    def call_model(x, call_model_args=None, expected_keys=None):
+        x = np.asarray(x, np.float32)
+        return {INPUT_OUTPUT_GRADIENTS: classifier.gradients(x, np.full(len(x), target, np.int32))}
+
+    return classifier, image, target, call_model
+
+
+def ours(case, **chosen):
+    classifier, image, target, _ = case
+    plan = Plan(chosen)
+    subject = Subject(image, "zebra", SEED)
+    return plan.prepare([subject], np.array([target]), classifier.batch_size).explain(classifier)
+
+
+def close(mine, theirs):
+    scale = np.abs(theirs).max()
+    assert scale > 0
+    np.testing.assert_allclose(mine, theirs, atol=2e-6 * scale, rtol=1e-5)
+
+
+def test_gradient(case):
+    _, image, _, call_model = case
+    close(
+        ours(case, gradient=methods.Gradient())["gradient"][0],
+        GradientSaliency().GetMask(image, call_model),
+    )
+
+
+def test_smoothgrad(case, monkeypatch):
+    _, image, _, call_model = case
+    subject, noise, samples = Subject(image, "zebra", SEED), 0.2, 7
+    draws = iter([Noisy(noise, i).at(subject) - image for i in range(samples)])
+    monkeypatch.setattr(np.random, "normal", lambda mean, std, shape: next(draws))
+    theirs = GradientSaliency().GetSmoothedMask(
+        image, call_model, stdev_spread=noise, nsamples=samples, magnitude=False
+    )
+    close(ours(case, s=methods.SmoothGrad(samples=samples, noise=noise))["s"][0], theirs)
+
+
+def test_noise_has_the_right_scale():
+    image = np.random.default_rng(0).random((64, 64, 3), np.float32) * 0.5
+    noise = Noisy(0.2, 0).at(Subject(image, "a", 0)) - image
+    expected = 0.2 * (image.max() - image.min())
+    assert abs(noise.std() / expected - 1) < 0.02
+    assert abs(noise.mean()) < 0.02 * expected
+
+
+@pytest.mark.parametrize("steps", [2, 9])
+def test_integrated_gradients(case, steps):
+    _, image, _, call_model = case
+    theirs = IntegratedGradients().GetMask(image, call_model, x_steps=steps, batch_size=4)
+    close(ours(case, ig=methods.IntegratedGradients(steps=steps))["ig"][0], theirs)
+
+
+def test_gradient_x_input(case):
+    _, image, _, call_model = case
+    theirs = GradientSaliency().GetMask(image, call_model) * image
+    close(ours(case, m=methods.GradientXInput())["m"][0], theirs)
+
+
+@pytest.mark.parametrize("relu", [tf.nn.relu])  # PAIR overrides no other
+def test_guided_backprop(relu, tmp_path):
+    from saliency.tf1 import GuidedBackprop
+
+    from sanity.classifier import Classifier
+
+    draw = np.random.default_rng(5)
+    values = [0.4 * draw.standard_normal(s).astype(np.float32) for s in [(3, 3, 3, 6), (6, 4)]]
+    x = draw.random((12, 12, 3), np.float32)
+
+    def network(images, kernel, dense):
+        hidden = relu(tf.nn.conv2d(images, kernel, 1, "SAME"))
+        return tf.reduce_mean(relu(hidden - 0.3), [1, 2]) @ dense
+
+    graph = tf.Graph()
+    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+        images = tf.compat.v1.placeholder(tf.float32, [None, 12, 12, 3])
+        kernel, dense = (tf.compat.v1.Variable(v) for v in values)
+        logits = network(images, kernel, dense)
+        session.run(tf.compat.v1.global_variables_initializer())
+        theirs = GuidedBackprop(
+            graph, session, logits[0, 2], images, tmp_ckpt_path=str(tmp_path / "guided")
+        ).GetMask(x, {images: [x]})
+
+    variables = [tf.Variable(v) for v in values]
+    classifier = Classifier(lambda images: network(images, *variables), (12, 12, 3))
+    mine = classifier.gradients(x[None], np.array([2], np.int32), "guided_backprop")[0]
+    close(mine, theirs)
+    plain = classifier.gradients(x[None], np.array([2], np.int32))[0]
+    assert not np.allclose(mine, plain)
