@@ -8,9 +8,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sanity.config import conf_folder, resolve
+from sanity.config import resolve
 from sanity.errors import ConfigError
 from sanity.hydra_errors import sentence
+from sanity.options import conf_folder
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")

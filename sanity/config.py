@@ -4,29 +4,25 @@ import difflib
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
+from sanity.hydra_errors import sentence
+from sanity.options import conf_folder, options
 
 RESULTS_FORMAT = 1  # raise it when the meaning of stored numbers changes
 _ONE = ("model", "data", "layers", "randomization")
 _SEVERAL = ("method", "metric")
 # What says where and how a job runs, but not what comes out.
 _NOT_IDENTITY = ("name", "output", "runtime", "dry_run", "force")
-
-
-def conf_folder() -> Path:
-    """The folder of YAML files: inside an installed package, beside it in a clone."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 @checked
@@ -56,13 +52,19 @@ class Runtime:
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ValueError("must be a plain name: letters, digits, _, -, + and . (not first)")
+    return name
+
+
 @checked
 class Settings:
     """The keys outside the groups; `conf/config.yaml` says what each is."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.+-]*$")] = "default"
+    name: Annotated[str, AfterValidator(_folder_name)] = "default"
     seed: Annotated[int, Field(ge=0)] = 0
-    target: str | Annotated[int, Field(ge=0)] = "predicted"
+    target: Annotated[int, Field(ge=0)] | str = "predicted"
     precision: Literal["float32"] = "float32"
     masks: Masks = Masks()
     output: str = "outputs"
@@ -134,7 +136,7 @@ def resolve(
         raise ConfigError(f"{missing[0]} must be given: {missing[0]}=…")
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     plain.pop("experiment", None)
-    settings = make(Settings, {k: v for k, v in plain.items() if k not in _ONE + _SEVERAL}, "")
+    settings = _settings({k: v for k, v in plain.items() if k not in _ONE + _SEVERAL})
     for group in _SEVERAL:
         plain[group] = _chosen(group, plain.get(group))
     for group in _ONE:
@@ -146,7 +148,7 @@ def resolve(
         methods={k: instantiate(v, f"method.{k}") for k, v in plain["method"].items()},
         metrics={k: instantiate(v, f"metric.{k}") for k, v in plain["metric"].items()},
         config=plain,
-        choices=dict(choices or {}),
+        choices={**(choices or {}), **{group: list(plain[group]) for group in _SEVERAL}},
         overrides=list(overrides),
     )
     _check_together(job)
@@ -164,8 +166,6 @@ def compose(overrides: Sequence[str] = ()) -> Job:
     """
     import hydra
     from omegaconf import open_dict
-
-    from sanity.hydra_errors import sentence
 
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -231,6 +231,14 @@ def make(cls: Any, values: Mapping[str, Any], key: str) -> Any:
         raise ConfigError(f"{key or 'the configuration'} is not accepted: {error}") from error
 
 
+def _settings(values: dict[str, Any]) -> Settings:
+    nested = {"masks": Masks, "runtime": Runtime}
+    for key, cls in nested.items():
+        if isinstance(values.get(key), dict):
+            values[key] = make(cls, values[key], key)
+    return make(Settings, values, "")
+
+
 def _sentence(error: ValidationError, prefix: str) -> str:
     first = error.errors()[0]
     if first["type"].startswith("missing"):
@@ -252,28 +260,20 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     """The options of a list group, without what a preset left for those that are not chosen."""
     if not isinstance(nodes, dict):
         raise ConfigError(f"{group}={nodes} must name at least one of: {_listed(group)}")
-    options = options(group)
+    known = options(group)
     chosen = {}
     for name, node in nodes.items():
         if isinstance(node, dict) and "_target_" in node:
             chosen[name] = node
-        elif name not in options:
-            near = difflib.get_close_matches(name, options, 1)
+        elif node is not None and not isinstance(node, dict):
+            raise ConfigError(f"{group}.{name}={node} must be a set of keys, or {name}.KEY=…")
+        elif name not in known:
+            near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {group}.{near[0]}?" if near else ""
             raise ConfigError(f"{group}.{name} is no {group}{hint} (there are: {_listed(group)})")
     if not chosen:
         raise ConfigError(f"{group}=[] must name at least one of: {_listed(group)}")
     return chosen
-
-
-def options(group: str) -> list[str]:
-    """The names of a group's options, a user's own configuration folders among them."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    hydra = GlobalHydra.instance()
-    if hydra.is_initialized():
-        return sorted(hydra.config_loader().get_groupoptions(group))
-    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
 def _listed(group: str) -> str:

@@ -3,6 +3,7 @@
 import logging
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from sanity.explain import Explained, explain, gradient_plan, groups
 from sanity.methods import Plan
 from sanity.predictions import predictions
 from sanity.progress import duration, progress
+from sanity.report.figures import mask_grid, save, similarity_curves
+from sanity.report.summary import summary
 from sanity.results import RunFolder, masks_nbytes
 from sanity.runtime import start_tensorflow
 from sanity.scoring import Scorer
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FIGURES = 10  # images for which a grid is drawn
 _VERSIONS = ("sanity", "tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
 
 
@@ -50,6 +54,7 @@ def run(
     """
     job = job or compose(overrides)
     settings = job.settings
+    logging.getLogger("sanity").setLevel(settings.runtime.log_level.upper())
     if settings.dry_run:
         announce(prepare(job))
         return job.folder
@@ -195,8 +200,34 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
                 for method, masks in explained.masks.items():
                     folder.write_masks(method, where, explained.stage.index, masks)
                 folder.write_unit(unit, scores)
+    scores = folder.scores()
+    draw(experiment, folder, scores)
     folder.complete()
+    for line in summary(scores, next(iter(job.metrics))).splitlines():
+        log.info("%s", line)
     log.info("results are in %s", folder.path)
+
+
+def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> None:
+    """Writes `figures/`: the similarity curves, and a grid for each of the first stored images."""
+    figures = folder.path / "figures"
+    figures.mkdir(exist_ok=True)
+    save(similarity_curves(scores), figures / "curves")
+    layers = [stage.layer for stage in experiment.stages]
+    for index in range(min(folder.kept, _FIGURES)):
+        masks = {
+            method: np.concatenate(
+                [
+                    folder.read_masks(method, slice(index, index + 1), stage)
+                    for stage in range(len(layers))
+                ]
+            )
+            for method in experiment.job.methods
+        }
+        name, image = experiment.images.names[index], experiment.images.x[index]
+        for style in ("signed", "absolute"):
+            grid = mask_grid(image, masks, layers, style, title=name)
+            save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
 
 
 def _unit(group: range, stage: "Stage") -> str:
@@ -231,17 +262,15 @@ def _predict(experiment: Experiment) -> "pd.DataFrame":
 
 def _stage_line(stage: "Stage", new: int, frame: "pd.DataFrame") -> str:
     what = f"{stage.layer}: {new} variables randomized" if stage.index else "as trained"
-    said = frame.groupby(["predicted", "predicted_name"], sort=False).size()
-    labels = [
-        f"{number} {name}" + (f" (x{n})" if n > 1 else "") for (number, name), n in said.items()
-    ]
+    said = Counter(zip(frame["predicted"], frame["predicted_name"], strict=True))
+    labels = [f"{k} {name}" + (f" (x{n})" if n > 1 else "") for (k, name), n in said.items()]
     shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
     probability = frame["target_probability"].mean()
     share = frame["between_share"].iloc[0]
     apart = "" if np.isnan(share) else f"; logits differ between images: {share:.2f}"
     return (
         f"stage {stage.index:2d}  {what}; predicted {shown}; "
-        f"target's probability {probability:.4f}{apart}"
+        f"target's probability {probability:.2g}{apart}"
     )
 
 

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sanity.errors import ConfigError
+from sanity.options import conf_folder, options
 
 _OPTION = re.compile(r"Could not (?:find|load) '([^/']+)/([^']+)'")
 _KEY = re.compile(r"Could not override '([^']+)'")
@@ -40,8 +41,6 @@ def _from_hydra(error: BaseException) -> bool:
 
 
 def _unknown_option(group: str, option: str) -> str:
-    from sanity.config import options
-
     known = options(group)
     if not known:
         return f"{group}={option}: there is no group of this name (sanity --help shows them)"
@@ -49,8 +48,6 @@ def _unknown_option(group: str, option: str) -> str:
 
 
 def _unknown_key(key: str) -> str:
-    from sanity.config import conf_folder
-
     known = []
     for path in conf_folder().glob("**/*.yaml"):
         group = "" if path.parent == conf_folder() else f"{path.parent.name}."

@@ -94,9 +94,7 @@ def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
     except Exception as error:  # Zarr's errors have nothing in common
         raise damage(path) from error
     # Zarr's strings come as NumPy's variable-width ones, which few tools know yet.
-    return dataset.assign_coords(
-        {k: (d, v if v.dtype.kind in "iu" else v.astype(str)) for k, (d, v) in labels.items()}
-    )
+    return dataset.assign_coords({k: (d, np.array(v.tolist())) for k, (d, v) in labels.items()})
 
 
 def find_runs(path: Paths) -> list[Path]:
@@ -162,6 +160,8 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
         for group, option in choices.items()
         if isinstance(option, str) and "/" not in group and group not in taken
     }
+    if "target" in values:
+        values["target"] = str(values["target"])  # a class may be a number; one kind is easier
     return chosen | {f"{k}_rule" if k in taken else k: v for k, v in values.items()}
 
 

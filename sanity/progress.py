@@ -43,7 +43,11 @@ def progress(
             logging_redirect_tqdm(),
             tqdm(total=total, desc=what, unit=f" {unit}s", smoothing=0.1, mininterval=0.2) as bar,
         ):
-            yield bar.update
+
+            def tick(done: int) -> None:
+                bar.update(done)
+
+            yield tick
     else:
         yield _lines(total, what, unit) if style == "lines" else lambda done: None
 

@@ -296,6 +296,11 @@ class RunFolder:
 
     # Masks
 
+    def mask_shapes(self) -> dict[str, tuple[int, ...]] | None:
+        """Each method's mask shape in the store that is there; None if there is no whole one."""
+        layout = read_layout(self.path / "masks.zarr")
+        return None if layout is None else layout[2]
+
     def create_masks(
         self, images: Sequence[str], stages: Sequence[str], methods: Mapping[str, tuple[int, ...]]
     ) -> None:

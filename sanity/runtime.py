@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ def start_tensorflow(threads: int | None = None) -> None:
             Without effect where TensorFlow has been used before.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Of tensorflow_hub, which needs it; nothing that a user could do anything about.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     with _silent_stderr():
         import tensorflow as tf
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from sanity.data import Images
 from sanity.explain import Explained
+from sanity.metrics import reasons
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ class Scorer:
                             "metric": name,
                             "value": metric.compare(original, features),
                             "null": np.nan,
-                            "reason": metric.reasons(original, features),
+                            "reason": reasons(original, features),
                         }
                     )
                 )

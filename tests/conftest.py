@@ -9,7 +9,7 @@ import yaml
 os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from sanity.config import conf_folder  # noqa: E402
+from sanity.options import conf_folder  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +44,16 @@ def noise_images(small):
 
     x = np.random.default_rng(0).random((5, *small.input_shape), np.float32)
     return Images(x, [f"image_{i}" for i in range(5)], [None] * 5, [None] * 5, [""] * 5)
+
+
+@pytest.fixture(scope="session")
+def default_run(tmp_path_factory):
+    """The default job, run once a session from the command line in an empty folder."""
+    from types import SimpleNamespace
+
+    from tests.command import sanity
+
+    cwd = tmp_path_factory.mktemp("default")
+    done = sanity(cwd=cwd)
+    (folder,) = cwd.glob("outputs/default/*-seed0-*")
+    return SimpleNamespace(cwd=cwd, folder=folder, stdout=done.stdout)

@@ -49,7 +49,9 @@ def test_draws_are_keyed_by_seed_and_name(lite0):
     assert not np.isclose(*twins).any()
 
 
-@pytest.mark.parametrize("name", ["logits/kernel", "block15/expand/kernel", "block15/depthwise/kernel"])
+@pytest.mark.parametrize(
+    "name", ["logits/kernel", "block15/expand/kernel", "block15/depthwise/kernel"]
+)
 def test_truncated_normal(lite0, name):
     value = Randomization().stages(lite0, lite0.blocks, 0)[-1].weights()[name].ravel()
     fan_in = {"logits/kernel": 1280, "block15/expand/kernel": 192, "block15/depthwise/kernel": 9}

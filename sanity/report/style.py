@@ -4,9 +4,9 @@ A method's look depends on its name alone, never on which others are shown besid
 family share a colour and differ in marker and dash, so that no two known methods look alike to any
 eye; controls are grey and dashed.
 
-The seven colours differ by at least 10 (CIEDE2000) from each other with normal vision and with
-complete protan-, deuter- and tritanopia (Machado et al. 2009), and have a contrast of at least 3:1 on
-both `PAPER` and `NIGHT`: enough for lines and marks, not for text.
+The seven colours differ from each other by at least 10 (CIEDE2000), with normal vision and with
+complete protan-, deuter- and tritanopia (Machado et al. 2009), and have a contrast of at least 3:1
+on both `PAPER` and `NIGHT`: enough for lines and marks, not for text.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,169 @@
+"""Metrics that turn a mask into a vector and compare directions."""
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from sanity.checked import checked
+from sanity.metrics.base import Features, Metric, Parts
+from sanity.metrics.preparation import Channels, Clip, Scale
+
+
+@checked
+class Directional(Metric):
+    """The cosine of the angle between two vectors, from -1 to 1."""
+
+    identity: ClassVar[float | None] = 1.0
+    what: ClassVar[str] = "mask"
+
+    def vectors(self, masks: np.ndarray) -> np.ndarray:
+        """What prepared masks (n, C, H, W) are turned into, (n, length)."""
+        raise NotImplementedError
+
+    def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
+        """The vectors at length 1; zero stays zero."""
+        vectors = self.vectors(masks)
+        length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        return {"direction": vectors / np.where(length > 0, length, 1)[:, None]}
+
+    def features(self, masks: np.ndarray) -> Features:
+        """As `Metric.features`; a vector of zeros has no direction and is a problem."""
+        found = super().features(masks)
+        zero = ~found.parts["direction"].any(1) & (found.problems == "")
+        return Features(found.parts, np.where(zero, f"constant {self.what}", found.problems))
+
+    def similarity(self, a: Parts, b: Parts) -> np.ndarray:
+        """The scalar products."""
+        return np.clip(np.einsum("ij,ij->i", a["direction"], b["direction"]), -1, 1)
+
+
+@checked
+class Cosine(Directional):
+    """Cosine of two masks as vectors; blind to their scale, not to an offset."""
+
+    def vectors(self, masks: np.ndarray) -> np.ndarray:
+        """The values."""
+        return _rows(masks)
+
+
+@checked
+class Pearson(Directional):
+    """Pearson's correlation of the values; blind to scale and offset."""
+
+    def vectors(self, masks: np.ndarray) -> np.ndarray:
+        """The values without their mean."""
+        return _centred(_rows(masks))
+
+
+@checked
+class Spearman(Directional):
+    """Spearman's correlation, Pearson's of the ranks; tied values share their mean rank."""
+
+    def vectors(self, masks: np.ndarray) -> np.ndarray:
+        """The ranks without their mean."""
+        return _centred(average_ranks(_rows(masks)))
+
+
+@checked
+class TopK(Directional):
+    """Share of the k largest values that two masks have at the same pixels, from 0 to 1.
+
+    Where a tie straddles the edge of the k largest, its pixels share the places that are left, in
+    equal fractions, so that no order of pixels decides. The score is the cosine of such vectors of
+    belonging, which without ties is the size of the intersection over k.
+
+    Attributes:
+        fraction: k as a share of the pixels, rounded, at least one.
+    """
+
+    channels: Channels = "sum_abs"
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+    def vectors(self, masks: np.ndarray) -> np.ndarray:
+        """How far each pixel belongs to the k largest, from 0 to 1."""
+        values = _rows(masks)
+        pixels = values.shape[1]
+        k = min(max(round(self.fraction * pixels), 1), pixels)
+        edge = np.partition(values, pixels - k, axis=1)[:, pixels - k, None]
+        above, tied = values > edge, values == edge
+        left = k - above.sum(1, keepdims=True)
+        return above + tied * (left / tied.sum(1, keepdims=True))
+
+
+@checked
+class Hog(Directional):
+    """Correlation of histograms of oriented gradients (Dalal & Triggs 2005).
+
+    Of channels that are kept, each pixel counts in the one of the steepest gradient.
+
+    Attributes:
+        orientations: Bins of the angle, from 0 to 180 degrees.
+        pixels_per_cell: Side of the squares, each of which has a histogram.
+        cells_per_block: Side in cells of the squares that are normalised together.
+        block_norm: How they are; see `skimage.feature.hog`.
+        correlation: Of the values, or of their ranks.
+    """
+
+    what: ClassVar[str] = "HOG"
+    channels: Channels = "sum_abs"
+    scale: Scale = "percentile"
+    clip: Clip = Field(default_factory=lambda: [0.0, 1.0])
+    orientations: Annotated[int, Field(ge=2)] = 9
+    pixels_per_cell: Annotated[int, Field(ge=2)] = 16
+    cells_per_block: Annotated[int, Field(ge=1)] = 3
+    block_norm: Literal["L1", "L1-sqrt", "L2", "L2-Hys"] = "L2-Hys"
+    correlation: Literal["pearson", "spearman"] = "pearson"
+
+    def check(self, shape: tuple[int, ...], key: str = "metric") -> None:
+        """As `Preparation.check`: at least one block must fit into a mask."""
+        super().check(shape, key)
+        self._require(
+            self.pixels_per_cell * self.cells_per_block,
+            shape,
+            f"{key}.pixels_per_cell={self.pixels_per_cell} with"
+            f" cells_per_block={self.cells_per_block}",
+        )
+
+    def vectors(self, masks: np.ndarray) -> np.ndarray:
+        """The histograms, or their ranks, without their mean."""
+        from skimage.feature import hog
+
+        histograms = np.stack(
+            [
+                hog(
+                    mask if len(mask) > 1 else mask[0],
+                    orientations=self.orientations,
+                    pixels_per_cell=(self.pixels_per_cell, self.pixels_per_cell),
+                    cells_per_block=(self.cells_per_block, self.cells_per_block),
+                    block_norm=self.block_norm,
+                    channel_axis=0 if len(mask) > 1 else None,
+                )
+                for mask in masks
+            ]
+        )
+        return _centred(average_ranks(histograms) if self.correlation == "spearman" else histograms)
+
+
+def average_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 within each row of (n, length), tied values at their mean rank, float64.
+
+    Equal to `scipy.stats.rankdata(values, axis=1)`, several times as fast: SciPy sorts stably,
+    which mean ranks do not need.
+    """
+    ranks = np.empty(values.shape)
+    for row, out in zip(values, ranks, strict=True):
+        order = np.argsort(row)
+        ordered = row[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        counts = np.diff(starts, append=len(row))
+        out[order] = np.repeat(starts + (counts + 1) / 2, counts)
+    return ranks
+
+
+def _rows(masks: np.ndarray) -> np.ndarray:
+    return masks.reshape(len(masks), -1)
+
+
+def _centred(vectors: np.ndarray) -> np.ndarray:
+    return vectors - vectors.mean(1, keepdims=True)

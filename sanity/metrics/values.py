@@ -1,0 +1,150 @@
+"""Metrics of the values of two masks: by window, by pixel, by histogram."""
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from sanity.checked import checked
+from sanity.metrics.base import Metric, Parts
+from sanity.metrics.preparation import Channels, Clip, Scale
+
+_TRUNCATE = 3.5  # a Gaussian window's half width in sigmas, as in scikit-image
+
+
+@checked
+class Ssim(Metric):
+    """Structural similarity (Wang et al. 2004), at most 1; the mean over channels that are kept.
+
+    As `skimage.metrics.structural_similarity`, with its K1 = 0.01 and K2 = 0.03, and like it over
+    the windows that lie within the mask.
+
+    Attributes:
+        gaussian_weights: A Gaussian window, else a uniform square.
+        sigma: Of the Gaussian, in pixels; 1.5 makes a window of 11 pixels.
+        window: Side of the square, in pixels, odd.
+        data_range: What the values may span: 1 for masks scaled to [0, 1].
+        use_sample_covariance: Divide by one less than the window's pixels.
+    """
+
+    identity: ClassVar[float | None] = 1.0
+    channels: Channels = "sum_abs"
+    scale: Scale = "percentile"
+    clip: Clip = Field(default_factory=lambda: [0.0, 1.0])
+    gaussian_weights: bool = True
+    sigma: Annotated[float, Field(ge=0.5, allow_inf_nan=False)] = 1.5
+    window: Annotated[int, Field(ge=3)] = 7
+    data_range: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    use_sample_covariance: bool = False
+
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, window: int) -> int:
+        if window % 2 == 0:
+            raise ValueError("must be odd")
+        return window
+
+    @property
+    def _side(self) -> int:
+        return 2 * int(_TRUNCATE * self.sigma + 0.5) + 1 if self.gaussian_weights else self.window
+
+    def check(self, shape: tuple[int, ...], key: str = "metric") -> None:
+        """As `Preparation.check`: the window must fit into a mask."""
+        super().check(shape, key)
+        name = "sigma" if self.gaussian_weights else "window"
+        self._require(self._side, shape, f"{key}.{name}={getattr(self, name)}")
+
+    def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
+        """The masks, and the mean and the variance in each window."""
+        mean = self._windowed(masks)
+        return {
+            "mask": masks,
+            "mean": mean,
+            "variance": self._norm * (self._windowed(masks * masks) - mean * mean),
+        }
+
+    def similarity(self, a: Parts, b: Parts) -> np.ndarray:
+        """The mean over windows of the product of equation 13."""
+        c1, c2 = (0.01 * self.data_range) ** 2, (0.03 * self.data_range) ** 2
+        values = np.empty(len(a["mask"]))
+        for i in range(len(values)):  # one by one, so that the arrays stay in the cache
+            product = a["mean"][i] * b["mean"][i]
+            covariance = self._norm * (self._windowed(a["mask"][i] * b["mask"][i]) - product)
+            luminance = (2 * product + c1) / (a["mean"][i] ** 2 + b["mean"][i] ** 2 + c1)
+            structure = (2 * covariance + c2) / (a["variance"][i] + b["variance"][i] + c2)
+            values[i] = (luminance * structure).mean()
+        return values
+
+    @property
+    def _norm(self) -> float:
+        pixels = self._side**2
+        return pixels / (pixels - 1) if self.use_sample_covariance else 1.0
+
+    def _windowed(self, x: np.ndarray) -> np.ndarray:
+        """Weighted means (…, H, W) over the windows within the mask."""
+        from scipy.ndimage import gaussian_filter, uniform_filter
+
+        if self.gaussian_weights:
+            means = gaussian_filter(
+                x, self.sigma, mode="reflect", truncate=_TRUNCATE, axes=(-2, -1)
+            )
+        else:
+            means = uniform_filter(x, self.window, axes=(-2, -1))
+        edge = self._side // 2
+        return means[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge]
+
+
+@checked
+class MeanSquaredError(Metric):
+    """Mean squared difference of the values, from 0 up: 0 is equal, and more is less similar."""
+
+    identity: ClassVar[float | None] = 0.0
+    scale: Scale = "second_moment"
+
+    def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
+        """The masks."""
+        return {"mask": masks}
+
+    def similarity(self, a: Parts, b: Parts) -> np.ndarray:
+        """The mean over pixels and channels."""
+        return ((a["mask"] - b["mask"]) ** 2).mean((1, 2, 3))
+
+
+@checked
+class MutualInformation(Metric):
+    """What the value of one mask at a pixel tells about the other's there, from 0 to 1.
+
+    2 I(a, b) / (H(a) + H(b)), of histograms with equal bins from each mask's minimum to its
+    maximum. Of few pixels it is above 0 even for independent masks, by about
+    (bins - 1)² / (pixels · (H(a) + H(b))), entropies in nats.
+
+    Attributes:
+        bins: Of a mask's histogram; the joint one has their square.
+    """
+
+    identity: ClassVar[float | None] = 1.0
+    channels: Channels = "sum_abs"
+    scale: Scale = "percentile"
+    clip: Clip = Field(default_factory=lambda: [0.0, 1.0])
+    bins: Annotated[int, Field(ge=2, le=256)] = 16
+
+    def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
+        """Each value's bin, and the entropy of each mask's histogram."""
+        flat = masks.reshape(len(masks), -1)
+        low, high = flat.min(1, keepdims=True), flat.max(1, keepdims=True)
+        share = (flat - low) / np.where(high > low, high - low, 1)
+        bins = np.minimum((share * self.bins).astype(np.int32), self.bins - 1)
+        return {"bin": bins, "entropy": np.array([_entropy(row) for row in bins])}
+
+    def similarity(self, a: Parts, b: Parts) -> np.ndarray:
+        """The normalised mutual information."""
+        joint = np.array([_entropy(row) for row in a["bin"] * self.bins + b["bin"]])
+        total = a["entropy"] + b["entropy"]
+        return np.clip(2 * (total - joint) / total, 0, 1)
+
+
+def _entropy(labels: np.ndarray) -> float:
+    """Of the frequencies of labels, in nats."""
+    counts = np.bincount(labels)
+    shares = counts[counts > 0] / len(labels)
+    return float(-(shares * np.log(shares)).sum())

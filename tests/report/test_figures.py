@@ -1,0 +1,678 @@
+import io
+import subprocess
+import sys
+from itertools import combinations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PolyCollection
+from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+from sanity.randomness import generator
+from sanity.report import style
+from sanity.report.figures import (
+    absolute_limits,
+    article_stage,
+    mask_grid,
+    save,
+    signed_limits,
+    similarity_curves,
+    stage_means,
+)
+
+LAYERS = ["", "logits", "block1", "stem"]
+ODD = ["$x$", "<b>&amp;", "_hidden", "$\\frac{$", "naïve", "猫\n\u202e", "100 %"]
+
+
+def image(size=12):
+    return generator("image").random((size, size, 3))
+
+
+def noise(*shape):
+    return generator("noise", *shape).standard_normal(shape)
+
+
+def grid(**how):
+    masks = {"gradient": noise(4, 12, 12, 3), "random_mask": noise(4, 12, 12)}
+    return mask_grid(image(), masks, LAYERS, **how)
+
+
+def scores(methods=("gradient", "edge_detector"), metrics=("ssim",), images=3, stages=4, **columns):
+    index = [
+        (f"image{i}", method, stage, LAYERS[stage], metric)
+        for method in methods
+        for stage in range(stages)
+        for metric in metrics
+        for i in range(images)
+    ]
+    table = pd.DataFrame(index, columns=["image", "method", "stage", "layer", "metric"])
+    values = 1 - 0.2 * table["stage"] + 0.05 * table["image"].str[-1].astype(int)
+    return table.assign(value=values.clip(upper=1), null=0.1, reason="", **columns)
+
+
+def texts(fig):
+    found = fig.findobj(matplotlib.text.Text)
+    return [text.get_text() for text in found if text.get_text()]
+
+
+def images(fig):
+    return [ax.images[0] for ax in fig.axes if ax.images]
+
+
+def drawn(fig):
+    """The figure's pixels, so that whatever fails only on drawing fails."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=60)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        (np.arange(101.0), 99),
+        (np.arange(101.0) - 50, 49),
+        (np.arange(101.0) - 200, 199),  # its percentile is -101; that of -200 … -100 negated, 199
+        (np.r_[np.zeros(100), -np.arange(1.0, 102)], 99),  # its percentile is 0
+        (np.r_[np.zeros(999), 5.0], 5),  # that of its absolute values is 0 too
+        (np.r_[np.zeros(999), -5.0], 5),
+    ],
+)
+def test_signed_limits(values, limit):
+    assert signed_limits(values[None]) == pytest.approx((-limit, limit), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        (np.arange(101.0), (0, 99)),
+        (np.arange(101.0) + 7, (7, 106)),
+        (np.r_[np.zeros(999), 5.0], (0, 5)),
+    ],
+)
+def test_absolute_limits(values, limits):
+    assert absolute_limits(values[None]) == pytest.approx(limits, abs=1e-12)
+
+
+# Grid
+
+
+@pytest.mark.parametrize("kind", ["signed", "absolute"])
+def test_grid_shows_each_mask_with_its_own_limits(kind):
+    mask = np.stack([np.arange(101.0) - shift for shift in (0, 200, 50)])[:, None]  # (3, 1, 101)
+    channels = np.stack([2 * mask, -mask], -1)  # sums to mask; absolute values to 3 |mask|
+    fig = mask_grid(image(), {"a": channels}, LAYERS[:3], kind)
+    shown = images(fig)[1:-1]  # between the image and the key
+    values = [one.get_array() for one in shown]
+    limits = [one.get_clim() for one in shown]
+    if kind == "signed":
+        np.testing.assert_allclose(values, mask)
+        np.testing.assert_allclose(limits, [(-99, 99), (-199, 199), (-49, 49)])
+    else:
+        np.testing.assert_allclose(values, 3 * np.abs(mask))
+        # |-50 … 50|: the hundredth of 101 sorted values is 50
+        np.testing.assert_allclose(limits, [(0, 3 * 99), (3 * 100, 3 * 199), (0, 3 * 50)])
+    assert {one.get_cmap().name for one in shown} == {"coolwarm" if kind == "signed" else "gray"}
+
+
+def test_grid_has_image_rows_columns_and_key():
+    fig = grid(title="imagenet_00")
+    assert len(fig.axes) == 1 + 2 * 4 + 1
+    np.testing.assert_array_equal(fig.axes[0].images[0].get_array(), image())
+    assert [t for t in texts(fig) if t in ("original", *LAYERS)] == ["original", *LAYERS[1:]]
+    assert {"gradient", "random_mask", "imagenet_00"} <= set(texts(fig))
+    boxes = [ax.get_position() for ax in fig.axes[1:-1]]
+    rows, columns = [b.y0 for b in boxes], [b.x0 for b in boxes]
+    assert rows[:4] == [rows[0]] * 4 and rows[4:] == [rows[4]] * 4 and rows[4] < rows[0]
+    assert columns[:4] == columns[4:] == sorted(columns[:4])
+    corner = fig.axes[0].get_position()
+    assert corner.x1 < columns[0] and corner.y0 > boxes[0].y1
+
+
+def test_grid_calls_methods_as_told():
+    found = texts(grid(names={"gradient": "Vanilla Gradient"}))
+    assert "Vanilla Gradient" in found and "gradient" not in found and "random_mask" in found
+
+
+@pytest.mark.parametrize("kind", ["signed", "absolute"])
+def test_grid_says_what_cannot_be_shown(kind):
+    mask = noise(4, 12, 12, 3)
+    mask[0, 3, 4, 1] = np.nan
+    mask[1, 0, 0] = [np.inf, 0, 0]
+    mask[2] = 0.25
+    fig = mask_grid(image(), {"gradient": mask}, LAYERS, kind)
+    cells = fig.axes[1:-1]
+    assert [[t.get_text() for t in ax.texts] for ax in cells] == [
+        ["NaN"],
+        ["infinite"],
+        ["constant"],
+        [],
+    ]
+    assert [bool(ax.images) for ax in cells] == [False, False, False, True]
+    assert [ax.patches[0].get_hatch() for ax in cells[:3]] == ["////", "////", None]
+    assert any("hatched: not finite; flat grey: constant" in text for text in texts(fig))
+    drawn(fig)
+
+
+def test_infinities_of_both_signs_are_nan():
+    mask = noise(1, 12, 12, 3)
+    mask[0, 0, 0] = [np.inf, -np.inf, 0]
+    fig = mask_grid(image(), {"gradient": mask}, [""])
+    assert [text.get_text() for text in fig.axes[1].texts] == ["NaN"]
+
+
+@pytest.mark.parametrize("width", [None, 7, 3.4])
+@pytest.mark.parametrize("n", [(1, 1), (2, 2), (20, 20)])
+@pytest.mark.parametrize("layer", ["l", "block15", "InceptionV3/Mixed_7c"])
+def test_nothing_in_a_grid_overlaps_or_sticks_out(width, n, layer):
+    masks = {f"method_{i}": noise(n[1], 4, 4) for i in range(n[0])}
+    fig = mask_grid(image(), masks, [layer] * n[1], width_inches=width)
+    if width:
+        assert fig.get_size_inches()[0] == pytest.approx(width)
+    fig.set_dpi(200)
+    fig.draw_without_rendering()
+    cells = [ax.get_window_extent() for ax in fig.axes]
+    labels = [text.get_window_extent() for text in fig.texts]
+    whole = fig.bbox.padded(1)
+    for box in cells + labels:
+        assert whole.x0 <= box.x0 and whole.y0 <= box.y0
+        assert box.x1 <= whole.x1 and box.y1 <= whole.y1
+    for one, other in combinations(cells, 2):
+        assert not one.overlaps(other)
+    for cell in cells:
+        for label in labels:
+            shrunk = label.padded(-2)
+            assert shrunk.width <= 0 or shrunk.height <= 0 or not cell.overlaps(shrunk)
+    headers = [t for t in fig.texts if t.get_text() == layer]
+    if headers[0].get_rotation() == 0:
+        for one, other in combinations([t.get_window_extent() for t in headers], 2):
+            assert not one.overlaps(other)
+
+
+def test_headers_turn_when_they_do_not_fit():
+    turned = [
+        {
+            t.get_rotation()
+            for t in mask_grid(
+                image(), {"a": noise(20, 4, 4)}, [name] * 20, width_inches=width
+            ).texts
+            if t.get_text() == name
+        }
+        for name, width in [("block1", None), ("InceptionV3/Mixed_7c", None), ("block1", 3.4)]
+    ]
+    assert turned == [{0}, {45}, {90}]
+
+
+def test_cells_keep_the_proportions_of_the_image():
+    fig = mask_grid(generator("wide").random((10, 20, 3)), {"a": noise(2, 10, 20)}, LAYERS[:2])
+    for ax in fig.axes[:-1]:
+        box = ax.get_window_extent()
+        assert box.width / box.height == pytest.approx(2)
+
+
+def test_grey_images_are_shown_grey():
+    fig = mask_grid(generator("grey").random((6, 6, 1)), {"a": noise(1, 6, 6)}, [""])
+    assert fig.axes[0].images[0].get_array().shape == (6, 6)
+    pixels = drawn(fig)
+    height, width = pixels.shape[:2]
+    corner = fig.axes[0].get_position()
+    x = slice(int(corner.x0 * width) + 1, int(corner.x1 * width) - 1)
+    y = slice(int((1 - corner.y1) * height) + 1, int((1 - corner.y0) * height) - 1)
+    assert np.ptp(pixels[y, x].astype(int), axis=-1).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"masks": {}}, "a method and a stage"),
+        ({"masks": {"gradient": noise(3, 12, 12)}}, "masks of gradient have shape"),
+        ({"masks": {"gradient": noise(4, 12)}}, "masks of gradient have shape"),
+        ({"style": "colourful"}, "style=colourful is none of signed, absolute"),
+        ({"width_inches": 0.9}, "too narrow for 4 stages"),
+    ],
+)
+def test_grid_refuses(how, message):
+    how = {"masks": {"gradient": noise(4, 12, 12)}, **how}
+    with pytest.raises(ValueError, match=message):
+        mask_grid(image(), layers=LAYERS, **how)
+
+
+def test_default_grid_is_below_three_megabytes(tmp_path):
+    masks = {f"noise{i}": noise(20, 224, 224) for i in range(7)}  # noise compresses worst
+    layers = ["", "logits", "head", *(f"block{i}" for i in range(16, -1, -1))]
+    (file,) = save(mask_grid(image(224), masks, layers), tmp_path / "grid", ["png"])
+    assert file.stat().st_size < 3e6
+
+
+# The article's figure
+
+
+@pytest.mark.parametrize(("columns", "places"), [(3, (2, 3)), (6, (1, 6))])
+def test_article_stage_has_six_panels(columns, places):
+    labels = ["Vanilla Gradient", "SmoothGrad", "Gradient × Input", "Guided Backprop", "IG"]
+    masks = {label: noise(12, 12, 3) + i for i, label in enumerate(labels)}
+    title = "Randomized: InceptionV3/Logits/Conv2d_1c_1x1/weights"
+    fig = article_stage(image(), masks, title, columns=columns)
+    panels = fig.axes[:-1]
+    assert len(panels) == 6
+    boxes = [ax.get_position() for ax in panels]
+    assert len({round(b.y0, 6) for b in boxes}) == places[0]
+    assert len({round(b.x0, 6) for b in boxes}) == places[1]
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), image())
+    for ax, mask in zip(panels[1:], masks.values(), strict=True):
+        limit = np.sort(mask.sum(-1), None)
+        limit = limit[141] + 0.57 * (limit[142] - limit[141])  # 0.99 × 143 is 141.57
+        assert ax.images[0].get_clim() == pytest.approx((-limit, limit))
+    assert [t for t in texts(fig) if t in ("image", *labels)] == ["image", *labels]
+    assert title in texts(fig)
+
+
+def test_article_stage_refuses_a_style():
+    with pytest.raises(ValueError, match="style=both"):
+        article_stage(image(), {"a": noise(12, 12)}, style="both")
+
+
+# Means
+
+
+def test_means_and_intervals_by_hand():
+    table = pd.DataFrame(
+        {
+            "image": ["a", "b", "c", "a", "b", "c"],
+            "method": "gradient",
+            "stage": [0, 0, 0, 1, 1, 1],
+            "layer": ["", "", "", "logits", "logits", "logits"],
+            "metric": "ssim",
+            "value": [0.1, 0.2, 0.6, 0.5, np.nan, np.inf],
+            "null": [0.0, 0.1, 0.2, np.nan, np.nan, np.nan],
+        }
+    )
+    means = stage_means(table).set_index("stage")
+    assert means.loc[0, "mean"] == pytest.approx(0.3)
+    half = 4.302652730 * np.sqrt(0.07) / np.sqrt(3)  # t at 0.975 with 2 degrees of freedom
+    assert means.loc[0, "low"] == pytest.approx(0.3 - half)
+    assert means.loc[0, "high"] == pytest.approx(0.3 + half)
+    assert means.loc[0, "null"] == pytest.approx(0.1)
+    assert means.loc[1, "mean"] == 0.5
+    assert means.loc[1, ["low", "high", "null"]].isna().all()
+    assert means["images"].tolist() == [3, 1] and means["missing"].tolist() == [0, 2]
+    assert means["layer"].tolist() == ["", "logits"]
+
+
+def test_seeds_are_averaged_within_images():
+    one, two = scores(seed=0), scores(seed=1)
+    two["value"] -= 0.1
+    both, single = stage_means(pd.concat([one, two])), stage_means(one)
+    assert (both["images"] == 3).all()
+    np.testing.assert_allclose(both["mean"], single["mean"] - 0.05)
+    np.testing.assert_allclose(both["high"] - both["low"], single["high"] - single["low"])
+
+
+def test_categories_and_missing_columns_are_fine():
+    table = scores()
+    expected = stage_means(table)
+    columns = {name: "category" for name in ["image", "method", "layer", "metric"]}
+    pd.testing.assert_frame_equal(stage_means(table.astype(columns)), expected)
+    without = stage_means(table.drop(columns=["null", "reason"]))
+    assert without["null"].isna().all()
+    pd.testing.assert_series_equal(without["mean"], expected["mean"])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (scores()[:0], "no scores"),
+        (pd.concat([scores(), scores()]), "several scores of one metric, method, stage, image:"),
+        (pd.concat([scores(seed=1), scores(seed=1)]), "image, seed: choose a run"),
+        (
+            pd.concat([scores(seed=1), scores(seed=2).replace("block1", "block2")]),
+            "several layers of one stage",
+        ),
+    ],
+)
+def test_means_refuse_what_is_several_runs(table, message):
+    with pytest.raises(ValueError, match=message):
+        stage_means(table)
+
+
+# Curves
+
+
+def curve(ax, method):
+    look = style.method_style(method)
+    lines = [
+        line
+        for line in ax.get_lines()
+        if line.get_color() == look.color and line.get_marker() == look.marker
+    ]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_curves_are_the_means():
+    table = scores(metrics=("ssim", "hog"))
+    fig = similarity_curves(table)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["ssim", "hog"]
+    means = stage_means(table)
+    for ax in fig.axes:
+        for method in ("gradient", "edge_detector"):
+            rows = means[(means["metric"] == "ssim") & (means["method"] == method)]
+            np.testing.assert_array_equal(curve(ax, method).get_xdata(), range(4))
+            np.testing.assert_allclose(curve(ax, method).get_ydata(), rows["mean"])
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["original", *LAYERS[1:]]
+        assert ax.get_ylim() == (-0.1, 1.05)
+    legend = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert legend == [
+        "gradient",
+        "edge_detector",
+        "95% interval, n = 3 images",
+        "null, in the method's colour",
+    ]
+
+
+def test_bands_are_the_intervals():
+    table = scores(methods=("gradient",))
+    ax = similarity_curves(table).axes[0]
+    means = stage_means(table)
+    (band,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
+    corners = {tuple(np.round(xy, 9)) for path in band.get_paths() for xy in path.vertices}
+    for stage, low, high in zip(means["stage"], means["low"], means["high"], strict=True):
+        assert {(stage, round(low, 9)), (stage, round(high, 9))} <= corners
+
+
+def test_one_image_has_neither_band_nor_entry():
+    fig = similarity_curves(scores(images=1).assign(null=np.nan))
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["gradient", "edge_detector"]
+    assert all(not len(c.get_paths()) for c in fig.axes[0].collections)
+
+
+def test_nulls_are_dotted():
+    ax = similarity_curves(scores(methods=("gradient",)).assign(null=0.25)).axes[0]
+    (null,) = [line for line in ax.get_lines() if line.get_marker() == "None"]
+    np.testing.assert_array_equal(null.get_ydata(), [0.25] * 4)
+    assert null.get_color() == style.method_style("gradient").color
+    assert null.is_dashed() and null.get_linewidth() < 1
+
+
+def test_missing_values_leave_gaps_and_are_counted():
+    table = scores()
+    table.loc[(table["method"] == "gradient") & (table["stage"] == 2), "value"] = np.nan
+    fig = similarity_curves(table)
+    assert np.isnan(curve(fig.axes[0], "gradient").get_ydata()).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    (note,) = [t for t in texts(fig) if t.startswith("left out")]
+    assert note == "left out, not finite: gradient\u00a03"
+    drawn(fig)
+
+
+def test_curves_without_any_finite_value():
+    drawn(similarity_curves(scores().assign(value=np.nan, null=np.nan)))
+
+
+def test_stages_stand_in_order_whatever_the_rows_order():
+    shuffled = scores().sample(frac=1, random_state=np.random.RandomState(0))  # noqa: NPY002
+    ax = similarity_curves(shuffled).axes[0]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["original", *LAYERS[1:]]
+    np.testing.assert_allclose(
+        curve(ax, "gradient").get_ydata(),
+        curve(similarity_curves(scores()).axes[0], "gradient").get_ydata(),
+    )
+
+
+def test_a_method_without_some_stage_has_a_gap():
+    table = scores()
+    table = table[(table["method"] != "gradient") | (table["stage"] != 1)]
+    line = curve(similarity_curves(table).axes[0], "gradient").get_ydata()
+    assert np.isnan(line).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([1, 0.5, 0.2, 0.0], (-0.1, 1.05)),
+        ([1, -0.5, -0.6, 0.0], (-0.65, 1.05)),
+        ([0, 0.01, 0.02, 0.02], (-0.001, 0.021)),  # a distance
+        ([0, 10, 30, 40], (-2, 42)),
+    ],
+)
+def test_y_range(values, limits):
+    table = scores(methods=("gradient",), images=1)
+    table = table.assign(value=[float(v) for v in values], null=np.nan)
+    assert similarity_curves(table).axes[0].get_ylim() == pytest.approx(limits)
+
+
+@pytest.mark.parametrize("width", [None, 10, 7, 3.4])
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_panels_and_key_fit(width, n):
+    metrics = ["ssim", "spearman", "spearman_abs", "hog"][:n]
+    fig = similarity_curves(scores(style.KNOWN, metrics), width_inches=width, title="A title")
+    panels = [ax for ax in fig.axes if ax.get_title(loc="left")]
+    assert [ax.get_title(loc="left") for ax in panels] == metrics
+    assert fig.get_size_inches()[0] == (width or (10 if n > 1 else 7))
+    fig.draw_without_rendering()
+    legend = next(iter(fig.findobj(matplotlib.legend.Legend))).get_window_extent()
+    boxes = [ax.get_tightbbox() for ax in panels]
+    for box in [legend, *boxes]:
+        assert fig.bbox.x0 - 1 <= box.x0 and box.x1 <= fig.bbox.x1 + 1
+        assert fig.bbox.y0 - 1 <= box.y0 and box.y1 <= fig.bbox.y1 + 1
+    for one, other in combinations([legend, *boxes], 2):
+        assert not one.overlaps(other)
+    for ax in panels:
+        box = ax.get_window_extent()
+        assert min(box.width, box.height) > 0.8 * fig.dpi
+
+
+def test_controls_come_last():
+    fig = similarity_curves(scores(methods=("random_mask", "gradient", "input", "lime")))
+    legend = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert legend[:4] == ["gradient", "lime", "random_mask", "input"]
+
+
+# Styles
+
+
+def test_every_known_method_looks_different():
+    looks = [style.method_style(name) for name in style.KNOWN]
+    assert len({(look.color, look.marker) for look in looks}) == len(looks)
+    assert {look.marker for look in looks}.isdisjoint(style._OTHER_MARKERS)
+
+
+def test_controls_are_grey_and_dashed_and_no_others_are_grey():
+    assert set(style.CONTROLS) == {"random_mask", "edge_detector", "input", "constant"}
+    for name in style.KNOWN:
+        look = style.method_style(name)
+        red, green, blue = (int(look.color[i : i + 2], 16) for i in (1, 3, 5))
+        assert (max(red, green, blue) - min(red, green, blue) < 10) == look.control
+        assert look.control == (name in style.CONTROLS)
+        assert look.dash or not look.control
+
+
+def test_unknown_names_get_a_look_of_their_own_that_never_changes():
+    look = style.method_style("mine")
+    assert look == style.Style("#3f55ee", (6, 1.5, 1.2, 1.5), "p")
+    assert look == style.method_style("mine") and not look.control
+    assert len({style.method_style(f"mine{i}") for i in range(100)}) > 50
+
+
+def test_variants_take_their_method_s_colour():
+    for name, relative in [
+        ("smoothgrad_100", "smoothgrad"),
+        ("integrated_gradients_white", "integrated_gradients"),
+        ("grad_cam_plus_plus_head", "grad_cam_plus_plus"),
+    ]:
+        assert style.method_style(name).color == style.method_style(relative).color
+    assert style.method_style("input_gradient").color in style.COLORS
+
+
+def test_a_method_looks_the_same_whatever_is_beside_it():
+    alone = similarity_curves(scores(methods=("mine",)))
+    among = similarity_curves(scores(methods=("gradient", "other", "mine", "lime")))
+    for fig in (alone, among):
+        line = curve(fig.axes[0], "mine")
+        assert (line.get_color(), line.get_marker()) == ("#3f55ee", "p")
+
+
+# Machado, Oliveira and Fernandes 2009, table 1, severity 1
+DEFICIENCIES = {
+    "none": np.eye(3),
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def linear(colors):
+    rgb = np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors])
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_colours_differ_to_every_eye(deficiency):
+    seen = np.clip(linear(style.COLORS) @ np.transpose(DEFICIENCIES[deficiency]), 0, 1)
+    encoded = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    lab = rgb2lab(encoded)
+    for one, other in combinations(lab, 2):
+        assert deltaE_ciede2000(one, other) >= 10
+
+
+@pytest.mark.parametrize("color", [*style.COLORS, *style.GREYS])
+def test_contrast_on_light_and_dark(color):
+    luminance = linear([color, style.PAPER, style.NIGHT]) @ [0.2126, 0.7152, 0.0722]
+    assert (luminance[1] + 0.05) / (luminance[0] + 0.05) >= 3
+    assert (luminance[0] + 0.05) / (luminance[2] + 0.05) >= 3
+
+
+def test_dashes_for_matplotlib_and_svg():
+    solid, dashed = style.method_style("gradient"), style.method_style("random_mask")
+    assert (solid.linestyle, solid.dasharray(2)) == ("-", "none")
+    assert (dashed.linestyle, dashed.dasharray(2)) == ((0, (3, 1.5)), "6 3")
+
+
+# Names
+
+
+def test_odd_names_are_shown_literally(tmp_path):
+    masks = {name: noise(len(ODD), 4, 4) for name in ODD}
+    panels = {name: noise(4, 4) for name in ODD}
+    curves = scores(methods=ODD, stages=2).replace("logits", ODD[3])
+    curves["metric"] = ODD[0]
+    curves.loc[curves["method"] == ODD[2], "value"] = np.nan
+    figures = [
+        mask_grid(image(4), masks, ODD, title=ODD[3]),
+        article_stage(image(4), panels, ODD[3]),
+        similarity_curves(curves, title=ODD[3]),
+    ]
+    plain = [name for name in ODD if name.isprintable() and name.isascii()] + ["naïve"]
+    for index, fig in enumerate(figures):
+        found = texts(fig)
+        assert set(plain) <= set(found)
+        assert any("\\n\\u202e" in text for text in found)  # neither breaks nor turns the line
+        save(fig, tmp_path / f"{index}")  # a name read as a formula would fail or warn
+        for text in fig.findobj(matplotlib.text.Text):
+            assert not text.get_parse_math() or "$" not in text.get_text()
+
+
+def test_long_names_are_cut_in_the_middle():
+    (name,) = (
+        t for t in texts(mask_grid(image(), {"a" * 50 + "z": noise(1, 4, 4)}, [""])) if "…" in t
+    )
+    assert len(name) == 32 and name.startswith("aaa") and name.endswith("aaz")
+
+
+# Saving
+
+
+@pytest.fixture(params=["grid", "curves", "article"])
+def draw(request):
+    panels = {"Vanilla Gradient": noise(6, 6), "NaN": noise(6, 6) * np.nan}
+    return {
+        "grid": grid,
+        "curves": lambda: similarity_curves(scores(metrics=("ssim", "hog"))),
+        "article": lambda: article_stage(image(), panels, "Predicted Label: 341"),
+    }[request.param]
+
+
+def test_every_format_is_written_and_reproducible(draw, tmp_path):
+    fig = draw()
+    first = save(fig, tmp_path / "new" / "imagenet_0.5")
+    assert first == [
+        tmp_path / "new" / f"imagenet_0.5.{suffix}" for suffix in ("png", "pdf", "svg")
+    ]
+    assert sorted((tmp_path / "new").iterdir()) == sorted(first)
+    png, pdf, svg = (file.read_bytes() for file in first)
+    assert (b"\x89PNG", b"%PDF", b"<?xml") == (png[:4], pdf[:4], svg[:5])
+    for other in (save(fig, tmp_path / "again"), save(draw(), tmp_path / "anew")):
+        assert [file.read_bytes() for file in other] == [png, pdf, svg]
+
+
+def test_fonts_are_embedded(draw, tmp_path):
+    pdf, svg = (file.read_bytes() for file in save(draw(), tmp_path / "a", ["pdf", "svg"]))
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf and b"/CreationDate" not in pdf
+    assert b"<text" not in svg and b"font-family" not in svg and b"<dc:date>" not in svg
+
+
+def test_settings_of_the_caller_neither_matter_nor_change(draw, tmp_path):
+    usual = [file.read_bytes() for file in save(draw(), tmp_path / "a")]
+    theirs = {
+        "font.size": 20,
+        "axes.facecolor": "black",
+        "image.cmap": "jet",
+        "image.origin": "lower",
+        "savefig.bbox": "tight",
+        "axes.grid": True,
+        "text.usetex": True,
+        "pdf.fonttype": 3,
+    }
+    with matplotlib.rc_context(theirs):
+        before = matplotlib.rcParams.copy()
+        unusual = [file.read_bytes() for file in save(draw(), tmp_path / "b")]
+        assert matplotlib.rcParams == before
+    assert usual == unusual
+
+
+def test_png_has_the_width_asked_for(tmp_path):
+    fig = grid(width_inches=3.4)
+    (file,) = save(fig, tmp_path / "a", ["png"], dpi=100)
+    with Image.open(file) as picture:
+        assert picture.width == 340
+        assert picture.info["dpi"] == pytest.approx((100, 100), abs=0.1)
+
+
+def test_an_old_file_is_replaced(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    save(grid(), tmp_path / "a", ["png"])
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_unknown_format_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match="docx"):
+        save(grid(), tmp_path / "a", ["docx"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_pyplot_is_not_used():
+    code = "import sys, sanity.report.figures; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

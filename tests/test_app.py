@@ -1,0 +1,152 @@
+"""The command line, as processes of their own."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sanity as library
+from tests.command import ROOT, sanity
+
+QUICK = ["data.limit=1", "layers.names=[logits,head]", "metric=[ssim,spearman]"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--info", "defaults-tree"]])
+def test_help_does_not_load_tensorflow(arguments, tmp_path):
+    code = (
+        f"import sys; sys.argv = ['sanity', *{arguments!r}]\n"
+        "from sanity.app import main\n"
+        "main()\n"
+        "loaded = {'tensorflow', 'keras', 'pandas', 'skimage', 'matplotlib'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "smoothgrad" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["method=[nonsense]"], "method=nonsense is none of"),
+        (["seed=-1"], "seed=-1 should be"),
+        (["+method.smoothgrad.smaples=3"], "method.smoothgrad.smaples=3 is no key here"),
+        (["layers.names=[nonsense]"], "block15"),
+        (["data=folder", "data.path=nowhere"], "nowhere"),
+        (["-m", "seed=0,1", "method=[nonsense]"], "method=nonsense is none of"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_a_sentence_and_exit_code_2(arguments, message, tmp_path):
+    done = sanity(*arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("outputs/*/*/*"))
+
+
+def test_hydra_full_error_shows_the_traceback(tmp_path):
+    done = sanity("model=nonsense", cwd=tmp_path, check=False, HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_class_beyond_the_models_is_refused_after_loading(tmp_path):
+    done = sanity(*QUICK, "target=zebrah", cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "target=zebrah" in done.stderr
+    assert "zebra" in done.stderr.replace("zebrah", "")
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("outputs/default/*/run.json"))
+
+
+@pytest.mark.slow
+def test_sweep_seeds_and_running_again(tmp_path):
+    chosen = ["method=[gradient,smoothgrad,edge_detector]", "method.smoothgrad.samples=3", *QUICK]
+    sanity("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
+    again = sanity("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
+    assert again.stdout.count("is there already") == 2
+    sanity("seed=0", "name=second", *chosen, cwd=tmp_path)
+    scores = library.load_runs(tmp_path / "outputs")
+    assert (scores["status"] == "completed").all()
+    assert scores["run"].nunique() == 2
+    table = scores[scores["metric"] == "ssim"].pivot_table(
+        index=["method", "stage"], columns=["name", "seed"], values="value", observed=True
+    )
+    np.testing.assert_array_equal(table["first", 0], table["second", 0])
+    np.testing.assert_allclose(table.xs(0, level="stage"), 1, atol=1e-12)
+    for stage in (1, 2):
+        differs = table["first", 0].xs(stage, level="stage") != table["first", 1].xs(
+            stage, level="stage"
+        )
+        assert differs.to_dict() == {"gradient": True, "smoothgrad": True, "edge_detector": False}
+
+
+@pytest.mark.slow
+def test_just_what_was_asked_for(tmp_path):
+    sanity(
+        "method=[smoothgrad]",
+        "method.smoothgrad.samples=10",
+        "layers.names=[logits,head]",
+        "data.limit=1",
+        cwd=tmp_path,
+    )
+    (run,) = tmp_path.glob("outputs/default/*")
+    assert {path.name for path in run.iterdir()} == {
+        ".hydra",
+        "figures",
+        "masks.zarr",
+        "predictions.parquet",
+        "run.json",
+        "sanity.log",
+        "scores.parquet",
+    }
+    scores = library.load_runs(run)
+    assert scores["method"].unique().tolist() == ["smoothgrad"]
+    assert (scores["method.smoothgrad.samples"] == 10).all()
+    assert scores.groupby("stage")["layer"].first().tolist() == ["", "logits", "head"]
+    assert set(scores["metric"]) == {"ssim", "spearman", "spearman_abs", "hog"}
+    masks = library.load_masks(run)
+    assert masks.smoothgrad.shape == (1, 3, 224, 224, 3)
+    log = (run / "sanity.log").read_text()
+    assert "stage  1  logits: 2 variables randomized; predicted" in log
+    assert "10 gradients an image and stage" in log
+    again = sanity("--cfg", "job", cwd=tmp_path).stdout
+    assert "samples: 25" in again  # the run changed nothing but its folder
+
+
+@pytest.mark.slow
+def test_wheel_in_a_clean_environment(tmp_path):
+    """`pip install .` brings conf/ along: an installed `sanity` works in an empty folder."""
+    wheels = tmp_path / "wheels"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+        + ["-w", str(wheels), str(ROOT)],
+        check=True,
+    )
+    (wheel,) = wheels.glob("*.whl")
+    target, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel],
+        check=True,
+    )
+    arguments = [*QUICK, "method=[gradient]", "layers.last=1", "layers.names=null"]
+    done = sanity(*arguments, cwd=empty, PYTHONPATH=str(target))
+    assert "results are in" in done.stdout
+    code = "import sanity; print(sanity.__file__)"
+    where = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=empty,
+        env={"PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert str(target) in where.stdout

@@ -1,0 +1,57 @@
+"""Every command of the README is run, in order, in one folder, as a reader would."""
+
+import re
+import shlex
+import sys
+
+import pytest
+
+from tests.command import ROOT, command
+
+BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text()
+BLOCKS = BLOCK.findall(README)
+
+
+def in_process(line):
+    """The command with this Python in place of the environment that the scripts make."""
+    words = shlex.split(line)
+    variables = {}
+    while "=" in words[0]:
+        name, value = words.pop(0).split("=", 1)
+        variables[name] = value
+    if words[0] in ("./scripts/run", "sanity"):
+        words = [sys.executable, "-m", "sanity", *words[1:]]
+    assert words[0] in ("python", sys.executable), line
+    return [sys.executable, *words[1:]], variables
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme(default_run):
+    folder = default_run.cwd
+    ran = 0
+    for language, file, text in BLOCKS:
+        if file:
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        elif language == "sh":
+            for line in text.strip().splitlines():
+                words, variables = in_process(line)
+                if "PYTHONPATH" in variables:
+                    variables["PYTHONPATH"] = f"{folder}:{ROOT}"
+                command(words, folder, **variables)
+                ran += 1
+        elif language == "python":
+            command([sys.executable, "-c", text], folder)
+            ran += 1
+    assert ran >= 10
+    grid = list(folder.glob("outputs/**/figures/*_signed.png"))
+    assert len(grid) >= 5
+
+
+@pytest.mark.slow
+def test_the_readmes_table_is_what_comes_out(default_run):
+    (table,) = re.findall(r"^```\n(ssim: .*?)^```", README, re.MULTILINE | re.DOTALL)
+    for line in table.strip().splitlines():
+        assert line in default_run.stdout
