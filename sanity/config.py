@@ -66,6 +66,7 @@ class Settings:
     seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[int, Field(ge=0)] | str = "predicted"
     precision: Literal["float32"] = "float32"
+    null_model: Literal["other_image", "shuffled"] = "other_image"
     masks: Masks = Masks()
     output: str = "outputs"
     dry_run: bool = False

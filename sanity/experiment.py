@@ -176,7 +176,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
     left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
-    scorer = Scorer(job.metrics)
+    scorer = Scorer(job.metrics, images, experiment.targets, job.settings.null_model)
     ready = False
     total = left * experiment.plan.distinct
     with progress(total, "explaining", job.settings.runtime.progress) as tick:
@@ -193,7 +193,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
             if not ready:
                 _lay_out_masks(experiment, folder, kept, explained)
                 ready = True
-            scores = scorer.score(explained, images, experiment.targets)
+            scores = scorer.score(explained)
             unit = _unit(explained.group, explained.stage)
             if unit not in done:
                 where = slice(explained.group.start, explained.group.stop)

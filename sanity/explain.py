@@ -1,13 +1,14 @@
 """Masks: every method on every image at every stage, image group by image group."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sanity.data import Images
-from sanity.methods import GradientMethod, Plan, Subject
+from sanity.methods import GradientMethod, Gradients, Plan, Subject
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
@@ -26,11 +27,14 @@ class Explained:
         group: Positions of the images.
         stage: The state of the weights.
         masks: (n, H, W[, C]) float32 by method.
+        before: At stage 0, the original mask (1, H, W[, C]) of the image before the group's first
+            (before the very first: of the last), by method; empty where the group is all images.
     """
 
     group: range
     stage: "Stage"
     masks: dict[str, np.ndarray]
+    before: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def explain(
@@ -59,25 +63,51 @@ def explain(
         wanted: Whether a group is needed at a stage; else it is passed over.
         done: Told how many gradients have been computed.
     """
-    plan = gradient_plan(methods)
-    others = {name: method for name, method in methods.items() if name not in plan.methods}
+    explainer = _Explainer(classifier, images, targets, methods, seed, done)
     with classifier.restored():
-        for group in groups(len(images), images.x[0].nbytes, plan.distinct, len(methods)):
-            some = images.take(group)
-            inputs = None
+        for group in groups(len(images), images.x[0].nbytes, explainer.plan.distinct, len(methods)):
+            inputs = None  # made when a stage of this group is wanted, and kept for the others
+            before = (group.start - 1) % len(images)
             for stage in stages:
                 if not wanted(group, stage):
                     continue
-                if inputs is None:  # not before a stage of this group is wanted
-                    subjects = [
-                        Subject(x, name, seed) for x, name in zip(some.x, some.names, strict=True)
-                    ]
-                    inputs = plan.prepare(subjects, targets[group], classifier.batch_size)
+                inputs = inputs or explainer.prepare(group)
                 classifier.set_weights(stage.weights(), stage.index)
-                masks = inputs.explain(classifier, done)
-                for name, method in others.items():
-                    masks[name] = method.masks(classifier, some, targets[group], seed)
-                yield Explained(group, stage, {name: masks[name] for name in methods})
+                masks = explainer.masks(group, inputs)
+                extra = {}
+                if stage.index == 0 and before not in group:
+                    one = range(before, before + 1)
+                    extra = explainer.masks(one, explainer.prepare(one))
+                yield Explained(group, stage, masks, extra)
+
+
+@dataclass(frozen=True)
+class _Explainer:
+    classifier: "Classifier"
+    images: Images
+    targets: np.ndarray
+    methods: Mapping[str, Any]
+    seed: int
+    done: Callable[[int], None]
+
+    @cached_property
+    def plan(self) -> Plan:
+        return gradient_plan(self.methods)
+
+    def prepare(self, group: range) -> Gradients:
+        """The gradients' inputs of some images."""
+        some = self.images.take(group)
+        subjects = [Subject(x, n, self.seed) for x, n in zip(some.x, some.names, strict=True)]
+        return self.plan.prepare(subjects, self.targets[group], self.classifier.batch_size)
+
+    def masks(self, group: range, inputs: Gradients) -> dict[str, np.ndarray]:
+        """The masks of some images by all methods, with the weights in place."""
+        found = inputs.explain(self.classifier, self.done)
+        some, targets = self.images.take(group), self.targets[group]
+        for name, method in self.methods.items():
+            if name not in found:
+                found[name] = method.masks(self.classifier, some, targets, self.seed)
+        return {name: found[name] for name in self.methods}
 
 
 def gradient_plan(methods: Mapping[str, Any]) -> Plan:

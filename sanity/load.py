@@ -85,12 +85,15 @@ def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
     """
     import xarray as xr
 
+    from sanity.mask_store import quiet
+
     path = Path(run) / "masks.zarr"
     if not path.exists():
         raise ConfigError(f"{run} holds no masks: either no run, or one with masks.keep=none")
     try:
-        dataset = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False)
-        labels = {name: (c.dims, c.values) for name, c in dataset.coords.items()}
+        with quiet():
+            dataset = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False)
+            labels = {name: (c.dims, c.values) for name, c in dataset.coords.items()}
     except Exception as error:  # Zarr's errors have nothing in common
         raise damage(path) from error
     # Zarr's strings come as NumPy's variable-width ones, which few tools know yet.

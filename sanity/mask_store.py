@@ -7,8 +7,8 @@ the masks themselves.
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,8 +61,9 @@ class MaskStore:
         with writing(path):
             for stray in path.rglob("*.partial"):
                 stray.unlink()
-        group = _open(path, "r+")
-        return cls(path, len(layout[0]), {name: group[name] for name in layout[2]})
+        with quiet():
+            group = _open(path, "r+")
+            return cls(path, len(layout[0]), {name: group[name] for name in layout[2]})
 
     def write(self, method: str, start: int, stage: int, masks: np.ndarray) -> None:
         """Stores the masks, (n, H, W[, C]), of the images from `start` on; drops those beyond."""
@@ -120,12 +121,24 @@ def layout_of(images: Sequence[str], stages: Sequence[str], methods: Shapes) -> 
 def read_layout(path: Path) -> Layout | None:
     """The layout of the store at `path`; None if there is no whole one."""
     try:
-        group = _open(path, "r")
-        images, layers = ([str(v) for v in np.asarray(group[k])] for k in ("image", "layer"))
-        arrays = {k: v for k, v in group.arrays() if k not in COORDINATES}
-        return images, layers, {k: tuple(v.shape[2:]) for k, v in arrays.items()}
+        with quiet():
+            group = _open(path, "r")
+            images, layers = ([str(v) for v in np.asarray(group[k])] for k in ("image", "layer"))
+            arrays = {k: v for k, v in group.arrays() if k not in COORDINATES}
+            return images, layers, {k: tuple(v.shape[2:]) for k, v in arrays.items()}
     except Exception:  # whatever is wrong with it, it has to be made anew
         return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Zarr's warnings that strings and consolidated metadata are not in its format 3.
+
+    Which of them it gives, and whether on writing or on reading too, differs between versions.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _open(path: Path, mode: Any) -> Any:
@@ -163,14 +176,11 @@ def _create(
             dimension_names=DIMENSIONS[: 2 + len(shape)],
             attributes={"coordinates": "layer"},  # CF: `layer` labels the stages
         )
-    with warnings.catch_warnings():
-        # Zarr warns that its strings (in some versions) and consolidated metadata are not yet in
-        # the specification; xarray warns where the latter are missing.
-        warnings.simplefilter("ignore")
+    with quiet():
         for name, (dimension, kind, values) in labels.items():
             n = len(values)
             array = group.create_array(
                 name, shape=(n,), chunks=(n,), dtype=kind, dimension_names=[dimension]
             )
             array[:] = np.array(values, object if kind is str else kind)
-        zarr.consolidate_metadata(path, zarr_format=3)
+        zarr.consolidate_metadata(path, zarr_format=3)  # xarray warns where they are missing

@@ -1,31 +1,60 @@
-"""Scores: each randomized mask against the original one, by every metric."""
+"""Scores: each randomized mask against the original one, by every metric, beside its null."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sanity.data import Images
 from sanity.explain import Explained
 from sanity.metrics import reasons
+from sanity.randomness import generator
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Null = Literal["other_image", "shuffled"]
+
+
+@dataclass(frozen=True)
+class _Original:
+    """What a metric keeps of a group's original masks, and of those that the null takes."""
+
+    own: Any
+    null: Any
 
 
 class Scorer:
     """Compares masks with those of stage 0; what a metric keeps of an original is made once.
 
+    The null is the score that a mask gets with an original that is not its own. `other_image`: that
+    of the image before it in the run (of the first: the last one's; of a single image: its own,
+    flipped left to right). `shuffled`: its own with the pixels in another order, which has the
+    same marginals but none of a mask's smoothness, so it is no null for smooth masks.
+
     Args:
         metrics: By name.
+        images: The run's images.
+        targets: (n,), the class explained of each.
+        null: Which null.
     """
 
-    def __init__(self, metrics: Mapping[str, Any]):
+    def __init__(
+        self,
+        metrics: Mapping[str, Any],
+        images: Images,
+        targets: np.ndarray,
+        null: Null = "other_image",
+    ):
         self._metrics = metrics
+        self._images = images
+        self._targets = targets
+        self._null = null
         self._group: range | None = None
-        self._originals: dict[tuple[str, str], Any] = {}
+        self._originals: dict[tuple[str, str], _Original] = {}
 
-    def score(self, explained: Explained, images: Images, targets: np.ndarray) -> "pd.DataFrame":
+    def score(self, explained: Explained) -> "pd.DataFrame":
         """Rows method × metric × image of a group at a stage, as in scores.parquet.
 
         A group's stage 0 must come before its other stages.
@@ -37,26 +66,45 @@ class Scorer:
             self._group = group
         elif self._group != group:
             raise RuntimeError(f"stage {stage.index} of {group} came before its stage 0")
+        names = [self._images.names[i] for i in group]
         parts = []
         for method, masks in explained.masks.items():
+            foreign = self._foreign(explained, method, names) if stage.index == 0 else None
             for name, metric in self._metrics.items():
                 features = metric.features(masks)
-                if stage.index == 0:
-                    self._originals[method, name] = features
+                if foreign is not None:
+                    self._originals[method, name] = _Original(features, metric.features(foreign))
                 original = self._originals[method, name]
                 parts.append(
                     pd.DataFrame(
                         {
-                            "image": [images.names[i] for i in group],
-                            "target": targets[group],
+                            "image": names,
+                            "target": self._targets[group],
                             "method": method,
                             "stage": stage.index,
                             "layer": stage.layer,
                             "metric": name,
-                            "value": metric.compare(original, features),
-                            "null": np.nan,
-                            "reason": reasons(original, features),
+                            "value": metric.compare(original.own, features),
+                            "null": metric.compare(original.null, features),
+                            "reason": reasons(original.own, features),
                         }
                     )
                 )
         return pd.concat(parts, ignore_index=True)
+
+    def _foreign(self, explained: Explained, method: str, names: list[str]) -> np.ndarray:
+        """For each image of a group the original mask that its null is made with."""
+        masks = explained.masks[method]
+        if self._null == "shuffled":
+            return np.stack(
+                [_shuffled(mask, name) for mask, name in zip(masks, names, strict=True)]
+            )
+        if len(self._images) == 1:
+            return masks[:, :, ::-1]
+        before = explained.before.get(method, masks[-1:])
+        return np.concatenate([before, masks[:-1]])
+
+
+def _shuffled(mask: np.ndarray, name: str) -> np.ndarray:
+    pixels = mask.reshape(-1, *mask.shape[2:])
+    return generator("shuffled_mask", name).permutation(pixels).reshape(mask.shape)

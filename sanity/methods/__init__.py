@@ -9,7 +9,7 @@ from sanity.methods.gradients import (
     IntegratedGradients,
     SmoothGrad,
 )
-from sanity.methods.plan import Plan
+from sanity.methods.plan import Gradients, Plan
 from sanity.methods.points import Noisy, OnPath, Original, Point, Subject
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Gradient",
     "GradientMethod",
     "GradientXInput",
+    "Gradients",
     "GuidedBackprop",
     "IntegratedGradients",
     "Noisy",

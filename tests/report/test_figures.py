@@ -167,7 +167,7 @@ def test_infinities_of_both_signs_are_nan():
 
 
 @pytest.mark.parametrize("width", [None, 7, 3.4])
-@pytest.mark.parametrize("n", [(1, 1), (2, 2), (20, 20)])
+@pytest.mark.parametrize("n", [(1, 1), (2, 2), (3, 20)])
 @pytest.mark.parametrize("layer", ["l", "block15", "InceptionV3/Mixed_7c"])
 def test_nothing_in_a_grid_overlaps_or_sticks_out(width, n, layer):
     masks = {f"method_{i}": noise(n[1], 4, 4) for i in range(n[0])}
@@ -498,7 +498,7 @@ def test_controls_are_grey_and_dashed_and_no_others_are_grey():
 
 def test_unknown_names_get_a_look_of_their_own_that_never_changes():
     look = style.method_style("mine")
-    assert look == style.Style("#3f55ee", (6, 1.5, 1.2, 1.5), "p")
+    assert look == style.Style("#e06a9f", (), ">")
     assert look == style.method_style("mine") and not look.control
     assert len({style.method_style(f"mine{i}") for i in range(100)}) > 50
 
@@ -518,7 +518,7 @@ def test_a_method_looks_the_same_whatever_is_beside_it():
     among = similarity_curves(scores(methods=("gradient", "other", "mine", "lime")))
     for fig in (alone, among):
         line = curve(fig.axes[0], "mine")
-        assert (line.get_color(), line.get_marker()) == ("#3f55ee", "p")
+        assert (line.get_color(), line.get_marker()) == ("#e06a9f", ">")
 
 
 # Machado, Oliveira and Fernandes 2009, table 1, severity 1
