@@ -110,6 +110,9 @@ def prepare(job: Job) -> Experiment:
     stages = job.randomization.stages(classifier, layers, settings.seed)
     for rule in gradient_plan(job.methods).points:
         classifier.check_rule(rule)
+    for name, metric in job.metrics.items():
+        if hasattr(metric, "check"):
+            metric.check(classifier.input_shape, f"metric.{name}")
     shape, names, classes = classifier.input_shape, classifier.class_names, classifier.n_classes
     images = job.data.load(shape, classifier.class_offset, names, classes)
     predicted = classifier.logits(images.x).argmax(axis=1)

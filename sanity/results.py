@@ -82,6 +82,7 @@ class RunFolder:
         self._lock = FolderLock(path)
         self._masks: MaskStore | None = None
         self._running = False
+        self._units: set[str] = set()  # all that have been said to be done
         self._look()
 
     @classmethod
@@ -206,11 +207,19 @@ class RunFolder:
 
         Args:
             info: Added to run.json.
+
+        Raises:
+            ConfigError: A part is damaged or lost, or the folder cannot be written.
         """
         self._check_running()
         parts = self._parts()
         if not parts:
             raise ValueError("nothing to complete: no unit was written")
+        if lost := sorted(self._units - set(parts)):
+            raise ConfigError(
+                f"{self.path / 'parts' / lost[0]}.parquet and {len(lost) - 1} more have been lost; "
+                f"the same command computes them again"
+            )
         scores = join_tables(parts.values(), SCORES)
         write_table(self.path / "scores.parquet", scores)
         if predictions := [p for unit in parts if (p := self._predictions(unit)).exists()]:
@@ -265,6 +274,7 @@ class RunFolder:
         if predictions is not None:  # first: the scores' file is the one that says done
             write_frame(self._predictions(unit), predictions, PREDICTIONS)
         write_frame(self.path / "parts" / f"{unit}.parquet", scores, SCORES)
+        self._units.add(unit)
 
     def write_predictions(self, predictions: "pd.DataFrame") -> None:
         """Stores all predictions at once, where they are not written unit by unit."""
@@ -286,6 +296,7 @@ class RunFolder:
                 with writing(path):
                     for p in files:
                         p.unlink()
+        self._units |= units
         return units
 
     def scores(self) -> "pd.DataFrame":

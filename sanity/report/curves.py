@@ -158,6 +158,8 @@ def similarity_curves(
         for text, label in zip(legend.get_texts(), labels, strict=True):
             text.set_text(label)
             text.set_parse_math(False)
+        fig.draw_without_rendering()
+        fig.set_layout_engine("none")  # laid out once: again would move things by fractions
     return fig
 
 

@@ -23,9 +23,9 @@ BLUE = "#3f55ee"
 SKY = "#2c95f2"
 GREEN = "#1f8f70"
 VERMILLION = "#d55e00"
-PURPLE = "#8a4a94"
+PURPLE = "#8d4b95"
 PINK = "#e06a9f"
-RED = "#af3a3a"
+RED = "#b33b3b"
 COLORS = (BLUE, SKY, GREEN, VERMILLION, PURPLE, PINK, RED)
 GREYS = ("#6b6e72", "#8e9195")
 
