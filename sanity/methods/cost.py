@@ -1,6 +1,7 @@
 """What a method asks of the network, for the announcement before a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -16,3 +17,13 @@ class Cost:
 
     gradients: int = 0
     forward: int = 0
+
+    def __add__(self, other: Self) -> Self:
+        return replace(
+            self,
+            gradients=self.gradients + other.gradients,
+            forward=self.forward + other.forward,
+        )
+
+    def __mul__(self, times: int) -> Self:
+        return replace(self, gradients=self.gradients * times, forward=self.forward * times)

@@ -196,7 +196,7 @@ def noisy(noise: float, sample: int) -> Original | Noisy:
 def on_path(
     baseline: BaselineKey, alpha: float, end: Original | Noisy | None = None
 ) -> Original | Noisy | AtBaseline | OnPath:
-    """The point at `alpha`, rounded to float32, on the path from a baseline to the image or `end`."""
+    """The point at `alpha`, as float32, on the path from a baseline to `end`, or to the image."""
     end = end or Original()
     alpha = float(np.float32(alpha))
     if alpha == 1:
