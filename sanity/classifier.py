@@ -12,7 +12,7 @@ import tensorflow as tf
 from sanity.errors import ConfigError
 from sanity.graph import FlatGraph, flatten, op_of
 from sanity.parameters import Parameter, describe
-from sanity.rules import RULES
+from sanity.rules import rule as rule_of
 
 BATCH_SIZE = 32
 _SOFTMAX = "Softmax"
@@ -135,36 +135,130 @@ class Classifier:
         """The values (n, …) of any tensors of the graph, by name."""
         return self._batched(self._reader(tuple(tensors)), images)
 
-    def gradients(self, images: np.ndarray, targets: np.ndarray, rule: str = "plain") -> np.ndarray:
+    def gradients(
+        self,
+        images: np.ndarray,
+        targets: np.ndarray,
+        rule: str = "plain",
+        baselines: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Gradient (n, H, W, C) of each image's target logit with respect to the image.
 
         Args:
             images: (n, H, W, C).
             targets: (n,), the class whose logit is explained.
             rule: A backprop rule, see `sanity.rules`.
+            baselines: (n, H, W, C), of a rule that needs them.
 
         Raises:
             ConfigError: The rule overrides the gradient of ops that this model does not have.
+            ValueError: Baselines are missing, not wanted, or of another shape than the images.
         """
-        return self._batched(self._gradient(rule), images, targets)[0]
+        if rule_of(rule).needs_baseline != (baselines is not None):
+            raise ValueError(f"the rule {rule} takes baselines, or none, but not so")
+        if baselines is None:
+            return self._batched(self._gradient(rule), images, targets)[0]
+        if baselines.shape != images.shape:
+            raise ValueError(f"baselines {baselines.shape} differ from images {images.shape}")
+        size = max(1, self.batch_size // 2)  # baselines go through the network as well
+        return self._batched(self._gradient(rule), images, targets, baselines, size=size)[0]
+
+    def layer_gradients(
+        self, images: np.ndarray, targets: np.ndarray, tensor: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A tensor's values (n, …), and the gradient of each image's target logit there.
+
+        Args:
+            images: (n, H, W, C).
+            targets: (n,), the class whose logit is explained.
+            tensor: Its name, `"a/b:0"`; the logits must depend on it.
+        """
+        values, gradients = self._batched(self._layer_gradient(tensor), images, targets)
+        return values, gradients
 
     def check_rule(self, rule: str) -> None:
         """Makes sure that a backprop rule changes anything here.
 
         Raises:
-            ConfigError: The model has none of the ops whose gradient the rule overrides.
+            ConfigError: No op whose gradient the rule overrides lies between image and logits.
         """
-        overrides = RULES[rule].overrides
-        if overrides and not any(self.graph.op_counts()[op] for op in overrides):
+        overrides = list(rule_of(rule).overrides)
+        if overrides and not {self.graph.nodes[name].op for name in self._path} & set(overrides):
             raise ConfigError(
-                f"The backprop rule {rule} changes the gradient of {' and '.join(overrides)}, but "
-                f"{self.name} has no such op, so the masks would be those of the plain gradient"
+                f"The backprop rule {rule} changes the gradient of "
+                f"{', '.join(overrides[:-1])} and {overrides[-1]}, but {self.name} has no such "
+                "op, so the masks would be those of the plain gradient"
             )
 
-    def _batched(self, function: Callable, images: np.ndarray, *more: np.ndarray) -> list:
+    # Tensors
+
+    @cached_property
+    def _path(self) -> list[str]:
+        """The nodes through which the logits depend on the images, from input to output."""
+        above, waiting = set(), [op_of(self.logits_tensor)]
+        while waiting:
+            name = waiting.pop()
+            if name in self.graph.nodes and name not in above:
+                above.add(name)
+                waiting.extend(map(op_of, self.graph.nodes[name].input))
+        return [n for n in self.graph.nodes if n in above and n in self.graph.depths]
+
+    @cached_property
+    def spatial_tensors(self) -> dict[str, tuple[int | None, ...]]:
+        """Name and shape (h, w, channels) of the maps between image and logits, in this order.
+
+        Maps are tensors (n, h, w, channels) of more than one pixel.
+        """
+        names = [f"{name}:0" for name in self._path]
+        shapes: dict[str, tuple[int | None, ...]] = {}
+
+        @tf.function(input_signature=[self._images])
+        def trace(images: Any) -> Any:
+            for name, tensor in zip(names, self.graph.build(images, names), strict=True):
+                if tensor.shape.rank == 4 and tensor.dtype == tf.float32:
+                    shapes[name] = tuple(tensor.shape[1:])
+            return images
+
+        trace.get_concrete_function()
+        return {name: shape for name, shape in shapes.items() if shape[:2] != (1, 1)}
+
+    def spatial_tensor(self, name: str | None = None) -> str:
+        """The tensor of a layer: the last map before the logits, or the one of this name.
+
+        Args:
+            name: Of a tensor (`"a/b:0"`, or `"a/b"`) or of one of the model's outputs.
+
+        Raises:
+            ConfigError: There is no such map between image and logits.
+        """
+        maps = self.spatial_tensors
+        if name is None:
+            if not maps:
+                raise ConfigError(
+                    f"layer=null finds nothing: {self.name} has no tensor (n, h, w, channels) "
+                    "between image and logits"
+                )
+            return list(maps)[-1]
+        tensor = self.graph.outputs.get(name, name if ":" in name else f"{name}:0")
+        if tensor not in maps:
+            there = "is no map" if op_of(tensor) in self.graph.nodes else "is not there"
+            outputs = {tensor: output for output, tensor in self.graph.outputs.items()}
+            candidates = [outputs.get(tensor, op_of(tensor)) for tensor in reversed(maps)]
+            shown = [c for c in candidates if c in self.graph.outputs] or candidates
+            more = f" and {len(shown) - 30} more" if len(shown) > 30 else ""
+            raise ConfigError(
+                f"layer={name} {there}; a layer must be a tensor (n, h, w, channels) between image "
+                f"and logits of {self.name}, such as {', '.join(shown[:30])}{more}"
+            )
+        return tensor
+
+    def _batched(
+        self, function: Callable, images: np.ndarray, *more: np.ndarray, size: int | None = None
+    ) -> list:
+        size = size or self.batch_size
         results = []
-        for start in range(0, len(images), self.batch_size):
-            batch = [array[start : start + self.batch_size] for array in (images, *more)]
+        for start in range(0, len(images), size):
+            batch = [array[start : start + size] for array in (images, *more)]
             count = len(batch[0])
             if count == 1:
                 batch = [np.concatenate([array, array]) for array in batch]
@@ -182,13 +276,30 @@ class Classifier:
     @cache  # noqa: B019
     def _gradient(self, rule: str) -> Callable:
         self.check_rule(rule)
-        overrides = RULES[rule].overrides
+        overrides, targets_spec = rule_of(rule).overrides, tf.TensorSpec([None], tf.int32)
 
-        @tf.function(input_signature=[self._images, tf.TensorSpec([None], tf.int32)])
+        @tf.function(input_signature=[self._images, targets_spec])
         def gradient(images: Any, targets: Any) -> list:
             (logits,) = self.graph.build(images, [self.logits_tensor], overrides)
             explained = tf.gather(logits, targets, batch_dims=1)
             return [tf.gradients(explained, images)[0]]
+
+        @tf.function(input_signature=[self._images, targets_spec, self._images])
+        def compared(images: Any, targets: Any, baselines: Any) -> list:
+            both = tf.concat([images, baselines], 0)
+            (logits,) = self.graph.build(both, [self.logits_tensor], overrides)
+            explained = tf.gather(tf.split(logits, 2)[0], targets, batch_dims=1)
+            return [tf.split(tf.gradients(explained, both)[0], 2)[0]]
+
+        return compared if rule_of(rule).needs_baseline else gradient
+
+    @cache  # noqa: B019
+    def _layer_gradient(self, tensor: str) -> Callable:
+        @tf.function(input_signature=[self._images, tf.TensorSpec([None], tf.int32)])
+        def gradient(images: Any, targets: Any) -> list:
+            logits, values = self.graph.build(images, [self.logits_tensor, tensor])
+            explained = tf.gather(logits, targets, batch_dims=1)
+            return [values, tf.gradients(explained, values)[0]]
 
         return gradient
 

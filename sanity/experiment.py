@@ -4,7 +4,7 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +17,9 @@ import numpy as np
 from sanity.config import Job, compose
 from sanity.data import Images
 from sanity.data import targets as explained_classes
+from sanity.errors import ConfigError
 from sanity.explain import Explained, explain, gradient_plan, groups
-from sanity.methods import Plan
+from sanity.methods import Cost, Plan
 from sanity.predictions import predictions
 from sanity.progress import duration, progress
 from sanity.report.figures import mask_grid, save, similarity_curves
@@ -108,8 +109,8 @@ def prepare(job: Job) -> Experiment:
     classifier.batch_size = settings.runtime.batch_size
     layers = job.layers.select(classifier.blocks)
     stages = job.randomization.stages(classifier, layers, settings.seed)
-    for rule in gradient_plan(job.methods).points:
-        classifier.check_rule(rule)
+    for name, method in job.methods.items():
+        _check(name, method, classifier)
     for name, metric in job.metrics.items():
         if hasattr(metric, "check"):
             metric.check(classifier.input_shape, f"metric.{name}")
@@ -122,44 +123,87 @@ def prepare(job: Job) -> Experiment:
     return Experiment(job, classifier, images, targets, stages)
 
 
+def _check(name: str, method: Any, classifier: "Classifier") -> None:
+    """Lets a method refuse a model that it does not fit, and says which method it was."""
+    try:
+        if hasattr(method, "check"):
+            method.check(classifier)
+    except ConfigError as error:
+        raise ConfigError(f"method.{name}: {error}") from error
+
+
 def announce(experiment: Experiment) -> None:
     """Says how much will be computed, and about how long that takes."""
-    job, plan = experiment.job, experiment.plan
-    n_images, n_stages = len(experiment.images), len(experiment.stages)
+    job, plan, n_images = experiment.job, experiment.plan, len(experiment.images)
     log.info(
         "%s explains %d images at %d stages by %d methods, scored by %d metrics",
         experiment.classifier.name,
         n_images,
-        n_stages,
+        len(experiment.stages),
         len(job.methods),
         len(job.metrics),
     )
-    for name in job.methods:
-        log.info("  %-24s %5d gradients an image and stage", name, plan.asked.get(name, 0))
-    total = plan.distinct * n_images * n_stages
-    log.info(
-        "  %-24s %5d, of which %d are distinct: %d in all",
-        "together",
-        sum(plan.asked.values()),
-        plan.distinct,
-        total,
-    )
-    if total:
-        seconds = _seconds_a_gradient(experiment)
-        log.info("  %.0f ms a gradient: about %s", seconds * 1e3, duration(seconds * total))
+    row = "  %-30s %9s %14s"
+    log.info(row, "an image and stage", "gradients", "forward passes")
+    total = Cost()
+    for name, method in job.methods.items():
+        cost = _cost(experiment, method)
+        total += cost
+        log.info(row, name, cost.gradients + plan.asked.get(name, 0), cost.forward)
+    log.info(row, "together", total.gradients + sum(plan.asked.values()), total.forward)
+    total += Cost(gradients=plan.distinct)
+    log.info(row, "shared ones once", total.gradients, total.forward)
+    a_stage = total * n_images
+    total = a_stage * len(experiment.stages)
+    log.info(row, "in all", total.gradients, total.forward)
+    gradient = _seconds_a_gradient(experiment, a_stage.gradients)
+    forward = _seconds_a_forward_pass(experiment, a_stage.forward)
+    if total != Cost():
+        log.info(
+            "  %.0f ms a gradient, %.0f ms a forward pass: about %s",
+            gradient * 1e3,
+            forward * 1e3,
+            duration(gradient * total.gradients + forward * total.forward),
+        )
 
 
-def _seconds_a_gradient(experiment: Experiment) -> float:
-    """The time of one gradient in a full batch of the rule with the most points."""
-    classifier, plan = experiment.classifier, experiment.plan
-    rule = max(plan.points, key=lambda rule: len(plan.points[rule]))
-    count = min(classifier.batch_size, len(plan.points[rule]) * len(experiment.images))
-    which = np.resize(np.arange(len(experiment.images)), count)
-    inputs, targets = experiment.images.x[which], experiment.targets[which]
-    classifier.gradients(inputs[:2], targets[:2], rule)  # traces the graph
+def _cost(experiment: Experiment, method: Any) -> Cost:
+    """What a method asks for beside the plan."""
+    if not hasattr(method, "cost"):
+        return Cost()
+    return method.cost(experiment.classifier, experiment.images)
+
+
+def _seconds_a_gradient(experiment: Experiment, count: int) -> float:
+    """The time of one of so many gradients, in a batch of the rule with the most points."""
+    classifier, points = experiment.classifier, experiment.plan.points
+    rule = max(points, key=lambda rule: len(points[rule]), default="plain")
+    compared = rule in points and hasattr(points[rule][0], "reference")
+
+    def compute(inputs: np.ndarray, targets: np.ndarray) -> None:
+        classifier.gradients(inputs, targets, rule, inputs if compared else None)
+
+    return _seconds_each(experiment, count, compute)
+
+
+def _seconds_a_forward_pass(experiment: Experiment, count: int) -> float:
+    """The time of one of so many forward passes."""
+    return _seconds_each(experiment, count, lambda x, targets: experiment.classifier.logits(x))
+
+
+def _seconds_each(
+    experiment: Experiment, count: int, compute: Callable[[np.ndarray, np.ndarray], Any]
+) -> float:
+    """The time of one of so many images in a batch."""
+    if not count:
+        return 0.0
+    size = min(max(count, 2), experiment.classifier.batch_size)
+    which = np.resize(np.arange(len(experiment.images)), size)
+    x, targets = experiment.images.x[which], experiment.targets[which]
+    compute(x[:2], targets[:2])  # traces the graph
     start = time.perf_counter()
-    classifier.gradients(inputs, targets, rule)
-    return (time.perf_counter() - start) / count
+    compute(x, targets)
+    return (time.perf_counter() - start) / size
 
 
 def _compute(experiment: Experiment, folder: RunFolder) -> None:

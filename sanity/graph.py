@@ -124,6 +124,10 @@ def flatten(function: Any) -> FlatGraph:
         del new.input[:]
         new.input.extend(inputs)
         new.attr.pop("_class", None)
+        if new.op == "IdentityN":
+            # A tf.custom_gradient such as tf.nn.silu's: a Python function that closes over tensors
+            # of its first graph. Without it, the gradient is that of the ops themselves.
+            new.attr.pop("_gradient_op_type", None)
     names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
     outputs = _through_identities(names, flat)
     new_names = _short_names(flat)

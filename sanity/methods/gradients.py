@@ -1,35 +1,71 @@
 """Methods made of gradients: where they need them, and what they make of them."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sanity.checked import checked
-from sanity.methods.points import BASELINES, Noisy, OnPath, Original, Point, Subject
+from sanity.data import ImageNetSamples
+from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
+from sanity.methods.points import (
+    AtBaseline,
+    FromReference,
+    OnPath,
+    Original,
+    Point,
+    References,
+    Subject,
+    noisy,
+    on_path,
+)
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+
+Quadrature = Literal["endpoints", "midpoint", "trapezoid", "gauss_legendre"]
+Samples = Annotated[int, Field(ge=1)]
+Noise = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class GradientMethod:
     """A weighted sum over points of a term in the gradient there, and what finishes it.
 
     A method says which points it needs; the plan computes the gradients, once for all methods, and
-    adds their terms up in double precision. `term` and `finish` may be left as they are.
+    adds their terms up in double precision. Only `points` must be given.
     """
 
-    rule: ClassVar[str] = "plain"
+    @property
+    def rule(self) -> str:
+        """The backprop rule of its gradients, see `sanity.rules`."""
+        return "plain"
 
     def points(self) -> Mapping[Point, float]:
         """The points at which gradients are needed, each with its weight in the sum."""
         raise NotImplementedError
 
     def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
-        """What a gradient (H, W, C) contributes: by default itself."""
+        """What a gradient (H, W, C) float64 contributes, of any shape: by default itself."""
         return gradient
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """The mask (H, W, C), from the weighted sum of the terms: by default the sum."""
         return total
+
+    def complete(
+        self,
+        masks: np.ndarray,
+        classifier: "Classifier",
+        subjects: list[Subject],
+        targets: np.ndarray,
+    ) -> np.ndarray:
+        """The final masks of some images, where more than gradients is needed: once a stage."""
+        return masks
+
+    def check(self, classifier: "Classifier") -> None:
+        """Refuses what does not fit the model (ConfigError)."""
+        classifier.check_rule(self.rule)
 
 
 @checked
@@ -51,13 +87,6 @@ class GradientXInput(Gradient):
 
 
 @checked
-class GuidedBackprop(Gradient):
-    """Gradient whose ReLUs also stop what is negative (Springenberg et al. 2015)."""
-
-    rule: ClassVar[str] = "guided_backprop"
-
-
-@checked
 class SmoothGrad(GradientMethod):
     """Mean gradient over noisy copies of the image (Smilkov et al. 2017, equation 1).
 
@@ -66,33 +95,182 @@ class SmoothGrad(GradientMethod):
         noise: Standard deviation of the noise, as a share of the image's range max − min.
     """
 
-    samples: Annotated[int, Field(ge=1)] = 25
-    noise: Annotated[float, Field(ge=0)] = 0.15
+    samples: Samples = 25
+    noise: Noise = 0.15
 
     def points(self) -> Mapping[Point, float]:
         """The noisy copies."""
-        return {Noisy(self.noise, sample): 1 / self.samples for sample in range(self.samples)}
+        return _mean(noisy(self.noise, sample) for sample in range(self.samples))
+
+
+@checked
+class SmoothGradSquared(SmoothGrad):
+    """Mean square of the gradient over noisy copies (Hooker et al. 2019; PAIR's `magnitude`)."""
+
+    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
+        """Gradient²."""
+        return gradient**2
+
+
+@checked
+class VarGrad(SmoothGrad):
+    """Variance of the gradient over noisy copies (Adebayo et al. 2018), divided by their number."""
+
+    samples: Annotated[int, Field(ge=2)] = 25
+
+    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
+        """Gradient and gradient²: (2, H, W, C)."""
+        return np.stack([gradient, gradient**2])
+
+    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
+        """Mean square − squared mean."""
+        mean, square = total
+        return np.maximum(square - mean**2, 0)
 
 
 @checked
 class IntegratedGradients(GradientMethod):
-    """Mean gradient on the way from a baseline, times the way (Sundararajan et al. 2017, eq. 3).
+    """Mean gradient on the way from a baseline, times the way (Sundararajan et al. 2017, eq. 1).
 
     Attributes:
         steps: Number of points on the path.
+        quadrature: Where they lie and what they weigh, see `quadrature`.
         baseline: Where the path starts.
+        multiplier: Whether the mean gradient is multiplied by (image − baseline).
     """
 
     steps: Annotated[int, Field(ge=2)] = 25
-    baseline: Literal["black"] = "black"
+    quadrature: Quadrature = "endpoints"
+    baseline: Baseline = "black"
+    multiplier: bool = True
 
     def points(self) -> Mapping[Point, float]:
-        """Evenly spaced with both ends, equal weights: the rule of PAIR's `saliency`."""
+        """The points on the path."""
+        key = baseline_key(self.baseline)
         return {
-            Original() if alpha == 1 else OnPath(self.baseline, float(alpha)): 1 / self.steps
-            for alpha in np.linspace(0, 1, self.steps)
+            on_path(key, alpha): weight for alpha, weight in quadrature(self.quadrature, self.steps)
         }
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Mean gradient × (image − baseline)."""
-        return total * (subject.image - BASELINES[self.baseline](subject))
+        return total * difference(subject, self.baseline) if self.multiplier else total
+
+    def check(self, classifier: "Classifier") -> None:
+        """Refuses a baseline that does not fit the model's images (ConfigError)."""
+        check_baseline(self.baseline, classifier.input_shape)
+
+
+@checked
+class IntegratedGradientsSmoothGrad(IntegratedGradients):
+    """Mean of Integrated Gradients over noisy copies of the image (Adebayo et al. 2018).
+
+    Attributes:
+        samples: Number of copies; each asks for `steps` gradients.
+        noise: Standard deviation of the noise, as a share of the image's range max − min.
+    """
+
+    samples: Samples = 25
+    noise: Noise = 0.15
+
+    def points(self) -> Mapping[Point, float]:
+        """The points on the paths to all copies; they start at one point."""
+        key = baseline_key(self.baseline)
+        weights: dict[Point, float] = {}
+        for sample in range(self.samples):
+            end = noisy(self.noise, sample)
+            for alpha, weight in quadrature(self.quadrature, self.steps):
+                point = on_path(key, alpha, end)
+                weights[point] = weights.get(point, 0) + weight / self.samples
+        return weights
+
+    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
+        """Gradient × (noisy copy − baseline); at the common start, with the mean of all copies."""
+        if not self.multiplier:
+            return gradient
+        if isinstance(point, AtBaseline):
+            copies = (noisy(self.noise, sample).at(subject) for sample in range(self.samples))
+            end = sum(copy.astype(np.float64) for copy in copies) / self.samples
+        else:
+            end = (point.end if isinstance(point, OnPath) else point).at(subject)
+        return gradient * (end - baseline_image(baseline_key(self.baseline), subject))
+
+    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
+        """The sum: the multiplier is in its terms."""
+        return total
+
+
+@checked
+class ExpectedGradients(GradientMethod):
+    """Integrated Gradients in expectation over baselines (Erion et al. 2021, equation 2).
+
+    Each sample draws a reference image, with replacement, and a place on the path from it to the
+    image. The references are all images of a data spec, and a draw is keyed by the explained
+    image, so that a mask does not depend on what else is explained, nor on sharding.
+
+    Attributes:
+        samples: Number of draws.
+        references: The data spec, such as `sanity.data.Folder`; by default the embedded images.
+        multiplier: Whether gradients are multiplied by (image − reference).
+    """
+
+    samples: Samples = 25
+    references: Any = Field(default_factory=ImageNetSamples)
+    multiplier: bool = True
+
+    @field_validator("references")
+    @classmethod
+    def _is_data(cls, value: Any) -> Any:
+        if not hasattr(value, "load"):
+            raise ValueError("must have the _target_ of a data option")
+        return value
+
+    def points(self) -> Mapping[Point, float]:
+        """A point for each draw."""
+        references = References(self.references)
+        return _mean(FromReference(references, sample) for sample in range(self.samples))
+
+    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
+        """Gradient × (image − reference)."""
+        if not self.multiplier:
+            return gradient
+        assert isinstance(point, FromReference)
+        return gradient * (subject.image - point.start(subject))
+
+    def check(self, classifier: "Classifier") -> None:
+        """Loads the references (ConfigError)."""
+        References(self.references).images(classifier.input_shape)
+
+
+def quadrature(name: Quadrature, steps: int) -> list[tuple[float, float]]:
+    """Positions in [0, 1] and weights of a rule that integrates over [0, 1].
+
+    "endpoints" has `steps` evenly spaced points, both ends among them, of equal weight: the rule
+    of PAIR's `saliency`; its error falls as 1/steps. "trapezoid" halves the ends' weight,
+    "midpoint" takes the centres of `steps` intervals, "gauss_legendre" is exact for polynomials
+    up to the degree 2·steps − 1.
+    """
+    if name == "gauss_legendre":
+        nodes, weights = np.polynomial.legendre.leggauss(steps)
+        alphas, weights = (nodes + 1) / 2, weights / 2
+    elif name == "midpoint":
+        alphas, weights = (np.arange(steps) + 0.5) / steps, np.full(steps, 1 / steps)
+    else:
+        alphas, weights = np.linspace(0, 1, steps), np.full(steps, 1 / steps)
+        if name == "trapezoid":
+            weights = np.full(steps, 1 / (steps - 1))
+            weights[[0, -1]] /= 2
+    return list(zip(alphas.tolist(), weights.tolist(), strict=True))
+
+
+def difference(subject: Subject, baseline: Baseline) -> np.ndarray:
+    """Image − baseline."""
+    return subject.image - baseline_image(baseline_key(baseline), subject)
+
+
+def _mean(points: Any) -> dict[Point, float]:
+    """Equal weights that sum to 1; a point that comes again weighs more."""
+    points = list(points)
+    weights: dict[Point, float] = {}
+    for point in points:
+        weights[point] = weights.get(point, 0) + 1 / len(points)
+    return weights

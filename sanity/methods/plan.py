@@ -14,6 +14,8 @@ from sanity.methods.points import Point, Subject
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
 
+_KEPT = 256 * 2**20  # bytes
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -55,17 +57,25 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Batch:
+    """Which points of which images go through the network together; the last ones may be padding.
+
+    Attributes:
+        rule: The backprop rule.
+        owners: Position of the image and point, for each row.
+        count: Rows that are no padding.
+    """
+
     rule: str
-    inputs: np.ndarray
-    targets: np.ndarray
     owners: list[tuple[int, Point]]
+    count: int
 
 
 class Gradients:
     """The plan's inputs for a group of images, in full batches; explains the group at any stage.
 
     All batches of a rule are of one size: the smallest that needs no more batches than
-    `batch_size` would, the last one padded.
+    `batch_size` would, the last one padded. Inputs are kept between stages if they are not too
+    many, else made again.
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class Gradients:
         self._methods = plan.methods
         self._weights = {name: method.points() for name, method in plan.methods.items()}
         self._subjects = list(subjects)
+        self._targets = targets
         self._batches: list[_Batch] = []
         for rule, points in plan.points.items():
             owners = [(i, point) for i in range(len(self._subjects)) for point in points]
@@ -81,8 +92,10 @@ class Gradients:
             for start in range(0, len(owners), size):
                 chunk = owners[start : start + size]
                 padded = chunk + chunk[-1:] * (size - len(chunk))
-                inputs = np.stack([point.at(self._subjects[i]) for i, point in padded])
-                self._batches.append(_Batch(rule, inputs, targets[[i for i, _ in padded]], chunk))
+                self._batches.append(_Batch(rule, padded, len(chunk)))
+        rows = sum(len(batch.owners) for batch in self._batches)
+        self._keep = sum(subject.image.nbytes for subject in self._subjects[:1]) * rows <= _KEPT
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
 
     def explain(
         self, classifier: "Classifier", done: Callable[[int], None] = lambda gradients: None
@@ -96,15 +109,17 @@ class Gradients:
         masks: dict[str, list[np.ndarray]] = {name: [] for name in self._methods}
         totals: dict[str, np.ndarray] = {}
         missing: dict[str, int] = {}
-        for batch in self._batches:
-            gradients = classifier.gradients(batch.inputs, batch.targets, batch.rule)
-            for (owner, point), gradient in zip(batch.owners, gradients, strict=False):
-                subject = self._subjects[owner]
+        for number, batch in enumerate(self._batches):
+            inputs, references = self._inputs(number)
+            targets = self._targets[[owner for owner, _ in batch.owners]]
+            found = classifier.gradients(inputs, targets, batch.rule, references)
+            for (owner, point), row in zip(batch.owners[: batch.count], found, strict=False):
+                subject, gradient = self._subjects[owner], row.astype(np.float64)
                 for name, method in self._methods.items():
                     weight = self._weights[name].get(point)
                     if weight is None or method.rule != batch.rule:
                         continue
-                    term = weight * np.asarray(method.term(gradient, point, subject), np.float64)
+                    term = weight * method.term(gradient, point, subject)
                     if name in totals:
                         totals[name] += term
                     else:
@@ -113,5 +128,20 @@ class Gradients:
                     if not missing[name]:  # owners stand image by image: so do the masks
                         mask = method.finish(totals.pop(name), subject)
                         masks[name].append(np.asarray(mask, np.float32))
-            done(len(batch.owners))
-        return {name: np.stack(parts) for name, parts in masks.items()}
+            done(batch.count)
+        return {
+            name: method.complete(np.stack(masks[name]), classifier, self._subjects, self._targets)
+            for name, method in self._methods.items()
+        }
+
+    def _inputs(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """A batch's inputs and, for rules that compare, its references."""
+        if number in self._kept:
+            return self._kept[number]
+        owners = [(self._subjects[i], point) for i, point in self._batches[number].owners]
+        inputs = np.stack([point.at(subject) for subject, point in owners])
+        compared = [point.reference(s) for s, point in owners if hasattr(point, "reference")]
+        made = inputs, np.stack(compared) if compared else None
+        if self._keep:
+            self._kept[number] = made
+        return made

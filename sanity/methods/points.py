@@ -1,18 +1,20 @@
 """Points: the inputs at which methods ask for gradients, as recipes.
 
 Equal recipes are the same point, however many methods ask for it: its gradient is computed once.
+`noisy` and `on_path` give the one recipe of points that can be described in several ways.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 
+from sanity.methods.baselines import BaselineKey, baseline_image
 from sanity.randomness import Key, generator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """An image that is explained.
 
@@ -32,7 +34,11 @@ class Subject:
 
 
 class Point(Protocol):
-    """A hashable recipe for an input; a frozen dataclass is one."""
+    """A hashable recipe for an input; a frozen dataclass is one.
+
+    A point for a backprop rule that needs a baseline has a `reference(subject)` as well, which
+    gives it.
+    """
 
     def at(self, subject: Subject) -> np.ndarray:
         """The input (H, W, C) float32."""
@@ -62,34 +68,137 @@ class Noisy:
 
     def at(self, subject: Subject) -> np.ndarray:
         """Image + noise, not clipped, as PAIR's SmoothGrad."""
-        image = subject.image
-        draw = subject.random("noise", self.noise, self.sample).standard_normal(
-            image.shape, np.float32
-        )
-        return image + np.float32(self.noise * (image.max() - image.min())) * draw
+        return _noisy_image(self, subject)
+
+
+# Paths to the same noisy image follow each other in a plan: a few are enough.
+@lru_cache(maxsize=4)
+def _noisy_image(point: Noisy, subject: Subject) -> np.ndarray:
+    image = subject.image
+    draw = subject.random("noise", point.noise, point.sample).standard_normal(
+        image.shape, np.float32
+    )
+    return image + np.float32(point.noise * (image.max() - image.min())) * draw
+
+
+@dataclass(frozen=True)
+class AtBaseline:
+    """A baseline.
+
+    Attributes:
+        baseline: See `baseline_image`.
+    """
+
+    baseline: BaselineKey
+
+    def at(self, subject: Subject) -> np.ndarray:
+        """The baseline."""
+        return baseline_image(self.baseline, subject)
 
 
 @dataclass(frozen=True)
 class OnPath:
-    """A point on the straight path from a baseline to the image (Sundararajan et al. 2017).
+    """A point on the straight path from a baseline (Sundararajan et al. 2017).
 
     Attributes:
-        baseline: Name of the baseline.
-        alpha: Position, from 0 at the baseline to 1 at the image.
+        end: Where the path ends.
+        baseline: Where it starts.
+        alpha: Position, from 0 at the baseline to 1 at the end.
     """
 
-    baseline: str
+    end: Original | Noisy
+    baseline: BaselineKey
     alpha: float
 
     def at(self, subject: Subject) -> np.ndarray:
-        """Baseline + alpha · (image − baseline)."""
-        start = BASELINES[self.baseline](subject)
-        return start + np.float32(self.alpha) * (subject.image - start)
+        """Baseline + alpha · (end − baseline)."""
+        start = baseline_image(self.baseline, subject)
+        return start + np.float32(self.alpha) * (self.end.at(subject) - start)
 
 
-def black(subject: Subject) -> np.ndarray:
-    """Zeros."""
-    return np.zeros_like(subject.image)
+@dataclass(frozen=True)
+class Against:
+    """The image, beside the baseline that the rule compares it with.
+
+    Attributes:
+        baseline: See `baseline_image`.
+    """
+
+    baseline: BaselineKey
+
+    def at(self, subject: Subject) -> np.ndarray:
+        """The image."""
+        return subject.image
+
+    def reference(self, subject: Subject) -> np.ndarray:
+        """The baseline."""
+        return baseline_image(self.baseline, subject)
 
 
-BASELINES: dict[str, Callable[[Subject], np.ndarray]] = {"black": black}
+class References:
+    """Images that baselines are drawn from: all that a data spec gives, whatever is explained.
+
+    Two are equal if their specs read the same.
+    """
+
+    def __init__(self, spec: Any):
+        self._spec = spec
+        self._text = repr(spec)
+
+    def __repr__(self) -> str:
+        return f"References({self._text})"
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, References) and other._text == self._text
+
+    @lru_cache(maxsize=4)  # noqa: B019 - a spec is small, and few are ever made
+    def images(self, shape: tuple[int, int, int]) -> np.ndarray:
+        """The images (n, H, W, C) float32 as a model with inputs of this shape takes them."""
+        return self._spec.load(shape).x
+
+
+@dataclass(frozen=True)
+class FromReference:
+    """A uniform draw on the path from a drawn reference image to the image (Erion et al. 2021).
+
+    Attributes:
+        references: Where the reference is drawn from.
+        sample: Number of the draw.
+    """
+
+    references: References
+    sample: int
+
+    def start(self, subject: Subject) -> np.ndarray:
+        """The reference image."""
+        return self._drawn(subject)[0]
+
+    def at(self, subject: Subject) -> np.ndarray:
+        """Reference + alpha · (image − reference)."""
+        start, alpha = self._drawn(subject)
+        return start + alpha * (subject.image - start)
+
+    def _drawn(self, subject: Subject) -> tuple[np.ndarray, np.float32]:
+        height, width, channels = subject.image.shape
+        images = self.references.images((height, width, channels))
+        draw = subject.random("reference", self.sample)
+        return images[draw.integers(len(images))], np.float32(draw.random())
+
+
+def noisy(noise: float, sample: int) -> Original | Noisy:
+    """The image under a draw of noise; without noise, the image."""
+    return Noisy(float(noise), sample) if noise else Original()
+
+
+def on_path(
+    baseline: BaselineKey, alpha: float, end: Original | Noisy | None = None
+) -> Original | Noisy | AtBaseline | OnPath:
+    """The point at `alpha`, as float32, on the path from a baseline to `end`, or to the image."""
+    end = end or Original()
+    alpha = float(np.float32(alpha))
+    if alpha == 1:
+        return end
+    return OnPath(end, baseline, alpha) if alpha else AtBaseline(baseline)

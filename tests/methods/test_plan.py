@@ -100,9 +100,9 @@ def test_each_gradient_is_computed_once(small, noise_images, monkeypatch):
     counted = []
     gradients = type(small).gradients
 
-    def counting(self, images, targets, rule="plain"):
+    def counting(self, images, targets, rule="plain", baselines=None):
         counted.append((rule, len(images)))
-        return gradients(self, images, targets, rule)
+        return gradients(self, images, targets, rule, baselines)
 
     monkeypatch.setattr(type(small), "gradients", counting)
     masks(small, noise_images.take([0, 1, 2]), ARTICLE, layers=["top"])

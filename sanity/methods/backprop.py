@@ -1,0 +1,91 @@
+"""Methods that change the way back: other backprop rules at the image itself."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from sanity.checked import checked
+from sanity.methods.baselines import Baseline, baseline_key, check_baseline
+from sanity.methods.gradients import Gradient, GradientMethod, difference
+from sanity.methods.points import Against, Point, Subject
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+
+
+@checked
+class GuidedBackprop(Gradient):
+    """Gradient whose ReLUs also stop what is negative (Springenberg et al. 2015)."""
+
+    @property
+    def rule(self) -> str:
+        """Guided Backprop's."""
+        return "guided_backprop"
+
+
+@checked
+class Deconvnet(Gradient):
+    """Gradient whose ReLUs stop what is negative, and only that (Zeiler & Fergus 2014)."""
+
+    @property
+    def rule(self) -> str:
+        """Deconvnet's."""
+        return "deconvnet"
+
+
+@checked
+class DeepLiftRescale(GradientMethod):
+    """DeepLIFT with the Rescale rule (Shrikumar et al. 2017; as a gradient: Ancona et al. 2018).
+
+    Sums to f(image) − f(baseline), except in networks that multiply activations with each other
+    (SiLU, squeeze-and-excitation, attention), whose products keep their own gradient.
+
+    Attributes:
+        baseline: What the image is compared with.
+        multiplier: Whether the multipliers are multiplied by (image − baseline).
+    """
+
+    baseline: Baseline = "black"
+    multiplier: bool = True
+
+    @property
+    def rule(self) -> str:
+        """DeepLIFT-Rescale's."""
+        return "deeplift_rescale"
+
+    def points(self) -> Mapping[Point, float]:
+        """The image against the baseline."""
+        return {Against(baseline_key(self.baseline)): 1.0}
+
+    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
+        """Multipliers × (image − baseline)."""
+        return total * difference(subject, self.baseline) if self.multiplier else total
+
+    def check(self, classifier: "Classifier") -> None:
+        """Refuses a model without nonlinearities and a baseline that does not fit (ConfigError)."""
+        classifier.check_rule(self.rule)
+        check_baseline(self.baseline, classifier.input_shape)
+
+
+@checked
+class EpsilonLRP(Gradient):
+    """ε-LRP (Bach et al. 2015) as a gradient (Ancona et al. 2018, proposition 1), times the image.
+
+    Attributes:
+        epsilon: Added to the size of a nonlinearity's input, by which its output is divided.
+        multiplier: Whether the modified gradient is multiplied by the image.
+    """
+
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    multiplier: bool = True
+
+    @property
+    def rule(self) -> str:
+        """ε-LRP's, for this ε."""
+        return f"epsilon_lrp:{self.epsilon!r}"
+
+    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
+        """Modified gradient × image."""
+        return total * subject.image if self.multiplier else total

@@ -1,0 +1,62 @@
+"""Baselines: the images without information from which attributions are counted."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from sanity.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sanity.methods.points import Subject
+
+Value = Annotated[float, Field(ge=0, le=1)]
+# A kind, one value for every pixel, or one a channel.
+Baseline = (
+    Literal["black", "white", "mean", "blurred", "uniform"]
+    | Value
+    | Annotated[list[Value], Field(min_length=1)]
+)
+# The same as a key that is equal for equal baselines: "black" is 0.0.
+BaselineKey = str | float | tuple[float, ...]
+
+_CONSTANTS = {"black": 0.0, "white": 1.0}
+_BLUR = 0.1  # standard deviation, as a share of the shorter side: leaves colours, no objects
+
+
+def baseline_key(baseline: Baseline) -> BaselineKey:
+    """The key of a baseline as it is configured."""
+    if isinstance(baseline, list):
+        values = tuple(map(float, baseline))
+        return values[0] if len(set(values)) == 1 and len(values) > 1 else values
+    return _CONSTANTS.get(baseline, baseline) if isinstance(baseline, str) else float(baseline)
+
+
+def check_baseline(baseline: Baseline, shape: tuple[int, int, int]) -> None:
+    """Refuses values a channel that are more or fewer than the channels (ConfigError)."""
+    if isinstance(baseline, list) and len(baseline) != shape[2]:
+        raise ConfigError(
+            f"baseline={baseline} has {len(baseline)} values, but the model's images have the "
+            f"shape {shape}: give {shape[2]}, one a channel, or a single number"
+        )
+
+
+@lru_cache(maxsize=64)
+def baseline_image(key: BaselineKey, subject: "Subject") -> np.ndarray:
+    """The baseline (H, W, C) float32 of an image; not to be written to.
+
+    "mean" is the image's mean colour, "blurred" the image under a Gaussian whose standard
+    deviation is a tenth of its shorter side, "uniform" noise over [0, 1], one draw an image.
+    """
+    image = subject.image
+    if key == "mean":
+        return np.broadcast_to(image.mean((0, 1), np.float64).astype(np.float32), image.shape)
+    if key == "uniform":
+        return subject.random("baseline", "uniform").random(image.shape, np.float32)
+    if key == "blurred":
+        from scipy.ndimage import gaussian_filter
+
+        sigma = _BLUR * min(image.shape[:2])
+        return gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
+    return np.broadcast_to(np.asarray(key, np.float32), image.shape)
