@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data import Images
+from sanity.methods.cost import Cost
 from sanity.methods.segments import Recent, fingerprint
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ class BlurIG(_Pair):
     max_sigma: Annotated[float, Field(gt=0)] = 50.0
     grad_step: Annotated[float, Field(gt=0)] = 0.01
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage."""
-        return self.steps, 0
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        return Cost(gradients=self.steps)
 
     def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
         """The mask (H, W, C) of an image."""
@@ -115,9 +116,9 @@ class GuidedIG(_Pair):
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
     max_distance: Annotated[float, Field(ge=0, le=1)] = 0.02
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage."""
-        return self.steps, 0
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        return Cost(gradients=self.steps)
 
     def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
         """The mask (H, W, C) of an image."""
@@ -150,9 +151,9 @@ class XRAI(_Pair):
     steps: Annotated[int, Field(ge=2)] = 100
     algorithm: Literal["full", "fast"] = "full"
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage."""
-        return 2 * self.steps, 0
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        return Cost(gradients=2 * self.steps)
 
     def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
         """The mask (H, W) of an image."""

@@ -16,6 +16,7 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.data import Images
 from sanity.errors import ConfigError
+from sanity.methods.cost import Cost
 from sanity.methods.segments import Baseline, Game, Segmentation, baseline, segment
 from sanity.randomness import generator
 
@@ -47,14 +48,14 @@ class Occlusion:
         most = min(classifier.input_shape[:2])
         if self.size > most:
             raise ConfigError(
-                f"method.occlusion.size={self.size} must be at most {most}, the shorter side of "
-                f"the images of {classifier.name}"
+                f"size={self.size} must be at most {most}, the shorter side of the images of "
+                f"{classifier.name}"
             )
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage."""
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
         rows, columns = self._corners(classifier.input_shape)
-        return 0, len(rows) * len(columns) + 1
+        return Cost(forward=len(rows) * len(columns) + 1)
 
     def masks(
         self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
@@ -136,9 +137,9 @@ class Rise:
     probability: Annotated[float, Field(gt=0, lt=1)] = 0.5
     value: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage."""
-        return 0, self.samples
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        return Cost(forward=self.samples)
 
     def masks(
         self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
@@ -244,9 +245,9 @@ class ShapleySampling(Segmented):
 
     samples: Annotated[int, Field(ge=1)] = 25
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage, about."""
-        return 0, self.samples * (self.segments - 1) + 2
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage, about: superpixels come in other numbers."""
+        return Cost(forward=self.samples * (self.segments - 1) + 2)
 
     def values(self, game: Game, seed: int, name: str) -> np.ndarray:
         """The mean marginal contribution of each segment, float64."""
@@ -284,9 +285,9 @@ class Lime(Segmented):
     def __post_init__(self) -> None:
         _require("lime")
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage."""
-        return 0, self.samples
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        return Cost(forward=self.samples)
 
     def values(self, game: Game, seed: int, name: str) -> np.ndarray:
         """The weight of each segment."""
@@ -340,10 +341,10 @@ class KernelShap(Segmented):
     def __post_init__(self) -> None:
         _require("shap")
 
-    def cost(self, classifier: "Classifier") -> tuple[int, int]:
-        """Gradients and forward passes an image and stage."""
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
         coalitions = 2 ** min(self.segments, 30) - 2
-        return 0, min(self.samples, coalitions) + 2
+        return Cost(forward=min(self.samples, coalitions) + 2)
 
     def values(self, game: Game, seed: int, name: str) -> np.ndarray:
         """The Shapley value of each segment."""

@@ -558,9 +558,9 @@ def test_the_cost_said_is_the_cost_paid(case, name, monkeypatch):
 
     monkeypatch.setattr(classifier, "_batched", counting)
     method.masks(classifier, images, targets, SEED)
-    gradients, forward = method.cost(classifier)
-    assert gradients == 0
-    assert sum(passes) == forward * len(images)
+    cost = method.cost(classifier, images)
+    assert cost.gradients == 0
+    assert sum(passes) == cost.forward * len(images)
     full = [n for n in passes if n >= classifier.batch_size]
     assert sum(full) >= sum(passes) - (classifier.batch_size - 1) * len(images) - 4 * len(images)
 
