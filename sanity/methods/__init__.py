@@ -2,7 +2,7 @@
 
 from sanity.methods.activations import GradCam, GradCamPlusPlus, GuidedGradCam
 from sanity.methods.backprop import Deconvnet, DeepLiftRescale, EpsilonLRP, GuidedBackprop
-from sanity.methods.controls import EdgeDetector, RandomMask
+from sanity.methods.controls import Constant, EdgeDetector, Input, RandomMask
 from sanity.methods.cost import Cost
 from sanity.methods.gradients import (
     ExpectedGradients,
@@ -15,11 +15,15 @@ from sanity.methods.gradients import (
     SmoothGradSquared,
     VarGrad,
 )
+from sanity.methods.pair import XRAI, BlurIG, GuidedIG
+from sanity.methods.perturbation import KernelShap, Lime, Occlusion, Rise, ShapleySampling
 from sanity.methods.plan import Gradients, Plan
 from sanity.methods.points import Against, Noisy, OnPath, Original, Point, Subject
 
 __all__ = [
     "Against",
+    "BlurIG",
+    "Constant",
     "Cost",
     "Deconvnet",
     "DeepLiftRescale",
@@ -34,16 +38,24 @@ __all__ = [
     "Gradients",
     "GuidedBackprop",
     "GuidedGradCam",
+    "GuidedIG",
+    "Input",
     "IntegratedGradients",
     "IntegratedGradientsSmoothGrad",
+    "KernelShap",
+    "Lime",
     "Noisy",
+    "Occlusion",
     "OnPath",
     "Original",
     "Plan",
     "Point",
     "RandomMask",
+    "Rise",
+    "ShapleySampling",
     "SmoothGrad",
     "SmoothGradSquared",
     "Subject",
     "VarGrad",
+    "XRAI",
 ]

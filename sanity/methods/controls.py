@@ -43,3 +43,25 @@ class EdgeDetector:
 
         grey = [rgb2gray(image) if image.shape[-1] == 3 else image.mean(-1) for image in images.x]
         return np.stack([sobel(image) for image in grey]).astype(np.float32)
+
+
+@checked
+class Input:
+    """The image itself: what multiplying by the input brings along (Kokhlikyan et al. 2021)."""
+
+    def masks(
+        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Masks (n, H, W, C), the same at every stage."""
+        return np.array(images.x, np.float32)
+
+
+@checked
+class Constant:
+    """Ones: a mask that says nothing, to show what a metric makes of such."""
+
+    def masks(
+        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Masks (n, H, W), the same at every stage."""
+        return np.ones(images.x.shape[:3], np.float32)

@@ -1,0 +1,403 @@
+"""Perturbation methods: what the logit becomes when parts of the image are hidden.
+
+They see the network as a function from images to logits, in full batches. What they draw is keyed
+by (seed, image), so that every stage sees the same perturbations.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from sanity.checked import checked
+from sanity.data import Images
+from sanity.errors import ConfigError
+from sanity.methods.cost import Cost
+from sanity.methods.segments import Baseline, Game, Segmentation, baseline, segment
+from sanity.randomness import generator
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+
+
+@checked
+class Occlusion:
+    """How much the logit falls when a window is covered, summed over the windows at each pixel.
+
+    With f the logit and x∖w the image with window w set to `value`, a pixel gets
+    Σ over the windows w that hold it of f(x) − f(x∖w): Zeiler & Fergus 2014 as defined by PAIR's
+    `saliency`, which stride 1 equals. A larger stride takes every stride-th of PAIR's windows, the
+    first in the upper left corner; pixels beyond the last window get 0.
+
+    Attributes:
+        size: Side of the square window, pixels.
+        value: What covers it, in the image's range [0, 1].
+        stride: Pixels from window to window.
+    """
+
+    size: Annotated[int, Field(ge=1)] = 15
+    value: Annotated[float, Field(ge=0, le=1)] = 0.0
+    stride: Annotated[int, Field(ge=1)] = 8
+
+    def check(self, classifier: "Classifier") -> None:
+        """Raises a ConfigError if the window does not fit into the image."""
+        most = min(classifier.input_shape[:2])
+        if self.size > most:
+            raise ConfigError(
+                f"size={self.size} must be at most {most}, the shorter side of the images of "
+                f"{classifier.name}"
+            )
+
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        rows, columns = self._corners(classifier.input_shape)
+        return Cost(forward=len(rows) * len(columns) + 1)
+
+    def masks(
+        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Masks (n, H, W), positive where covering lowers the logit."""
+        self.check(classifier)
+        whole = classifier.logits(images.x)
+        return np.stack(
+            [
+                self._mask(classifier, image, int(target), logits[target])
+                for image, target, logits in zip(images.x, targets, whole, strict=True)
+            ]
+        )
+
+    def _corners(self, shape: tuple[int, ...]) -> tuple[range, range]:
+        rows, columns = (range(0, side - self.size + 1, self.stride) for side in shape[:2])
+        return rows, columns
+
+    def _mask(
+        self, classifier: "Classifier", image: np.ndarray, target: int, whole: np.floating
+    ) -> np.ndarray:
+        rows, columns = self._corners(image.shape)
+        windows = [np.s_[r : r + self.size, c : c + self.size] for r in rows for c in columns]
+        # One batch is filled with the image once; then only windows are covered and uncovered.
+        size = min(classifier.batch_size, len(windows))
+        batch = np.repeat(image[None], size, axis=0)
+        logits = []
+        for start in range(0, len(windows), size):
+            covered = windows[start : start + size]
+            for canvas, window in zip(batch, covered, strict=False):
+                canvas[window] = self.value
+            logits.append(classifier.logits(batch[: len(covered)])[:, target])
+            for canvas, window in zip(batch, covered, strict=False):
+                canvas[window] = image[window]
+        with np.errstate(invalid="ignore"):  # infinite logits
+            falls = np.float64(whole) - np.concatenate(logits).astype(np.float64)
+        falls = falls.reshape(len(rows), len(columns))
+        return _spread(falls, rows, columns, self.size, image.shape).astype(np.float32)
+
+
+def _spread(
+    values: np.ndarray, rows: range, columns: range, size: int, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Adds each window's value to its pixels, first along rows, then along columns.
+
+    Sums of slices, not differences of cumulative sums: nothing cancels, and what is not finite
+    stays in its window.
+    """
+    height, width = shape[:2]
+    tall = np.zeros((height, len(columns)))
+    last = rows[-1] + 1
+    for offset in range(size):
+        tall[offset : offset + last : rows.step] += values
+    mask = np.zeros((height, width))
+    last = columns[-1] + 1
+    for offset in range(size):
+        mask[:, offset : offset + last : columns.step] += tall
+    return mask
+
+
+@checked
+class Rise:
+    """Mean of random masks, each weighted by the logit of the image seen through it.
+
+    RISE, Petsiuk et al. 2018, equation 6: S(λ) = 1 / (p N) · Σᵢ f(x ⊙ Mᵢ) · Mᵢ(λ). A mask Mᵢ is
+    a grid of cells that are 1 with probability p and else 0, bilinearly enlarged to one cell more
+    than the image and cropped at a random offset of up to a cell (section 3.2; cell sizes rounded
+    up as in the authors' code). f is the logit, where the authors take the probability.
+
+    Attributes:
+        samples: Number of masks, N.
+        cells: Cells along each side of the grid.
+        probability: That a cell is seen, p.
+        value: What is seen elsewhere, in [0, 1]: x ⊙ M + value · (1 − M).
+    """
+
+    samples: Annotated[int, Field(ge=1)] = 4000
+    cells: Annotated[int, Field(ge=1)] = 8
+    probability: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    value: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        return Cost(forward=self.samples)
+
+    def masks(
+        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Masks (n, H, W)."""
+        found = np.zeros(images.x.shape[:3])
+        value = np.float32(self.value)
+        for total, image, name, target in zip(found, images.x, images.names, targets, strict=True):
+            for seen in self.windows(image.shape, seed, name, classifier.batch_size):
+                inputs = value + seen[..., None] * (image - value)
+                logits = classifier.logits(inputs)[:, target]
+                # One after the other: the sum does not depend on the batch size.
+                for logit, mask in zip(logits.astype(np.float64), seen, strict=True):
+                    total += logit * mask
+        return (found / (self.samples * self.probability)).astype(np.float32)
+
+    def windows(
+        self, shape: tuple[int, ...], seed: int, name: str, size: int
+    ) -> Iterator[np.ndarray]:
+        """The random masks (≤ size, H, W) in [0, 1], batch by batch.
+
+        The first masks are the same whatever their number.
+        """
+        cells, (height, width) = self.cells, shape[:2]
+        draws = generator("rise", seed, name).random((self.samples, cells * cells + 2))
+        grids = (draws[:, 2:] < self.probability).astype(np.float32)
+        tall, wide = (_enlarge(cells, -(-side // cells)) for side in (height, width))
+        shifts = (draws[:, :2] * [-(-height // cells), -(-width // cells)]).astype(int)
+        for start in range(0, self.samples, size):
+            chosen = slice(start, start + size)
+            below, right = shifts[chosen].T
+            rows = tall[below[:, None] + np.arange(height)]  # (n, H, cells)
+            columns = wide[right[:, None] + np.arange(width)]
+            yield rows @ grids[chosen].reshape(-1, cells, cells) @ columns.transpose(0, 2, 1)
+
+
+def _enlarge(cells: int, pixels: int) -> np.ndarray:
+    """Bilinear interpolation as a matrix ((cells + 1) · pixels, cells).
+
+    As the authors' `skimage.transform.resize` of order 1 and mode "reflect": pixels are squares,
+    and beyond the outer cells' centres the grid is mirrored.
+    """
+    long = (cells + 1) * pixels
+    last = cells - 1
+    position = (np.arange(long) + 0.5) * cells / long - 0.5
+    position = np.clip(last - np.abs(last - np.abs(position)), 0, last)
+    weights = 1 - np.abs(position[:, None] - np.arange(cells))
+    return np.clip(weights, 0, None).astype(np.float32)
+
+
+@checked
+class Segmented:
+    """What methods share that switch segments of an image on and off.
+
+    A pixel's value is that of its segment.
+
+    Attributes:
+        segmentation: `slic`, superpixels, or `grid`, rectangles.
+        segments: About how many.
+        compactness: Of superpixels: the higher, the squarer.
+        baseline: What is seen where a segment is off: black, white, the image's mean colour, or
+            the segment's.
+    """
+
+    segmentation: Segmentation = "slic"
+    segments: Annotated[int, Field(ge=2)] = 50
+    compactness: Annotated[float, Field(gt=0)] = 10.0
+    baseline: Baseline = "black"
+
+    def masks(
+        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+    ) -> np.ndarray:
+        """Masks (n, H, W)."""
+        found = []
+        for image, name, target in zip(images.x, images.names, targets, strict=True):
+            game = self.game(classifier, image, int(target))
+            with np.errstate(invalid="ignore"):  # infinite logits
+                found.append(self.values(game, seed, name)[game.segments])
+        return np.stack(found).astype(np.float32)
+
+    def game(self, classifier: "Classifier", image: np.ndarray, target: int) -> Game:
+        """The image (H, W, C) as a game of its segments."""
+        segments = segment(image, self.segmentation, self.segments, self.compactness)
+        absent = baseline(image, segments, self.baseline)
+        return Game(classifier, image, absent, segments, target)
+
+    def values(self, game: Game, seed: int, name: str) -> np.ndarray:
+        """The attribution (players,) of each segment; NaN where logits are not finite."""
+        raise NotImplementedError
+
+
+@checked
+class ShapleySampling(Segmented):
+    """Shapley values of segments, estimated over random orders of entering.
+
+    φᵢ = mean over orders π of f(Pᵢ(π) ∪ {i}) − f(Pᵢ(π)), with Pᵢ(π) the segments that enter
+    before i (Castro et al. 2009, equation 3; Štrumbelj & Kononenko 2010, algorithm 1). Of each
+    order, and so in all, the segments' values sum to f(image) − f(baseline).
+
+    Attributes:
+        samples: Number of orders.
+    """
+
+    samples: Annotated[int, Field(ge=1)] = 25
+
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage, about: superpixels come in other numbers."""
+        return Cost(forward=self.samples * (self.segments - 1) + 2)
+
+    def values(self, game: Game, seed: int, name: str) -> np.ndarray:
+        """The mean marginal contribution of each segment, float64."""
+        n = game.players
+        draws = generator("shapley_sampling", seed, name).random((self.samples, n))
+        orders = draws.argsort(1)
+        places = orders.argsort(1)
+        partial = places[:, None, :] < np.arange(1, n)[:, None]  # (samples, n - 1, n)
+        ends = np.repeat([[False], [True]], n, axis=1)
+        worth = game.worth(np.concatenate([ends, partial.reshape(-1, n)]))
+        paths = np.empty((self.samples, n + 1))
+        paths[:, 0], paths[:, n] = worth[:2]
+        paths[:, 1:n] = worth[2:].reshape(self.samples, n - 1)
+        return np.take_along_axis(np.diff(paths), places, 1).mean(0)
+
+
+@checked
+class Lime(Segmented):
+    """Weights of a linear model of the logit in the segments, fitted near the image.
+
+    Ribeiro et al. 2016, by the package `lime` and with its defaults: each segment is on with
+    probability 1/2, samples are weighted by √exp(−d² / w²), d the cosine distance to all on, and a
+    ridge regression with penalty 1 is fitted. The logit is explained, where `lime` itself is
+    mostly given probabilities.
+
+    Attributes:
+        samples: Number of perturbed images, the image itself the first.
+        kernel_width: w.
+    """
+
+    baseline: Baseline = "segment_mean"
+    samples: Annotated[int, Field(ge=2)] = 1000
+    kernel_width: Annotated[float, Field(gt=0)] = 0.25
+
+    def __post_init__(self) -> None:
+        _require("lime")
+
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        return Cost(forward=self.samples)
+
+    def values(self, game: Game, seed: int, name: str) -> np.ndarray:
+        """The weight of each segment."""
+        from lime.lime_image import LimeImageExplainer
+
+        class Explainer(LimeImageExplainer):
+            """The package's, with images made in full batches, and without a progress bar."""
+
+            def data_labels(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+                draws = self.random_state.randint(0, 2, samples * game.players)
+                coalitions = draws.reshape(samples, game.players)
+                coalitions[0] = 1
+                worth = game.worth(coalitions)
+                if not np.isfinite(worth).all():
+                    raise _NotFinite
+                return coalitions, worth[:, None]
+
+        samples = self.samples
+        explainer = Explainer(self.kernel_width, random_state=_integer("lime", seed, name))
+        try:
+            explanation = explainer.explain_instance(
+                game.image,
+                None,
+                labels=(0,),  # of the one column of logits that we give it
+                top_labels=None,
+                hide_color=0,  # unused: the game knows what is seen
+                num_samples=samples,
+                segmentation_fn=lambda image: game.segments,
+            )
+        except _NotFinite:
+            return np.full(game.players, np.nan)
+        found = np.zeros(game.players)
+        for player, weight in explanation.local_exp[0]:
+            found[player] = weight
+        return found
+
+
+@checked
+class KernelShap(Segmented):
+    """Shapley values of segments by weighted regression.
+
+    Lundberg & Lee 2017, theorem 2, by `shap.KernelExplainer`, without its selection of features.
+    They sum to f(image) − f(baseline); where `samples` admits every coalition they are exact.
+
+    Attributes:
+        samples: Number of coalitions.
+    """
+
+    samples: Annotated[int, Field(ge=2)] = 1000
+
+    def __post_init__(self) -> None:
+        _require("shap")
+
+    def cost(self, classifier: "Classifier", images: Images) -> Cost:
+        """What an image costs at a stage."""
+        coalitions = 2 ** min(self.segments, 30) - 2
+        return Cost(forward=min(self.samples, coalitions) + 2)
+
+    def values(self, game: Game, seed: int, name: str) -> np.ndarray:
+        """The Shapley value of each segment."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # shap's own, on being imported
+            from shap import KernelExplainer
+
+        def worth(coalitions: np.ndarray) -> np.ndarray:
+            logits = game.worth(coalitions)
+            if not np.isfinite(logits).all():
+                raise _NotFinite
+            return logits
+
+        everyone, nobody = np.ones((1, game.players)), np.zeros((1, game.players))
+        with _numpy_seeded(_integer("kernel_shap", seed, name)):
+            try:
+                explainer = KernelExplainer(worth, nobody)
+                found = explainer.shap_values(
+                    everyone, nsamples=self.samples, l1_reg=False, silent=True
+                )
+            except _NotFinite:
+                return np.full(game.players, np.nan)
+        return np.asarray(found, np.float64).reshape(game.players)
+
+
+class _NotFinite(Exception):
+    """Logits that no regression can be fitted to."""
+
+
+def _require(package: str) -> None:
+    if find_spec(package) is None:
+        method = {"lime": "lime", "shap": "kernel_shap"}[package]
+        raise ConfigError(
+            f"method.{method} needs the package {package}, which is not installed: "
+            f"pip install {package} (sanity's extra `perturbation` brings lime and shap)"
+        )
+
+
+def _integer(*key: str | int) -> int:
+    """A keyed seed for packages that want a number."""
+    return int(generator(*key).integers(2**32))
+
+
+@contextmanager
+def _numpy_seeded(seed: int) -> Iterator[None]:
+    """Seeds NumPy's global generator and puts its state back at the end.
+
+    `shap` draws from the global generator and cannot be given another; nothing else here uses it,
+    and whoever does finds it as it was.
+    """
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
