@@ -1,7 +1,7 @@
 """Classifier: any image classifier as one flat graph with live variables."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from sanity.batch_norm import BatchNorm, calibrated, find
 from sanity.errors import ConfigError
 from sanity.graph import FlatGraph, flatten, op_of
 from sanity.parameters import Parameter, describe
@@ -75,6 +76,9 @@ class Classifier:
                 self._variables[names[placeholder]] = variable
         shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         self.parameters: dict[str, Parameter] = describe(self.graph, names, shapes, blocks)
+        self.placeholders = {name: placeholder for placeholder, name in names.items()}
+        # What variables were made with, `(random, shape) -> values`, where a model's loader knows.
+        self.initializers: dict[str, Callable] = {}
         self.state = 0
         self._changed: dict[str, np.ndarray] = {}
 
@@ -111,11 +115,22 @@ class Classifier:
         trained = self.trained
         for name in self._changed.keys() - changed.keys():
             self._variables[name].assign(trained[name])
+            del self._changed[name]
         for name, value in changed.items():
             if self._changed.get(name) is not value:
                 self._variables[name].assign(value)
-        self._changed = dict(changed)
+                self._changed[name] = value
         self.state = state
+
+    @contextmanager
+    def holding(self, changed: Mapping[str, np.ndarray]) -> Iterator[None]:
+        """Inside, these weights are in place; on leaving, those that were there before."""
+        before, state = dict(self._changed), self.state
+        try:
+            self.set_weights(changed, state)
+            yield
+        finally:
+            self.set_weights(before, state)
 
     @contextmanager
     def restored(self) -> Iterator[None]:
@@ -175,6 +190,32 @@ class Classifier:
         """
         values, gradients = self._batched(self._layer_gradient(tensor), images, targets)
         return values, gradients
+
+    @cached_property
+    def batch_norms(self) -> list[BatchNorm]:
+        """The batch norms with moving statistics, from input to output."""
+        return find(self.graph, self.placeholders, self.parameters)
+
+    def batch_moments(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Moving statistics that fit the images, in one pass and one batch.
+
+        Args:
+            images: (n, H, W, C).
+            wanted: The moving means and variances to be found; a batch norm whose mean is among
+                them normalises by the images' own moments on the way, the others as always.
+
+        Returns:
+            By name, each with its variable's shape: means, and variances of the population.
+        """
+        names = set(wanted)
+        which = np.array([norm.mean in names for norm in self.batch_norms])
+        found: dict[str, np.ndarray] = {}
+        if which.any():
+            moments = self._moments(images, which)
+            for norm, mean, variance in zip(self.batch_norms, *moments, strict=True):
+                if norm.mean in names:
+                    found |= {norm.mean: mean.numpy(), norm.variance: variance.numpy()}
+        return {name: found[name] for name in wanted}
 
     def check_rule(self, rule: str) -> None:
         """Makes sure that a backprop rule changes anything here.
@@ -272,6 +313,20 @@ class Classifier:
             return self.graph.build(images, list(tensors))
 
         return read
+
+    @cached_property
+    def _moments(self) -> Callable:
+        network = calibrated(self.graph, self.placeholders, self.batch_norms)
+        means, variances = (list(tensors) for tensors in zip(*network.moments, strict=True))
+        switches = tf.TensorSpec([len(means)], tf.bool)
+
+        @tf.function(input_signature=[self._images, switches])
+        def moments(images: Any, which: Any) -> tuple[list, list]:
+            replaced = dict(zip(network.switches, tf.unstack(which), strict=True))
+            tensors = network.graph.build(images, means + variances, replace=replaced)
+            return tensors[: len(means)], tensors[len(means) :]
+
+        return moments
 
     @cache  # noqa: B019
     def _gradient(self, rule: str) -> Callable:

@@ -1,0 +1,193 @@
+"""Batch norm in a flat graph: what it normalises, and the network with the batch's own moments."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+from sanity.errors import ConfigError
+from sanity.graph import FlatGraph, op_of
+from sanity.parameters import Parameter
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """One batch norm.
+
+    Attributes:
+        mean: Name of the variable that holds the moving mean.
+        variance: Name of the variable that holds the moving variance.
+        tensor: What is normalised, channels last.
+        shape: Of both variables.
+    """
+
+    mean: str
+    variance: str
+    tensor: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A graph whose batch norms can take the moments of the batch for their moving statistics.
+
+    Attributes:
+        graph: The graph.
+        moments: The two tensors (mean, variance) that each batch norm uses.
+        switches: The name that stands for each one's switch, a boolean: the batch's moments or the
+            moving statistics; to be replaced by a tensor in `FlatGraph.build`.
+    """
+
+    graph: FlatGraph
+    moments: list[tuple[str, str]]
+    switches: list[str]
+
+
+def find(
+    graph: FlatGraph, placeholders: Mapping[str, str], parameters: Mapping[str, Parameter]
+) -> list[BatchNorm]:
+    """The batch norms with moving statistics, from input to output.
+
+    Found are fused ones, `x * scale + shift` and `(x - mean) * scale`, by which ops compute with
+    the images' values and with the variables.
+
+    Args:
+        graph: The network.
+        placeholders: The placeholder of each variable.
+        parameters: What each variable is.
+
+    Raises:
+        ConfigError: One is shared by several tensors, or its channels are not the last axis.
+    """
+    means = {
+        name: _meetings(graph, placeholders[name])
+        for name, parameter in parameters.items()
+        if parameter.kind == "moving_mean"
+    }
+    norms = []
+    for variance, parameter in parameters.items():
+        if parameter.kind != "moving_variance":
+            continue
+        meetings = _meetings(graph, placeholders[variance])
+        if not meetings:
+            continue
+        first = min(meetings, key=lambda op: graph.depths[op])
+        tensor = meetings[first]
+        mean = next(
+            (m for m, ops in means.items() if ops.keys() & {*meetings, op_of(tensor)}), None
+        )
+        if mean is None:
+            continue
+        tensor = means[mean].get(op_of(tensor), tensor)
+        inside = {*meetings, *means[mean]}
+        if any(meetings[op] != tensor and op_of(meetings[op]) not in inside for op in meetings):
+            raise ConfigError(
+                f"The moving statistics {variance} belong to several tensors, so they cannot be "
+                "re-estimated: randomization.moving_statistics=keep leaves them"
+            )
+        attributes = graph.nodes[first].attr  # asked with `in`: reading would add what is not there
+        last = "data_format" not in attributes or attributes["data_format"].s.endswith(b"C")
+        if not last or math.prod(parameter.shape) != parameter.shape[-1]:
+            raise ConfigError(
+                f"The channels of {variance} are not the last axis, so it cannot be re-estimated: "
+                "randomization.moving_statistics=keep leaves it"
+            )
+        norms.append(BatchNorm(mean, variance, tensor, parameter.shape))
+    return sorted(norms, key=lambda norm: graph.depths[op_of(norm.tensor)])
+
+
+def downstream(graph: FlatGraph, sources: Iterable[str]) -> set[str]:
+    """The ops whose values depend on some ops or placeholders, those included."""
+    waiting = list(sources)
+    reached = set(waiting)
+    while waiting:
+        for node in graph.consumers.get(waiting.pop(), ()):
+            if node.name not in reached:
+                reached.add(node.name)
+                waiting.append(node.name)
+    return reached
+
+
+def calibrated(
+    graph: FlatGraph, placeholders: Mapping[str, str], norms: Sequence[BatchNorm]
+) -> Calibrated:
+    """The graph in which each batch norm may use the moments of what it normalises.
+
+    So one pass gives them all: each batch norm sees what those before it let through, as in
+    training. The variance is the population's (divided by n, not n - 1), which is what normalises
+    a batch.
+    """
+    added: list[NodeDef] = []
+    instead: dict[str, str] = {}
+    moments, switches = [], []
+    for index, norm in enumerate(norms):
+        scope = f"calibration_{index}"
+        reads = {}
+        for moment, variable in (("mean", norm.mean), ("variance", norm.variance)):
+            found = _reads(graph, placeholders[variable])
+            reads[moment] = found[0]
+            instead |= dict.fromkeys(found, f"{scope}/used_{moment}")
+        inputs = {
+            f"{scope}/x": norm.tensor,
+            f"{scope}/kept_mean": reads["mean"],
+            f"{scope}/kept_variance": reads["variance"],
+        }
+        for node in _moments(scope, norm.shape).node:
+            if node.op != "Placeholder":
+                node.input[:] = [inputs.get(op_of(i), i) for i in node.input]
+                added.append(node)
+        moments.append((f"{scope}/used_mean:0", f"{scope}/used_variance:0"))
+        switches.append(f"{scope}/switch")
+    graph_def = GraphDef()
+    graph_def.CopyFrom(graph.graph_def)
+    for node in graph_def.node:
+        node.input[:] = [i if i.startswith("^") else instead.get(op_of(i), i) for i in node.input]
+    graph_def.node.extend(added)
+    return Calibrated(replace(graph, graph_def=graph_def), moments, switches)
+
+
+def _meetings(graph: FlatGraph, placeholder: str) -> dict[str, str]:
+    """The ops in which a variable meets the images' values, each with the tensor of the latter."""
+    meetings: dict[str, str] = {}
+    waiting, seen = [placeholder], {placeholder}
+    while waiting:
+        for node in graph.consumers.get(waiting.pop(), ()):
+            if node.name in graph.depths:
+                meetings[node.name] = next(i for i in node.input if op_of(i) in graph.depths)
+            elif node.name not in seen:
+                seen.add(node.name)
+                waiting.append(node.name)
+    return meetings
+
+
+def _reads(graph: FlatGraph, placeholder: str) -> list[str]:
+    """The ops that read a variable."""
+    found, waiting = [], [placeholder]
+    while waiting:
+        for node in graph.consumers.get(waiting.pop(), ()):
+            if node.op == "ReadVariableOp":
+                found.append(node.name)
+            elif node.op == "Identity":  # left over from a nested function's argument
+                waiting.append(node.name)
+    return found
+
+
+def _moments(scope: str, shape: tuple[int, ...]) -> GraphDef:
+    """Ops that choose between a batch's moments and those kept."""
+    with tf.Graph().as_default() as graph, tf.name_scope(scope):
+        x = tf.compat.v1.placeholder(tf.float32, name="x")
+        switch = tf.compat.v1.placeholder(tf.bool, [], name="switch")
+        kept = [
+            tf.compat.v1.placeholder(tf.float32, shape, name=f"kept_{moment}")
+            for moment in ("mean", "variance")
+        ]
+        # Image by image first: a sum over all positions at once would lose digits in float32.
+        rows = tf.reshape(x, [tf.shape(x)[0], -1, shape[-1]])
+        mean = tf.reduce_mean(tf.reduce_mean(rows, 1), 0)
+        variance = tf.reduce_mean(tf.reduce_mean(tf.math.squared_difference(rows, mean), 1), 0)
+        tf.where(switch, tf.reshape(mean, shape), kept[0], name="used_mean")
+        tf.where(switch, tf.reshape(variance, shape), kept[1], name="used_variance")
+    return graph.as_graph_def()
