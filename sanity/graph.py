@@ -77,14 +77,7 @@ class FlatGraph:
 
     def before(self, tensor: str) -> set[str]:
         """Names of all nodes that a tensor is computed from, its own among them."""
-        found: set[str] = set()
-        waiting = [op_of(tensor)]
-        while waiting:
-            name = waiting.pop()
-            if name in self.nodes and name not in found:
-                found.add(name)
-                waiting += [op_of(i) for i in self.nodes[name].input]
-        return found
+        return _needed(self.graph_def, [tensor])
 
     def op_counts(self) -> Counter[str]:
         """How often each type of op stands in the graph."""
@@ -131,7 +124,9 @@ def flatten(function: Any) -> FlatGraph:
     captures = {inner.op.name: outer for outer, inner in function.graph.captures}
     images = function.inputs[0].op.name
     mapped = {images, *captures}
-    kept = [node for node in graph_def.node if node.name not in mapped]
+    names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
+    needed = _needed(graph_def, list(names.values()))
+    kept = [node for node in graph_def.node if node.name in needed - mapped]
     flat = GraphDef(versions=graph_def.versions)
     for node in kept:
         # The mapped placeholders are gone, so nothing may wait for them or be placed beside them.
@@ -141,7 +136,6 @@ def flatten(function: Any) -> FlatGraph:
         del new.input[:]
         new.input.extend(inputs)
         new.attr.pop("_class", None)
-    names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
     outputs = _through_identities(names, flat)
     new_names = _short_names(flat)
     for node in flat.node:
@@ -160,6 +154,19 @@ def flatten(function: Any) -> FlatGraph:
 def op_of(tensor: str) -> str:
     """The node that an input such as `"a/b:1"` or `"^a/b"` refers to."""
     return tensor.lstrip("^").split(":")[0]
+
+
+def _needed(graph_def: GraphDef, tensors: list[str]) -> set[str]:
+    """Names of the nodes that tensors are computed from."""
+    nodes = {node.name: node for node in graph_def.node}
+    found: set[str] = set()
+    waiting = [op_of(tensor) for tensor in tensors]
+    while waiting:
+        name = waiting.pop()
+        if name in nodes and name not in found:
+            found.add(name)
+            waiting += [op_of(i) for i in nodes[name].input]
+    return found
 
 
 def _inlined(function: Any) -> GraphDef:
@@ -189,10 +196,7 @@ def _opened(graph_def: GraphDef, function: Any) -> bool:
                 for attribute in ("Tcond", "then_branch", "else_branch", "output_shapes"):
                     node.attr.pop(attribute, None)
                 node.op = _BRANCHES[node.op]
-                waited = f"^{op_of(node.input[0])}"
-                inputs = [*node.input[1:], *([waited] if waited[1:] in nodes else [])]
-                del node.input[:]
-                node.input.extend(inputs)
+                del node.input[0]
                 changed = True
     called = [node for node in graph_def.node if node.op in _BRANCHES.values()]
     for owner in (*called, *graph_def.library.function):
