@@ -58,11 +58,11 @@ class EfficientNetLite:
             ConfigError: The package with the weights is not installed.
         """
         from sanity.classifier import Classifier
-        from sanity.models.module import entry, load
+        from sanity.models.module import entry
 
         size = SIZE[self.variant]
         folder = saved_model(self.variant)
-        found = entry(load(folder, str(folder)), "serving_default", str(folder), call_first=False)
+        found = entry(folder, "serving_default", str(folder), call_first=False)
         return Classifier(
             found.function,
             (size, size, 3),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sanity.cache import cache_folder
 from sanity.checked import checked
 from sanity.errors import ConfigError
-from sanity.models.module import damage, entry, first_line, load
+from sanity.models.module import damage, entry, first_line
 from sanity.models.source import ScaledSource
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ class Hub(ScaledSource):
             ConfigError: It cannot be had, is broken, or is no image classifier.
         """
         key = f"model.handle={self.handle}"
-        module = load(resolve(self.handle), key)
-        found = entry(module, self.signature, key, call_first=True)
+        found = entry(resolve(self.handle), self.signature, key, call_first=True)
         return self.classifier(
             lambda images: found.function(self.scaled(images)),
             self.shape(found.shape),

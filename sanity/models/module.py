@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sanity.errors import ConfigError
+from sanity.models.tf1 import has_reference_variables, with_live_variables
 
 # In this order: TF1 Hub modules have the first, SavedModels the second.
 USUAL = ("image_classification", "serving_default", "default")
@@ -82,18 +83,19 @@ def damage(folder: Path) -> str:
     return ""
 
 
-def entry(loaded: Any, signature: str | None, key: str, *, call_first: bool) -> Entry:
-    """The function that classifies images.
+def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) -> Entry:
+    """Loads a module and finds the function that classifies images.
 
     Args:
-        loaded: The module.
+        folder: Where the module lies.
         signature: The name of one; None for the usual one.
         key: What messages call the module: `model.path=…`.
         call_first: Whether the module's own call goes before `serving_default`.
 
     Raises:
-        ConfigError: There is no such signature, or it takes no images.
+        ConfigError: It is not whole, there is no such signature, or it takes no images.
     """
+    loaded = load(folder, key)
     signatures = dict(getattr(loaded, "signatures", {}))
     there = ", ".join(sorted(signatures)) or "none"
     variables = {
@@ -112,6 +114,10 @@ def entry(loaded: Any, signature: str | None, key: str, *, call_first: bool) -> 
     function = signatures[signature]
     inputs = function.structured_input_signature[1]
     name, shape = _image_input(inputs, f"the signature {signature} of {key}")
+
+    if has_reference_variables(function):
+        live, variables = with_live_variables(folder, function)
+        return Entry(live, shape, variables, signature)
 
     def classify(images: Any) -> Any:
         return function(**{name: images})

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sanity.checked import checked
-from sanity.models.module import entry, load
+from sanity.models.module import entry
 from sanity.models.source import ScaledSource
 
 if TYPE_CHECKING:
