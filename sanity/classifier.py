@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from sanity.batch_norm import BatchNorm, calibrated, find
+from sanity.blocks import find_blocks
 from sanity.errors import ConfigError
 from sanity.graph import FlatGraph, flatten, op_of
+from sanity.outputs import choose_logits, vectors
 from sanity.parameters import Parameter, describe
 from sanity.rules import rule as rule_of
 
 BATCH_SIZE = 32
-_SOFTMAX = "Softmax"
 
 
 class Classifier:
@@ -33,7 +35,9 @@ class Classifier:
         name: What messages call it.
         output: Which of the function's outputs is explained. A softmax at its end is taken off:
             logits are explained, since probabilities saturate in a randomized network.
-        blocks: Names of the blocks, from output to input.
+        blocks: Names of the blocks, from output to input; None finds them, see `sanity.blocks`.
+        variables: Variables by name, where their own names say too little, or TensorFlow does not
+            know which ones the function uses.
         class_names: One a class, if known.
         class_offset: The model's class for label 0 (1 where class 0 is "background").
         batch_size: The most images that go through the network at once.
@@ -49,7 +53,8 @@ class Classifier:
         *,
         name: str = "model",
         output: str | None = None,
-        blocks: Sequence[str] = (),
+        blocks: Sequence[str] | None = None,
+        variables: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
         class_offset: int = 0,
         batch_size: int = BATCH_SIZE,
@@ -58,26 +63,39 @@ class Classifier:
         self.input_shape = input_shape
         self.class_offset = class_offset
         self.batch_size = batch_size
-        self.blocks = list(blocks)
         self._images = tf.TensorSpec([None, *input_shape], tf.float32, name="images")
         traced = tf.function(lambda images: _as_dict(function(images)))
         concrete = traced.get_concrete_function(self._images)
         self._alive = (function, concrete)  # variables live as long as what made them
-        self.graph: FlatGraph = flatten(concrete)
-        self.logits_tensor, self.n_classes = _logits(concrete, self.graph, output, name)
+        sizes = vectors(concrete)
+        self.graph: FlatGraph
+        self.graph, self.logits_tensor, self.ending = choose_logits(
+            flatten(concrete), sizes, output, name
+        )
+        self.n_classes = sizes[self.ending.output]
         self.class_names = list(class_names) if class_names else None
+        named = [(v.name.split(":")[0], v) for v in concrete.graph.variables]
+        by_handle = {
+            id(variable.handle): (own, variable)
+            for own, variable in [*named, *(variables or {}).items()]
+        }
         self._variables: dict[str, Any] = {}
-        by_handle = {id(variable.handle): variable for variable in concrete.graph.variables}
         names: dict[str, str] = {}
         for placeholder, captured in self.graph.captures.items():
             if id(captured) in by_handle:
-                variable = by_handle[id(captured)]
-                names[placeholder] = _unique(variable.name.split(":")[0], self._variables)
+                own, variable = by_handle[id(captured)]
+                names[placeholder] = _unique(own, self._variables)
                 self._variables[names[placeholder]] = variable
-        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        self.parameters: dict[str, Parameter] = describe(self.graph, names, shapes, blocks)
-        self.placeholders = {name: placeholder for placeholder, name in names.items()}
-        # What variables were made with, `(random, shape) -> values`, where a model's loader knows.
+        shapes = {own: tuple(variable.shape) for own, variable in self._variables.items()}
+        self.parameters: dict[str, Parameter] = describe(self.graph, names, shapes, blocks or ())
+        if blocks is None:
+            blocks, member = find_blocks(self.graph, names, self.parameters)
+            self.parameters = {
+                own: replace(p, block=member.get(own, "")) for own, p in self.parameters.items()
+            }
+        self.blocks = list(blocks)
+        self.placeholders = {own: placeholder for placeholder, own in names.items()}
+        # What variables were made with, `(random, shape) -> values`, where a loader knows.
         self.initializers: dict[str, Callable] = {}
         self.state = 0
         self._changed: dict[str, np.ndarray] = {}
@@ -365,28 +383,6 @@ def _as_dict(outputs: Any) -> dict[str, Any]:
     if isinstance(outputs, list | tuple):
         return {f"output_{index}": tensor for index, tensor in enumerate(outputs)}
     return {"output": outputs}
-
-
-def _logits(concrete: Any, graph: FlatGraph, output: str | None, model: str) -> tuple[str, int]:
-    """Name of the logits' tensor, and the number of classes."""
-    shapes = {key: tensor.shape for key, tensor in concrete.structured_outputs.items()}
-    vectors = {key for key, shape in shapes.items() if shape.rank == 2 and shape[1] is not None}
-    allowed = ", ".join(sorted(vectors)) or "none"
-    if output is None:
-        if len(vectors) != 1:
-            raise ConfigError(
-                f"model.output must say which output of {model} is explained; vectors: {allowed}"
-            )
-        output = vectors.pop()
-    elif output not in vectors:
-        raise ConfigError(
-            f"model.output={output} is no vector output of {model}; vectors: {allowed}"
-        )
-    tensor = graph.outputs[output]
-    node = graph.nodes[op_of(tensor)]
-    if node.op == _SOFTMAX:
-        tensor = node.input[0] if ":" in node.input[0] else f"{node.input[0]}:0"
-    return tensor, int(shapes[output][1])
 
 
 def _unique(name: str, taken: Mapping[str, Any]) -> str:

@@ -16,7 +16,10 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 _SCOPE = "net"
-_CALLS = re.compile(r"^((Stateful)?PartitionedCall(_\d+)?/)+")
+_CALLS = re.compile(rf"^({_SCOPE}/|(Stateful)?PartitionedCall(_\d+)?/)+")
+_BRANCHES = {"If": "StatefulPartitionedCall", "StatelessIf": "PartitionedCall"}
+# What passes a condition on unchanged; a switch nobody sets has its default.
+_SAME = ("Identity", "PlaceholderWithDefault", "ToBool", "StopGradient")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class FlatGraph:
                 depths[node.name] = max(before) + 1
         return depths
 
+    def before(self, tensor: str) -> set[str]:
+        """Names of all nodes that a tensor is computed from, its own among them."""
+        return _needed(self.graph_def, [tensor])
+
     def op_counts(self) -> Counter[str]:
         """How often each type of op stands in the graph."""
         return Counter(node.op for node in self.graph_def.node)
@@ -111,10 +118,15 @@ class FlatGraph:
 def flatten(function: Any) -> FlatGraph:
     """The flat graph of a ConcreteFunction of one argument that returns a dict of tensors."""
     graph_def = _inlined(function)
+    while _opened(graph_def, function):
+        function = _again(graph_def, function)
+        graph_def = _inlined(function)
     captures = {inner.op.name: outer for outer, inner in function.graph.captures}
     images = function.inputs[0].op.name
     mapped = {images, *captures}
-    kept = [node for node in graph_def.node if node.name not in mapped]
+    names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
+    needed = _needed(graph_def, list(names.values()))
+    kept = [node for node in graph_def.node if node.name in needed - mapped]
     flat = GraphDef(versions=graph_def.versions)
     for node in kept:
         # The mapped placeholders are gone, so nothing may wait for them or be placed beside them.
@@ -128,7 +140,6 @@ def flatten(function: Any) -> FlatGraph:
             # A tf.custom_gradient such as tf.nn.silu's: a Python function that closes over tensors
             # of its first graph. Without it, the gradient is that of the ops themselves.
             new.attr.pop("_gradient_op_type", None)
-    names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
     outputs = _through_identities(names, flat)
     new_names = _short_names(flat)
     for node in flat.node:
@@ -149,6 +160,19 @@ def op_of(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
 
 
+def _needed(graph_def: GraphDef, tensors: list[str]) -> set[str]:
+    """Names of the nodes that tensors are computed from."""
+    nodes = {node.name: node for node in graph_def.node}
+    found: set[str] = set()
+    waiting = [op_of(tensor) for tensor in tensors]
+    while waiting:
+        name = waiting.pop()
+        if name in nodes and name not in found:
+            found.add(name)
+            waiting += [op_of(i) for i in nodes[name].input]
+    return found
+
+
 def _inlined(function: Any) -> GraphDef:
     """Grappler's function inlining: the one internal function of TensorFlow that we use."""
     from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
@@ -156,6 +180,81 @@ def _inlined(function: Any) -> GraphDef:
     return _run_inline_graph_optimization(
         function, lower_control_flow=False, aggressive_inlining=True
     )
+
+
+def _opened(graph_def: GraphDef, function: Any) -> bool:
+    """Prepares what inlining has left, in place, and says whether another round gets further.
+
+    A condition whose value is known (a `training` switch) becomes a call of its branch; a call that
+    was to be compiled as a whole, or never to be inlined, becomes an ordinary one.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    captured = {inner.op.name: outer for outer, inner in function.graph.captures}
+    changed = False
+    for node in graph_def.node:
+        if node.op in _BRANCHES:
+            condition = _known(node.input[0], nodes, captured)
+            if condition is not None:
+                branch = node.attr["then_branch" if condition else "else_branch"].func
+                node.attr["f"].func.CopyFrom(branch)
+                for attribute in ("Tcond", "then_branch", "else_branch", "output_shapes"):
+                    node.attr.pop(attribute, None)
+                node.op = _BRANCHES[node.op]
+                del node.input[0]
+                changed = True
+    called = [node for node in graph_def.node if node.op in _BRANCHES.values()]
+    for owner in (*called, *graph_def.library.function):
+        for attribute in ("_XlaMustCompile", "_noinline"):
+            if owner.attr.pop(attribute, None) is not None and owner in called:
+                changed = True
+    return changed
+
+
+def _known(tensor: str, nodes: Mapping[str, NodeDef], captured: Mapping[str, Any]) -> bool | None:
+    """The value of a condition, where it does not depend on the images."""
+    node = nodes[op_of(tensor)]
+    if node.op == "Const":
+        return bool(tf.make_ndarray(node.attr["value"].tensor).any())
+    if node.op in _SAME or node.op == "Cast":
+        return _known(node.input[0], nodes, captured)
+    if node.op in ("LogicalNot", "LogicalAnd", "LogicalOr"):
+        values = [_known(i, nodes, captured) for i in node.input if not i.startswith("^")]
+        if None in values:
+            return None
+        return {"LogicalNot": not values[0], "LogicalAnd": all(values)}.get(node.op, any(values))
+    if node.name in captured and captured[node.name].dtype != tf.resource:
+        return bool(tf.get_static_value(captured[node.name]))
+    if node.op == "ReadVariableOp":
+        holder = nodes[op_of(node.input[0])]
+        while holder.op == "Identity":
+            holder = nodes[op_of(holder.input[0])]
+        if holder.name in captured:
+            kind = node.attr["dtype"].type
+            return bool(tf.raw_ops.ReadVariableOp(resource=captured[holder.name], dtype=kind))
+    return None
+
+
+def _again(graph_def: GraphDef, function: Any) -> Any:
+    """A ConcreteFunction of a rewritten graph, with the inputs, captures and outputs it had."""
+    images = function.inputs[0]
+    outputs = function.structured_outputs
+    captures = [(inner.op.name, outer) for outer, inner in function.graph.captures]
+
+    @tf.function(input_signature=[tf.TensorSpec(images.shape, images.dtype, name="images")])
+    def rebuilt(images: Any) -> dict[str, Any]:
+        graph = tf.compat.v1.get_default_graph()
+        inputs = {name: graph.capture(tensor) for name, tensor in captures}
+        tensors = tf.graph_util.import_graph_def(
+            graph_def,
+            input_map={function.inputs[0].op.name: images, **inputs},
+            return_elements=[tensor.name for tensor in outputs.values()],
+            name=_SCOPE,
+        )
+        for key, tensor in zip(outputs, tensors, strict=True):
+            tensor.set_shape(outputs[key].shape)
+        return dict(zip(outputs, tensors, strict=True))
+
+    return rebuilt.get_concrete_function()
 
 
 def _short_names(graph_def: GraphDef) -> dict[str, str]:

@@ -301,8 +301,8 @@ def _read_file(
         column = columns[name]
         if isinstance(column, tuple):
             codes, labels = column
-            hits = [i for i, label in enumerate(labels) if label in values]
-            keep &= np.isin(codes, hits + [-1] * (None in values))
+            hits = [label in values for label in [*labels, None]]  # the code -1 finds the last
+            keep &= np.array(hits)[codes]
         else:
             numbers = [v for v in values if isinstance(v, (int, float, np.number))]
             keep &= np.isin(column, np.array(numbers, float))

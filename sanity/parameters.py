@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from tensorflow.core.framework.node_def_pb2 import NodeDef
@@ -71,7 +72,8 @@ def describe(
     for placeholder, name in names.items():
         users = _users(graph, placeholder)
         kind, fan_in, fan_out = _role(name, shapes[name], users)
-        block, depth = block_of(name, blocks), _depth(graph, placeholder)
+        block, met = block_of(name, blocks), meeting(graph, placeholder)
+        depth = graph.depths[met] if met else 0
         parameters.append(Parameter(name, shapes[name], kind, block, fan_in, fan_out, depth))
     return {p.name: p for p in sorted(parameters, key=lambda p: (p.depth, p.name))}
 
@@ -79,14 +81,15 @@ def describe(
 def block_of(name: str, blocks: Sequence[str]) -> str:
     """The block whose path components stand in a variable's name, whole and in a row, or `""`.
 
-    Of several, the one that stands first in the name, and of those the longest.
+    Of several, the one that stands first in the name, and of those the longest. A `*` in a block's
+    name stands for anything within a component: `block2*` for `block2a_expand_conv`.
     """
     parts = name.split("/")
     best: tuple[int, int, str] | None = None
     for block in blocks:
         wanted = block.split("/")
         for start in range(len(parts) - len(wanted) + 1):
-            if parts[start : start + len(wanted)] == wanted:
+            if all(map(fnmatchcase, parts[start:], wanted)):
                 best = min(best or (start, -len(wanted), block), (start, -len(wanted), block))
                 break
     return best[2] if best else ""
@@ -110,18 +113,18 @@ def _users(graph: FlatGraph, placeholder: str) -> list[tuple[NodeDef, int]]:
     return users
 
 
-def _depth(graph: FlatGraph, placeholder: str) -> int:
-    """Depth of the first op in which a variable meets the images."""
-    depths: list[int] = []
+def meeting(graph: FlatGraph, placeholder: str) -> str | None:
+    """The first op in which a variable meets the images; None if it never does."""
+    met: list[str] = []
     waiting, seen = [placeholder], {placeholder}
     while waiting:
         for node in graph.consumers[waiting.pop()]:
             if node.name in graph.depths:
-                depths.append(graph.depths[node.name])
+                met.append(node.name)
             elif node.name not in seen:
                 seen.add(node.name)
                 waiting.append(node.name)
-    return min(depths, default=0)
+    return min(met, key=lambda name: (graph.depths[name], name), default=None)
 
 
 def _role(
@@ -145,10 +148,22 @@ def _role(
         if node.op == "DepthwiseConv2dNative":
             # One output of a depthwise convolution sums over one channel only.
             return "kernel", math.prod(shape[:2]), math.prod(shape[:2]) * shape[3]
-        if node.op in ("MatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum") and len(shape) >= 2:
+        if node.op == "Einsum" and len(shape) >= 2:
+            return "kernel", *_einsum_fans(node.attr["equation"].s.decode(), index, shape)
+        if node.op in ("MatMul", "BatchMatMulV2", "BatchMatMulV3") and len(shape) >= 2:
             fan_in, fan_out = math.prod(shape[:-1]), shape[-1]
             flipped = node.op == "MatMul" and node.attr["transpose_b"].b
             return "kernel", *((fan_out, fan_in) if flipped else (fan_in, fan_out))
-    if len(shape) == 1 and any(node.op in _ADDS for node, _ in users):
+    one = len(shape) == 1 or name.split("/")[-1] in ("bias", "biases")
+    if one and any(node.op in _ADDS for node, _ in users):
         return "bias", 0, 0
     return "other", 0, 0
+
+
+def _einsum_fans(equation: str, index: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Fans of an operand of `tf.einsum`: it sums over the axes that the result lacks."""
+    operands, result = equation.replace(" ", "").split("->")
+    axes = operands.split(",")[index].replace("...", "")
+    sizes = dict(zip(reversed(axes), reversed(shape), strict=False))
+    fan_in = math.prod(size for axis, size in sizes.items() if axis not in result)
+    return fan_in, math.prod(size for axis, size in sizes.items() if axis in result)

@@ -9,7 +9,12 @@ from sanity.errors import ConfigError
 from sanity.options import conf_folder
 
 GROUPS = ["model", "data", "layers", "randomization", "method", "metric"]
-NEEDS = {"data=folder": ["data.path=."]}  # what an option cannot be checked without
+NEEDS = {
+    "data=folder": ["data.path=."],
+    "model=saved_model": ["model.path=."],
+    "model=keras": ["model.path=."],
+    "layers=article": ["model=inception_v3"],
+}  # what an option cannot be checked without
 
 
 def options(group):

@@ -1,5 +1,8 @@
 """Where classifiers come from. Nothing here imports TensorFlow before a model is loaded."""
 
 from sanity.models.efficientnet_lite import EfficientNetLite
+from sanity.models.hub import Hub
+from sanity.models.keras import Keras, KerasApplication
+from sanity.models.saved_model import SavedModel
 
-__all__ = ["EfficientNetLite"]
+__all__ = ["EfficientNetLite", "Hub", "Keras", "KerasApplication", "SavedModel"]

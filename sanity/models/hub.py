@@ -1,24 +1,119 @@
-"""Modules in TF Hub's formats, through `tensorflow_hub`."""
+"""TF Hub modules of both generations, by URL, Kaggle handle or local folder."""
 
-from collections.abc import Callable
-from typing import Any
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sanity.cache import cache_folder
+from sanity.checked import checked
+from sanity.errors import ConfigError
+from sanity.models.module import damage, entry, first_line
+from sanity.models.source import ScaledSource
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+
+_KAGGLE = re.compile(r"^[\w.-]+(/[\w.-]+){3,4}$")  # owner/model/framework/variation[/version]
 
 
-def signature(handle: str, name: str = "serving_default") -> Callable[[Any], dict[str, Any]]:
-    """A module's signature as a function from images to its outputs by name.
+@checked
+class Hub(ScaledSource):
+    """A module of TF Hub: TF1 Hub format, or a TF2 SavedModel.
 
-    Args:
-        handle: A URL or a local folder.
-        name: Of the signature.
+    Attributes:
+        handle: A URL, a Kaggle handle (owner/model/framework/variation/version) or a folder.
+        signature: Which one classifies; None for `image_classification` in TF1 Hub format, the
+            module's own call (without training, with endpoints where it gives them) in TF2's.
     """
+
+    handle: str
+    signature: str | None = None
+
+    def load(self) -> "Classifier":
+        """The classifier; downloads the module on first use.
+
+        Raises:
+            ConfigError: It cannot be had, is broken, or is no image classifier.
+        """
+        key = f"model.handle={self.handle}"
+        found = entry(resolve(self.handle), self.signature, key, call_first=True)
+        return self.classifier(
+            lambda images: found.function(self.scaled(images)),
+            self.shape(found.shape),
+            self.handle.rstrip("/"),
+            found.variables,
+        )
+
+
+def hub_cache() -> Path:
+    """Where downloaded modules are kept: `TFHUB_CACHE_DIR`, or in the user's cache folder."""
+    return Path(os.environ.get("TFHUB_CACHE_DIR") or cache_folder() / "hub")
+
+
+def resolve(handle: str) -> Path:
+    """The local folder of a module, which is downloaded where needed.
+
+    Raises:
+        ConfigError: It cannot be fetched, or what was fetched is not whole.
+    """
+    local = Path(handle).expanduser()
+    if local.is_dir():
+        return local
+    if "://" in handle:
+        folder = _download(handle)
+    elif _KAGGLE.match(handle):
+        folder = _kaggle(handle)
+    else:
+        raise ConfigError(
+            f"model.handle={handle} is neither a folder nor a URL nor a Kaggle handle "
+            "(owner/model/framework/variation/version)"
+        )
+    problem = damage(folder)
+    if problem:
+        raise ConfigError(
+            f"model.handle={handle}: the download is broken ({problem}); delete {folder} and run "
+            "it again"
+        )
+    return folder
+
+
+def _download(handle: str) -> Path:
+    import tensorflow as tf
     import tensorflow_hub as hub
 
-    module = hub.load(handle)
-    function = module.signatures[name]
-    (argument,) = function.structured_input_signature[1]
+    os.environ["TFHUB_CACHE_DIR"] = str(hub_cache())
+    hub_cache().mkdir(parents=True, exist_ok=True)
+    try:
+        return Path(hub.resolve(handle))
+    except (OSError, ValueError, RuntimeError, EOFError, tf.errors.OpError) as error:
+        raise ConfigError(
+            f"model.handle={handle} cannot be fetched ({first_line(error)}): fetch "
+            f"{_archive(handle)} by hand, unpack it into a folder and give that as "
+            "model.handle=FOLDER"
+        ) from error
 
-    def call(images: Any) -> dict[str, Any]:
-        return function(**{argument: images})
 
-    call.module = module  # type: ignore[attr-defined] # owns the variables
-    return call
+def _archive(handle: str) -> str:
+    """The address of a module's files in one archive."""
+    if handle.endswith((".tar.gz", ".tgz")) or "tf-hub-format" in handle:
+        return handle
+    return f"{handle}{'&' if '?' in handle else '?'}tf-hub-format=compressed"
+
+
+def _kaggle(handle: str) -> Path:
+    try:
+        import kagglehub
+    except ImportError as error:
+        raise ConfigError(
+            f"model.handle={handle} is a Kaggle handle and needs the package kagglehub: "
+            "pip install 'sanity[kaggle]'"
+        ) from error
+    os.environ.setdefault("KAGGLEHUB_CACHE", str(cache_folder() / "kaggle"))
+    try:
+        return Path(kagglehub.model_download(handle))
+    except Exception as error:  # kagglehub hands on whatever its HTTP library raises
+        raise ConfigError(
+            f"model.handle={handle} cannot be fetched ({first_line(error)}): download the model's "
+            "archive by hand, unpack it into a folder and give that as model.handle=FOLDER"
+        ) from error

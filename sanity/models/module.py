@@ -1,0 +1,189 @@
+"""SavedModels and Hub modules on disk: are they whole, and which function takes the images."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sanity.errors import ConfigError
+from sanity.models.tf1 import has_reference_variables, with_live_variables
+
+# In this order: TF1 Hub modules have the first, SavedModels the second.
+USUAL = ("image_classification", "serving_default", "default")
+# What the call of a Hub module or a Keras SavedModel may take besides images, most telling first.
+_CALLS: tuple[dict[str, Any], ...] = (
+    {"training": False, "return_endpoints": True},
+    {"training": False},
+    {},
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A function of a loaded module.
+
+    Attributes:
+        function: From images as the module wants them to its outputs.
+        shape: (height, width, channels) of its input, None for what it leaves open.
+        variables: The module's, by name.
+        name: Of the signature, or `call`.
+    """
+
+    function: Callable[[Any], Any]
+    shape: tuple[int | None, ...] | None
+    variables: dict[str, Any]
+    name: str
+
+
+def load(folder: Path, key: str) -> Any:
+    """A SavedModel or a module of either Hub format, from a local folder.
+
+    Args:
+        folder: Where it lies.
+        key: What messages call the folder: `model.path=…`.
+
+    Raises:
+        ConfigError: It is not there, not whole or not readable.
+    """
+    import tensorflow as tf
+
+    problem = damage(folder)
+    if problem:
+        raise ConfigError(f"{key} is no usable SavedModel: {problem}")
+    tags: list[str] | None = [] if (folder / "tfhub_module.pb").exists() else None
+    try:
+        return tf.saved_model.load(str(folder), tags=tags)
+    except (tf.errors.OpError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(
+            f"{key} is no usable SavedModel: loading {folder} fails, it may be incomplete "
+            f"({first_line(error)})"
+        ) from error
+
+
+def damage(folder: Path) -> str:
+    """What a module's folder lacks, in words, or `""`: downloads break off half-way."""
+    if not folder.is_dir():
+        return f"{folder} is no folder"
+    if not any((folder / f"saved_model.{suffix}").is_file() for suffix in ("pb", "pbtxt")):
+        return f"{folder} has no saved_model.pb"
+    for name in ("saved_model.pb", "variables/variables.index"):
+        if (folder / name).is_file() and not (folder / name).stat().st_size:
+            return f"{folder / name} is empty"
+    variables = folder / "variables"
+    data = sorted(variables.glob("variables.data-*-of-*")) if variables.is_dir() else []
+    if data and not (variables / "variables.index").is_file():
+        return f"{variables} has no variables.index"
+    if (variables / "variables.index").is_file():
+        count = int(data[0].name.rpartition("-")[2]) if data else 1
+        names = [f"variables.data-{i:05d}-of-{count:05d}" for i in range(count)]
+        lacking = [name for name in names if not (variables / name).is_file()]
+        if lacking:
+            return f"{variables} lacks {', '.join(lacking)}"
+    return ""
+
+
+def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) -> Entry:
+    """Loads a module and finds the function that classifies images.
+
+    Args:
+        folder: Where the module lies.
+        signature: The name of one; None for the usual one.
+        key: What messages call the module: `model.path=…`.
+        call_first: Whether the module's own call goes before `serving_default`.
+
+    Raises:
+        ConfigError: It is not whole, there is no such signature, or it takes no images.
+    """
+    loaded = load(folder, key)
+    signatures = dict(getattr(loaded, "signatures", {}))
+    there = ", ".join(sorted(signatures)) or "none"
+    variables = {
+        variable.name.split(":")[0]: variable for variable in getattr(loaded, "variables", ())
+    }
+    call = getattr(loaded, "__call__", None) if callable(loaded) else None  # noqa: B004
+    if signature is None:
+        usual = [name for name in USUAL if name in signatures]
+        if call is not None and (not usual or (call_first and usual[0] != USUAL[0])):
+            return Entry(_call(call), _shape_of_call(call, key), variables, "call")
+        if not usual and len(signatures) != 1:
+            raise ConfigError(f"model.signature must name a signature of {key}; there are: {there}")
+        signature = (usual or list(signatures))[0]
+    if signature not in signatures:
+        raise ConfigError(f"model.signature={signature} is none of {key}; there are: {there}")
+    function = signatures[signature]
+    inputs = function.structured_input_signature[1]
+    name, shape = _image_input(inputs, f"the signature {signature} of {key}")
+
+    if has_reference_variables(function):
+        live, variables = with_live_variables(folder, function)
+        return Entry(live, shape, variables, signature)
+
+    def classify(images: Any) -> Any:
+        return function(**{name: images})
+
+    classify.module = loaded  # type: ignore[attr-defined] # owns the variables
+    return Entry(classify, shape, variables, signature)
+
+
+def _call(call: Any) -> Callable[[Any], Any]:
+    def classify(images: Any) -> Any:
+        problem: Exception | None = None
+        for options in _CALLS:
+            try:
+                return _named(call(images, **options))
+            except (TypeError, ValueError) as error:
+                problem = problem or error
+        raise ConfigError(f"the model cannot be called with images: {first_line(problem)}")
+
+    return classify
+
+
+def _named(outputs: Any) -> Any:
+    """Outputs and endpoints in one dict, where they come as a pair."""
+    if isinstance(outputs, tuple | list) and any(isinstance(part, dict) for part in outputs):
+        named: dict[str, Any] = {}
+        for part in outputs:
+            named |= part if isinstance(part, dict) else {"default": part}
+        return named
+    return outputs
+
+
+def _shape_of_call(call: Any, key: str) -> tuple[int | None, ...] | None:
+    for concrete in getattr(call, "concrete_functions", ()):
+        positional = concrete.structured_input_signature[0]
+        if positional and hasattr(positional[0], "dtype"):
+            return _image_input({"images": positional[0]}, f"the call of {key}")[1]
+    return None
+
+
+def _image_input(inputs: dict[str, Any], what: str) -> tuple[str, tuple[int | None, ...] | None]:
+    """The one input, which must take images."""
+    described = ", ".join(f"{name}: {_spec(spec)}" for name, spec in inputs.items()) or "none"
+    if len(inputs) != 1:
+        raise ConfigError(f"{what} must have one input, images; it has: {described}")
+    ((name, spec),) = inputs.items()
+    rank = spec.shape.rank
+    if not spec.dtype.is_floating or rank not in (None, 4):
+        raise ConfigError(
+            f"{what} takes no images (float32, batch × height × width × channels), but {described}"
+        )
+    if rank is None:
+        return name, None
+    if spec.shape[0] is not None:
+        raise ConfigError(
+            f"{what} takes exactly {spec.shape[0]} images at a time: export it with an open batch "
+            f"size ({described})"
+        )
+    return name, tuple(spec.shape[1:])
+
+
+def _spec(spec: Any) -> str:
+    shape = "any shape" if spec.shape.rank is None else list(spec.shape)
+    return f"{spec.dtype.name} {shape}"
+
+
+def first_line(error: Exception | None) -> str:
+    """An error's first sentence, for one of ours."""
+    text = str(error).strip() or type(error).__name__
+    return re.split(r"[\n;]", text)[0][:300]

@@ -1,0 +1,41 @@
+"""SavedModels on disk."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sanity.checked import checked
+from sanity.models.module import entry
+from sanity.models.source import ScaledSource
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+
+
+@checked
+class SavedModel(ScaledSource):
+    """Any SavedModel that takes images and gives a vector.
+
+    Attributes:
+        path: Its folder.
+        signature: Which one classifies; None for `serving_default`.
+    """
+
+    path: str
+    signature: str | None = None
+
+    def load(self) -> "Classifier":
+        """The classifier.
+
+        Raises:
+            ConfigError: It is not there, is broken, or is no image classifier.
+        """
+        key = f"model.path={self.path}"
+        found = entry(
+            load(Path(self.path).expanduser(), key), self.signature, key, call_first=False
+        )
+        return self.classifier(
+            lambda images: found.function(self.scaled(images)),
+            self.shape(found.shape),
+            Path(self.path).name,
+            found.variables,
+        )

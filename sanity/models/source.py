@@ -1,0 +1,231 @@
+"""What all models from outside share: their input, their classes, their blocks."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from sanity.checked import checked
+from sanity.data import imagenet_class_names
+from sanity.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+Positive = Annotated[int, Field(ge=1)]
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+@checked
+class Source:
+    """A model from outside.
+
+    Attributes:
+        input_shape: [height, width, channels]; None where the model itself says it.
+        output: The output explained; None where there is but one vector.
+        n_classes: How many classes there are; None to see when it is loaded.
+        class_offset: The model's class for label 0: 1 where class 0 is "background".
+        class_names: `imagenet`, or a text file with a name a line; None where unknown.
+        blocks: From output to input; None finds them, see `sanity.blocks`.
+        sha256: Of the weights, as `sanity.inspect` prints it; None takes any.
+    """
+
+    input_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
+    output: str | None = None
+    n_classes: Positive | None = None
+    class_offset: Annotated[int, Field(ge=0)] = 0
+    class_names: str | None = None
+    blocks: list[str] | None = None
+    sha256: str | None = None
+
+    def load(self) -> "Classifier":
+        """The classifier.
+
+        Raises:
+            ConfigError: It cannot be had, or is no image classifier.
+        """
+        raise NotImplementedError
+
+    def shape(self, own: Sequence[int | None] | None) -> tuple[int, int, int]:
+        """The input's shape, from what is asked for and what the model says.
+
+        Args:
+            own: What the model says, (height, width, channels), None for what it leaves open.
+
+        Raises:
+            ConfigError: They contradict each other, or leave something open.
+        """
+        own = own or (None, None, None)
+        asked = self.input_shape or (None, None, None)
+        pairs = list(zip(asked, own, strict=True))
+        if any(a and b and a != b for a, b in pairs):
+            raise ConfigError(
+                f"model.input_shape={self.input_shape} is not what the model takes: {_open(own)}"
+            )
+        found = [a or b for a, b in pairs]
+        if None in found:
+            raise ConfigError(
+                f"model.input_shape=[height,width,channels] must be given: the model leaves "
+                f"{_open(own)} open"
+            )
+        height, width, channels = (int(size) for size in found if size)
+        return height, width, channels
+
+    def classifier(
+        self,
+        function: Callable[[Any], Any],
+        shape: tuple[int, int, int],
+        name: str,
+        variables: Mapping[str, Any] | None = None,
+    ) -> "Classifier":
+        """The classifier around a function, checked against what was asked for.
+
+        Args:
+            function: From images in [0, 1] to the model's outputs.
+            shape: Of an image.
+            name: What messages call it.
+            variables: By name.
+
+        Raises:
+            ConfigError: It is no classifier, or not the one that was asked for.
+        """
+        from sanity.classifier import Classifier
+
+        classifier = Classifier(
+            function,
+            shape,
+            name=name,
+            output=self.output,
+            blocks=self.blocks,
+            variables=variables,
+            class_offset=self.class_offset,
+        )
+        if self.n_classes not in (None, classifier.n_classes):
+            raise ConfigError(
+                f"model.n_classes={self.n_classes} is not what the output "
+                f"{classifier.ending.output} of {name} has: {classifier.n_classes}"
+            )
+        classifier.class_names = self._names(classifier.n_classes)
+        if not classifier.parameters:
+            raise ConfigError(
+                f"{name} has no variables that could be randomized: its weights are constants "
+                "of a frozen graph"
+            )
+        if self.sha256 not in (None, classifier.sha256):
+            raise ConfigError(
+                f"model.sha256={self.sha256} is not the hash of these weights: {classifier.sha256}"
+            )
+        check_blocks(classifier)
+        say_what_is_explained(classifier)
+        return classifier
+
+    def _names(self, n_classes: int) -> list[str] | None:
+        if self.class_names is None:
+            return None
+        if self.class_names == "imagenet":
+            names = ["background"] * self.class_offset + imagenet_class_names()
+        else:
+            try:
+                names = Path(self.class_names).read_text("utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    f"model.class_names={self.class_names} must be imagenet or a text file with "
+                    f"a name a line: {error}"
+                ) from error
+        if len(names) != n_classes:
+            raise ConfigError(
+                f"model.class_names={self.class_names} has {len(names)} names, "
+                f"but the model has {n_classes} classes"
+            )
+        return names
+
+
+@checked
+class ScaledSource(Source):
+    """A model that has to be told how it wants its images.
+
+    Attributes:
+        range: What the images' [0, 1] becomes before the model sees them.
+        mean: Subtracted after that, one number or one a channel.
+        std: Divided by at last, one number or one a channel.
+    """
+
+    range: Pair = Field(default_factory=lambda: [0.0, 1.0])
+    mean: float | list[float] | None = None
+    std: float | list[float] | None = None
+
+    def shape(self, own: Sequence[int | None] | None) -> tuple[int, int, int]:
+        """The input's shape, as above; checks the scaling against it."""
+        shape = Source.shape(self, own)
+        for key, value in (("mean", self.mean), ("std", self.std)):
+            if isinstance(value, list) and len(value) != shape[2]:
+                raise ConfigError(f"model.{key}={value} must be {shape[2]} numbers, or one")
+        if self.range[0] >= self.range[1]:
+            raise ConfigError(f"model.range={self.range} must be a lower and a higher number")
+        if not np.all(np.asarray(1.0 if self.std is None else self.std) > 0):
+            raise ConfigError(f"model.std={self.std} must be above 0")
+        return shape
+
+    def scaled(self, images: Any) -> Any:
+        """Images in [0, 1] as the model wants them, within its graph."""
+        low, high = self.range
+        if (low, high) != (0.0, 1.0):
+            images = images * (high - low) + low
+        if self.mean is not None:
+            images = images - np.asarray(self.mean, np.float32)
+        if self.std is not None:
+            images = images / np.asarray(self.std, np.float32)
+        return images
+
+
+def check_blocks(classifier: "Classifier") -> None:
+    """Makes sure that each block holds something; logs the variables in none.
+
+    Raises:
+        ConfigError: A block's name stands in no variable's name.
+    """
+    parameters = classifier.parameters.values()
+    held = {parameter.block for parameter in parameters}
+    empty = [block for block in classifier.blocks if block not in held]
+    if empty:
+        some = [parameter.name for parameter in parameters]
+        shown = ", ".join(some[:3] + ["…"] * (len(some) > 6) + some[max(3, len(some) - 3) :])
+        raise ConfigError(
+            f"model.blocks: {', '.join(empty)} stands in the name of no variable; "
+            f"these are: {shown}"
+        )
+    left = [parameter.name for parameter in parameters if not parameter.block]
+    if left:
+        log.info("in no block, never randomized: %s", ", ".join(left))
+
+
+def say_what_is_explained(classifier: "Classifier") -> None:
+    """Logs whether the masks explain logits, or something that saturates."""
+    ending = classifier.ending
+    if ending.taken_off:
+        log.info("explained: the logits in front of the %s of %s", ending.taken_off, ending.output)
+    elif ending.op in ("Sigmoid", "Tanh"):
+        log.warning(
+            "explained: %s, which ends in a %s and is no vector of logits: it saturates, and "
+            "the probabilities shown are a softmax of it",
+            ending.output,
+            ending.op,
+        )
+    else:
+        noise = np.random.Generator(np.random.PCG64(0))
+        values = classifier.logits(noise.random((4, *classifier.input_shape), np.float32))
+        if values.shape[1] > 1 and values.min() >= 0 and np.allclose(values.sum(axis=1), 1):
+            log.warning(
+                "explained: %s, which gives probabilities without a softmax that could be taken "
+                "off: they saturate in a randomized network",
+                ending.output,
+            )
+
+
+def _open(shape: Sequence[int | None]) -> str:
+    return "×".join("any" if size is None else str(size) for size in shape)
