@@ -30,9 +30,7 @@ class SavedModel(ScaledSource):
             ConfigError: It is not there, is broken, or is no image classifier.
         """
         key = f"model.path={self.path}"
-        found = entry(
-            load(Path(self.path).expanduser(), key), self.signature, key, call_first=False
-        )
+        found = entry(Path(self.path).expanduser(), self.signature, key, call_first=False)
         return self.classifier(
             lambda images: found.function(self.scaled(images)),
             self.shape(found.shape),
