@@ -18,7 +18,7 @@ from sanity.config import Job, compose
 from sanity.data import Images
 from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
-from sanity.explain import Explained, explain, gradient_plan, groups
+from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import Cost, Plan
 from sanity.predictions import predictions
 from sanity.progress import duration, progress
@@ -27,6 +27,7 @@ from sanity.report.summary import summary
 from sanity.results import RunFolder, masks_nbytes
 from sanity.runtime import start_tensorflow
 from sanity.scoring import Scorer
+from sanity.storage import writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,8 +212,10 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
     job, images, stages = experiment.job, experiment.images, experiment.stages
     folder.write_predictions(_predict(experiment))
     kept = job.settings.masks.count(len(images))
-    shapes = folder.mask_shapes() if kept else {}
-    done = folder.done() if shapes is not None else set()
+    shapes = folder.mask_shapes() if kept else None  # known where an earlier try came so far
+    if shapes:
+        _lay_out_masks(experiment, folder, kept, shapes)
+    done = folder.done() if shapes or not kept else set()
     ranges = groups(len(images), images.x[0].nbytes, experiment.plan.distinct, len(job.methods))
     unfinished = {g for g in ranges if any(_unit(g, stage) not in done for stage in stages)}
 
@@ -221,10 +224,10 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
         return group in unfinished and (stage.index == 0 or _unit(group, stage) not in done)
 
     left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
+    left += len(unfinished) if len(ranges) > 1 else 0  # for the null, an original of another group
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
     scorer = Scorer(job.metrics, images, experiment.targets, job.settings.null_model)
-    ready = False
     total = left * experiment.plan.distinct
     with progress(total, "explaining", job.settings.runtime.progress) as tick:
         for explained in explain(
@@ -237,9 +240,9 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
             wanted=wanted,
             done=tick,
         ):
-            if not ready:
-                _lay_out_masks(experiment, folder, kept, explained)
-                ready = True
+            if not shapes:
+                shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
+                _lay_out_masks(experiment, folder, kept, shapes)
             scores = scorer.score(explained)
             unit = _unit(explained.group, explained.stage)
             if unit not in done:
@@ -248,7 +251,8 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
                     folder.write_masks(method, where, explained.stage.index, masks)
                 folder.write_unit(unit, scores)
     scores = folder.scores()
-    draw(experiment, folder, scores)
+    with writing(folder.path):
+        draw(experiment, folder, scores)
     folder.complete()
     for line in summary(scores, next(iter(job.metrics))).splitlines():
         log.info("%s", line)
@@ -282,9 +286,8 @@ def _unit(group: range, stage: "Stage") -> str:
 
 
 def _lay_out_masks(
-    experiment: Experiment, folder: RunFolder, kept: int, explained: Explained
+    experiment: Experiment, folder: RunFolder, kept: int, shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
     layers = [stage.layer for stage in experiment.stages]
     folder.create_masks(experiment.images.names[:kept], layers, shapes)
     size = masks_nbytes(kept, len(layers), shapes)

@@ -97,7 +97,7 @@ def test_just_what_was_asked_for(tmp_path):
         "data.limit=1",
         cwd=tmp_path,
     )
-    (run,) = tmp_path.glob("outputs/default/*")
+    (run,) = tmp_path.glob("outputs/default/[!.]*")
     assert {path.name for path in run.iterdir()} == {
         ".hydra",
         "figures",

@@ -29,7 +29,7 @@ def in_process(line):
 @pytest.mark.slow
 def test_every_command_of_the_readme(default_run):
     folder = default_run.cwd
-    ran = 0
+    ran, code = 0, ""
     for language, file, text in BLOCKS:
         if file:
             path = folder / file
@@ -43,8 +43,9 @@ def test_every_command_of_the_readme(default_run):
                 command(words, folder, **variables)
                 ran += 1
         elif language == "python":
-            command([sys.executable, "-c", text], folder)
+            code += text  # later blocks go on from earlier ones
             ran += 1
+    command([sys.executable, "-c", code], folder)
     assert ran >= 10
     grid = list(folder.glob("outputs/**/figures/*_signed.png"))
     assert len(grid) >= 5

@@ -839,7 +839,7 @@ def zygote(top: str, mode: str, count: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.parametrize(
     ("mode", "count"),
-    [("times", 20), ("events", 20), pytest.param("events", 0, marks=pytest.mark.slow)],
+    [("times", 20), ("events", 20), pytest.param("events", 50, marks=pytest.mark.slow)],
 )
 def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, reference, mode, count):
     done = subprocess.run(
@@ -853,7 +853,7 @@ def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, reference, mode, cou
     print(result)
     folders = [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
     if mode == "events":
-        expected = count or result["changes"]
+        expected = count
         assert result["killed"] == result["runs"] == expected
         assert len(folders) == expected + 1
     else:
@@ -1200,13 +1200,15 @@ def test_importing_is_quick():
 
 
 SCALE = f"""
-import resource, sys, time
+import re, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from sanity import load_runs
 start = time.perf_counter()
 frame = load_runs(sys.argv[1], method="gradient", metric="ssim")
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+# The parent's peak stands in getrusage's, as it was when it forked.
+status = open("/proc/self/status").read()
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 2**20
 print(len(frame), frame.seed.nunique(), frame.shape[1], peak, seconds)
 """
 
