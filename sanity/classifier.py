@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,9 @@ from sanity.errors import ConfigError
 from sanity.graph import FlatGraph, flatten, op_of
 from sanity.parameters import Parameter, describe
 from sanity.rules import RULES
+
+if TYPE_CHECKING:
+    from sanity.models.trained import Training
 
 BATCH_SIZE = 32
 _SOFTMAX = "Softmax"
@@ -75,6 +78,8 @@ class Classifier:
                 self._variables[names[placeholder]] = variable
         shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         self.parameters: dict[str, Parameter] = describe(self.graph, names, shapes, blocks)
+        self.facts: dict[str, Any] = {}  # for run.json, e.g. the accuracy of a network trained here
+        self.training: Training | None = None  # how it was trained, if that was here
         self.state = 0
         self._changed: dict[str, np.ndarray] = {}
 

@@ -283,6 +283,8 @@ def _listed(group: str) -> str:
 
 def _check_together(job: Job) -> None:
     """What can be known about a job before its model is loaded."""
+    if hasattr(job.randomization, "check_model"):
+        job.randomization.check_model(job.model)
     if getattr(job.model, "blocks", None):
         job.layers.select(job.model.blocks)
     classes = getattr(job.model, "n_classes", None)

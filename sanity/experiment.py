@@ -4,7 +4,7 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,6 +134,9 @@ def announce(experiment: Experiment) -> None:
         len(job.methods),
         len(job.metrics),
     )
+    for stage in experiment.stages:
+        if stage.facts:
+            log.info("  %s: %s", stage.layer or "as trained", _said(stage.facts))
     for name in job.methods:
         log.info("  %-24s %5d gradients an image and stage", name, plan.asked.get(name, 0))
     total = plan.distinct * n_images * n_stages
@@ -147,6 +150,13 @@ def announce(experiment: Experiment) -> None:
     if total:
         seconds = _seconds_a_gradient(experiment)
         log.info("  %.0f ms a gradient: about %s", seconds * 1e3, duration(seconds * total))
+
+
+def _said(facts: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{value} {name}"
+        for name, value in facts.items()
+    )
 
 
 def _seconds_a_gradient(experiment: Experiment) -> float:
@@ -264,7 +274,8 @@ def _predict(experiment: Experiment) -> "pd.DataFrame":
 
 
 def _stage_line(stage: "Stage", new: int, frame: "pd.DataFrame") -> str:
-    what = f"{stage.layer}: {new} variables randomized" if stage.index else "as trained"
+    verb = "learned anew" if stage.facts else "randomized"
+    what = f"{stage.layer}: {new} variables {verb}" if stage.index else "as trained"
     said = Counter(zip(frame["predicted"], frame["predicted_name"], strict=True))
     labels = [f"{k} {name}" + (f" (x{n})" if n > 1 else "") for (k, name), n in said.items()]
     shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
@@ -293,6 +304,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
         "layers": [stage.layer for stage in experiment.stages],
+        "stages": [dict(stage.facts) for stage in experiment.stages],
         "sha256": {
             "model": classifier.sha256,
             "images": dict(zip(images.names, images.sha256, strict=True)),

@@ -1,9 +1,9 @@
 """Randomization: the sequence of weight states through which a network loses what it learned."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,12 +31,14 @@ class Stage:
         layer: The block randomized at this stage; `""` at stage 0.
         variables: Names of all variables that differ from the trained ones.
         draw: Gives the value of such a variable.
+        facts: What else is known of it, for run.json and the log.
     """
 
     index: int
     layer: str
     variables: tuple[str, ...]
     draw: Callable[[str], np.ndarray]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_randomized(self) -> int:
