@@ -125,9 +125,8 @@ class TwoRegions(Selection):
         n, _, width, _ = images.shape
         random = generator("two_regions", self.pairing, split, number)
         partners = (np.arange(n) + random.integers(1, n, n)) % n  # never an image with itself
-        left = np.full(n, self.side == "left")
-        if self.side == "random":
-            left = random.random(n) < 0.5
+        coin = np.asarray(random.random(n) < 0.5)
+        left = coin if self.side == "random" else np.full(n, self.side == "left")
         others = images[partners] if self.other == "image" else np.zeros_like(images)
         wide = left[:, None, None, None]
         x = np.concatenate([np.where(wide, images, others), np.where(wide, others, images)], axis=2)

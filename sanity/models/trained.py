@@ -217,7 +217,7 @@ def _read(path: Path) -> "Fitted | None":
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             weights = {name: file[name] for name in file.files}
         return Fitted(weights, json.loads(str(weights.pop(_FACTS))))
     except Exception as error:  # a damaged file can lead to any

@@ -157,6 +157,6 @@ def fit(
                     return Fitted(learner.weights(), facts)
     raise ConfigError(
         f"model.epochs={recipe.epochs}: {what} reached a training accuracy of {accuracy:.3f} by "
-        f"then, not model.stop_at={recipe.stop_at}: allow more epochs, raise model.learning_rate "
-        f"({recipe.learning_rate}), or be content with less"
+        f"then, not model.stop_at={recipe.stop_at}: allow more epochs, be content with less, or "
+        f"choose another model.learning_rate than {recipe.learning_rate}"
     )
