@@ -291,5 +291,8 @@ def _check_together(job: Job) -> None:
     target = job.settings.target
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
+    for metric in job.metrics.values():
+        if hasattr(metric, "check_data"):
+            metric.check_data(job.data)
     if hasattr(job.data, "check"):
         job.data.check()

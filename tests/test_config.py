@@ -9,7 +9,13 @@ from sanity.errors import ConfigError
 from sanity.options import conf_folder
 
 GROUPS = ["model", "data", "layers", "randomization", "method", "metric"]
-NEEDS = {"data=folder": ["data.path=."]}  # what an option cannot be checked without
+NEEDS = {  # what an option cannot be checked without
+    "data=folder": ["data.path=."],
+    "model=cnn": ["data=digits"],
+    "model=mlp": ["data=digits"],
+    "randomization=labels": ["model=mlp", "data=digits"],
+    "metric=[region_share]": ["data=two_regions"],
+}
 
 
 def options(group):

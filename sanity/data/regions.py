@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -48,6 +48,8 @@ class TwoRegions(Selection):
     pairs: Annotated[int, Field(ge=1)] = 1
     pairing: Annotated[int, Field(ge=0)] = 0
     split: Split = "test"
+
+    has_regions: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

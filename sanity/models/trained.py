@@ -57,9 +57,9 @@ class Trained:
 
     data: Any
     seed: Annotated[int, Field(ge=0)]
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     batch: _Size = 50
-    epochs: _Size = 100
+    epochs: _Size = 200
     stop_at: Annotated[float, Field(gt=0, le=1)] = 0.99
 
     name: ClassVar[str]
@@ -138,6 +138,7 @@ class Cnn(Trained):
     filters: Annotated[list[_Size], Field(min_length=1)] = Field(default_factory=lambda: [32, 64])
     kernel: _Size = 5
     units: list[_Size] = Field(default_factory=lambda: [1024])
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
 
     name: ClassVar[str] = "cnn"
 
