@@ -291,8 +291,11 @@ def _check_together(job: Job) -> None:
     target = job.settings.target
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
-    for metric in job.metrics.values():
+    shape = getattr(job.model, "input_shape", None)
+    for name, metric in job.metrics.items():
         if hasattr(metric, "check_data"):
             metric.check_data(job.data)
+        if shape and hasattr(metric, "check"):
+            metric.check(shape, f"metric.{name}")
     if hasattr(job.data, "check"):
         job.data.check()

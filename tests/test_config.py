@@ -11,9 +11,9 @@ from sanity.options import conf_folder
 GROUPS = ["model", "data", "layers", "randomization", "method", "metric"]
 NEEDS = {  # what an option cannot be checked without
     "data=folder": ["data.path=."],
-    "model=cnn": ["data=digits"],
-    "model=mlp": ["data=digits"],
-    "randomization=labels": ["model=mlp", "data=digits"],
+    "model=cnn": ["data=animal_mnist", "metric=[ssim]"],
+    "model=mlp": ["data=digits", "metric=[spearman]"],
+    "randomization=labels": ["model=mlp", "data=digits", "metric=[spearman]"],
     "metric=[region_share]": ["data=two_regions"],
 }
 

@@ -190,6 +190,7 @@ def test_what_is_refused():
 
 
 def test_the_preset():
-    job = compose(["experiment=known_regions", "model=mlp", "data.source=digits"])
+    digits = ["model=mlp", "data.source=digits", "metric=[spearman]"]
+    job = compose(["experiment=known_regions", *digits])
     assert job.model.data == job.data
     assert job.model.architecture.input_shape == (8, 16, 1)

@@ -16,10 +16,10 @@ from sanity.models import Cnn, EfficientNetLite, Mlp
 from sanity.models.architecture import Architecture
 from sanity.models.training import Learner
 
-FEW = {"data": Digits(), "batch": 50, "stop_at": 0.9}
+FEW = {"data": Digits(), "batch": 50, "stop_at": 0.9, "learning_rate": 0.003}
 SMALL = [
     Mlp(seed=0, units=[32], **FEW),
-    Cnn(seed=0, filters=[4], kernel=3, units=[16], learning_rate=0.003, **FEW),
+    Cnn(seed=0, filters=[4], kernel=3, units=[16], **FEW),
 ]
 
 
@@ -214,8 +214,9 @@ def test_what_is_refused_before_anything_is_trained(small, cache):
         (["model=cnn"], r"model=cnn .*ImageNetSamples"),
         (["randomization=labels"], r"randomization=labels .*EfficientNetLite"),
         (["model=mlp", "data=digits", "model.stop_at=2"], r"model\.stop_at=2"),
-        (["model=mlp", "data=digits", "layers.names=[conv1]"], r"dense3, dense2, dense1"),
-        (["model=mlp", "data=digits", "target=10"], r"target=10"),
+        (["model=mlp", "data=animal_mnist", "layers.names=[conv1]"], r"dense3, dense2, dense1"),
+        (["model=mlp", "data=digits", "metric=[spearman]", "target=10"], r"target=10"),
+        (["model=mlp", "data=digits", "metric=[ssim]"], r"metric\.ssim.* at least 11×11"),
     ]:
         with pytest.raises(ConfigError, match=message):
             compose(overrides)
@@ -230,5 +231,5 @@ def test_the_configuration_hands_on_data_and_seed():
     assert job.model.data == job.data
     assert not job.model.data.deduplicate
     assert job.model.blocks == ["logits", "dense3", "dense2", "dense1"]
-    assert compose(["model=cnn", "data=digits", "model.seed=7"]).model.seed == 7
+    assert compose(["experiment=data_randomization", "model.seed=7"]).model.seed == 7
     assert os.environ["SANITY_CACHE"] == str(cache_folder())

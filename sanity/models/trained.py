@@ -84,6 +84,11 @@ class Trained:
         return self.architecture.blocks
 
     @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The data's."""
+        return self.data.image_shape
+
+    @property
     def n_classes(self) -> int:
         """As many as the data has."""
         return len(self.data.class_names)
@@ -146,7 +151,7 @@ class Cnn(Trained):
     def architecture(self) -> Architecture:
         """Its layers."""
         filters, units = tuple(self.filters), tuple(self.units)
-        return Architecture(self.data.image_shape, filters, self.kernel, units, self.n_classes)
+        return Architecture(self.input_shape, filters, self.kernel, units, self.n_classes)
 
 
 @checked
@@ -164,7 +169,7 @@ class Mlp(Trained):
     @property
     def architecture(self) -> Architecture:
         """Its layers."""
-        return Architecture(self.data.image_shape, (), 1, tuple(self.units), self.n_classes)
+        return Architecture(self.input_shape, (), 1, tuple(self.units), self.n_classes)
 
 
 def _once(
