@@ -283,11 +283,19 @@ def _listed(group: str) -> str:
 
 def _check_together(job: Job) -> None:
     """What can be known about a job before its model is loaded."""
+    if hasattr(job.randomization, "check_model"):
+        job.randomization.check_model(job.model)
     if getattr(job.model, "blocks", None):
         job.layers.select(job.model.blocks)
     classes = getattr(job.model, "n_classes", None)
     target = job.settings.target
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
+    shape = getattr(job.model, "input_shape", None)
+    for name, metric in job.metrics.items():
+        if hasattr(metric, "check_data"):
+            metric.check_data(job.data)
+        if shape and hasattr(metric, "check"):
+            metric.check(shape, f"metric.{name}")
     if hasattr(job.data, "check"):
         job.data.check()

@@ -4,7 +4,7 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,6 +144,9 @@ def announce(experiment: Experiment) -> None:
         len(job.methods),
         len(job.metrics),
     )
+    for stage in experiment.stages:
+        if stage.facts:
+            log.info("  %s: %s", stage.layer or "as trained", _said(stage.facts))
     row = "  %-30s %9s %14s"
     log.info(row, "an image and stage", "gradients", "forward passes")
     total = Cost()
@@ -173,6 +176,13 @@ def _cost(experiment: Experiment, method: Any) -> Cost:
     if not hasattr(method, "cost"):
         return Cost()
     return method.cost(experiment.classifier, experiment.images)
+
+
+def _said(facts: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{value} {name}"
+        for name, value in facts.items()
+    )
 
 
 def _seconds_a_gradient(experiment: Experiment, count: int) -> float:
@@ -311,7 +321,8 @@ def _predict(experiment: Experiment) -> "pd.DataFrame":
 
 
 def _stage_line(stage: "Stage", new: int, frame: "pd.DataFrame") -> str:
-    what = f"{stage.layer}: {new} variables randomized" if stage.index else "as trained"
+    verb = "learned anew" if stage.facts else "randomized"
+    what = f"{stage.layer}: {new} variables {verb}" if stage.index else "as trained"
     said = Counter(zip(frame["predicted"], frame["predicted_name"], strict=True))
     labels = [f"{k} {name}" + (f" (x{n})" if n > 1 else "") for (k, name), n in said.items()]
     shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
@@ -340,6 +351,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
         "layers": [stage.layer for stage in experiment.stages],
+        "stages": [dict(stage.facts) for stage in experiment.stages],
         "sha256": {
             "model": classifier.sha256,
             "images": dict(zip(images.names, images.sha256, strict=True)),

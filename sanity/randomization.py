@@ -3,8 +3,8 @@
 import difflib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +39,7 @@ class Stage:
         new: Those that were randomized at this stage, re-estimated statistics not among them.
         depth: The block's place in the graph: how many ops lie between the images and the first
             use of a variable in `new`, at the most.
+        facts: What else is known of it, for run.json and the log.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Stage:
     draw: Callable[[str], np.ndarray]
     new: tuple[str, ...] = ()
     depth: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_randomized(self) -> int:

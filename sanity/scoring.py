@@ -67,14 +67,17 @@ class Scorer:
         elif self._group != group:
             raise RuntimeError(f"stage {stage.index} of {group} came before its stage 0")
         names = [self._images.names[i] for i in group]
+        some = self._images.take(group)
+        metrics = {k: m.of(some) if hasattr(m, "of") else m for k, m in self._metrics.items()}
         parts = []
         for method, masks in explained.masks.items():
             foreign = self._foreign(explained, method, names) if stage.index == 0 else None
-            for name, metric in self._metrics.items():
+            for name, metric in metrics.items():
                 features = metric.features(masks)
                 if foreign is not None:
                     self._originals[method, name] = _Original(features, metric.features(foreign))
                 original = self._originals[method, name]
+                null = getattr(metric, "null", metric.compare)
                 parts.append(
                     pd.DataFrame(
                         {
@@ -85,7 +88,7 @@ class Scorer:
                             "layer": stage.layer,
                             "metric": name,
                             "value": metric.compare(original.own, features),
-                            "null": metric.compare(original.null, features),
+                            "null": null(original.null, features),
                             "reason": reasons(original.own, features),
                         }
                     )

@@ -9,12 +9,16 @@ from sanity.errors import ConfigError
 from sanity.options import conf_folder
 
 GROUPS = ["model", "data", "layers", "randomization", "method", "metric"]
-NEEDS = {
+NEEDS = {  # what an option cannot be checked without
     "data=folder": ["data.path=."],
     "model=saved_model": ["model.path=."],
     "model=keras": ["model.path=."],
     "layers=article": ["model=inception_v3"],
-}  # what an option cannot be checked without
+    "model=cnn": ["data=animal_mnist", "metric=[ssim]"],
+    "model=mlp": ["data=digits", "metric=[spearman]"],
+    "randomization=labels": ["model=mlp", "data=digits", "metric=[spearman]"],
+    "metric=[region_share]": ["data=two_regions"],
+}
 
 
 def options(group):

@@ -817,5 +817,5 @@ def test_yaml_lists_every_key_and_says_what_it_does(path):
 
 
 def test_every_option_is_there():
-    expected = "animal_mnist digits fashion_mnist folder imagenet_samples mnist"
+    expected = "animal_mnist digits fashion_mnist folder imagenet_samples mnist two_regions"
     assert [path.stem for path in OPTIONS] == expected.split()

@@ -41,6 +41,8 @@ class Images:
         labels: The true class in the data's own numbering from 0, None where it is unknown.
         label_names: What that class is called, None where it is unknown.
         sha256: Of the source file, or of the source pixels where one file holds many images.
+        regions: bool, (n, height, width), the part that the label depends on; None where that is
+            unknown.
     """
 
     x: np.ndarray
@@ -48,11 +50,14 @@ class Images:
     labels: list[int | None]
     label_names: list[str | None]
     sha256: list[str]
+    regions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.x), len(self.names), len(self.labels)}
         if len(lengths | {len(self.label_names), len(self.sha256)}) != 1:
             raise ValueError("every field of Images holds one entry an image")
+        if self.regions is not None and self.regions.shape != self.x.shape[:3]:
+            raise ValueError("regions have the height and width of the images")
         if len(set(self.names)) != len(self.names):
             raise ValueError("the names of images must differ")
 
@@ -68,6 +73,7 @@ class Images:
             labels=[self.labels[i] for i in where],
             label_names=[self.label_names[i] for i in where],
             sha256=[self.sha256[i] for i in where],
+            regions=None if self.regions is None else self.regions[where],
         )
 
 

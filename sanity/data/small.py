@@ -66,6 +66,10 @@ class SmallImages(Selection):
         source = self._source().of(split)
         return source.grey()[..., None], source.labels.astype(np.int64)
 
+    def image_names(self, split: Split) -> list[str]:
+        """The images' names, in the order of `arrays`."""
+        return self._source().of(split).names
+
     def load(
         self,
         shape: Shape,

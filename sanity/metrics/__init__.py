@@ -8,11 +8,15 @@ A metric of one's own is a `@checked` dataclass with
 
 Derived from `Metric`, it is prepared, checked and NaN where it must be without further ado, and
 says only what its `parts` are and what their `similarity` is; `MeanSquaredError` is an example.
+
+A metric that needs to know the images has instead `of(images)`, the metric of masks of these, and
+may have there `null(a, b)`, what its score is by chance; `RegionShare` is an example.
 """
 
 from sanity.metrics.base import Features, Metric, reasons, score
 from sanity.metrics.directions import Cosine, Directional, Hog, Pearson, Spearman, TopK
 from sanity.metrics.preparation import Preparation
+from sanity.metrics.regions import RegionShare
 from sanity.metrics.values import MeanSquaredError, MutualInformation, Ssim
 
 __all__ = [
@@ -25,6 +29,7 @@ __all__ = [
     "MutualInformation",
     "Pearson",
     "Preparation",
+    "RegionShare",
     "Spearman",
     "Ssim",
     "TopK",

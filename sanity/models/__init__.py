@@ -4,5 +4,6 @@ from sanity.models.efficientnet_lite import EfficientNetLite
 from sanity.models.hub import Hub
 from sanity.models.keras import Keras, KerasApplication
 from sanity.models.saved_model import SavedModel
+from sanity.models.trained import Cnn, Mlp
 
-__all__ = ["EfficientNetLite", "Hub", "Keras", "KerasApplication", "SavedModel"]
+__all__ = ["Cnn", "EfficientNetLite", "Hub", "Keras", "KerasApplication", "Mlp", "SavedModel"]

@@ -1,0 +1,231 @@
+"""Small networks trained here: the paper's convolutional network and multilayer perceptron."""
+
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from sanity.cache import cache_folder
+from sanity.checked import checked
+from sanity.errors import ConfigError
+from sanity.models.architecture import Architecture
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+    from sanity.models.training import Fitted, Recipe
+
+log = logging.getLogger(__name__)
+
+_FORMAT = 1  # raise it when the same configuration is to be trained anew
+_FACTS = "facts"  # no weight is called that
+_Size = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a network trained here learned from, and how to train it again.
+
+    Attributes:
+        labels: (n,) int64 of the training images.
+        fit: Trains the same network, from the same first weights, on other labels (n,); the
+            second argument is what messages and facts call them.
+    """
+
+    labels: np.ndarray
+    fit: "Callable[[np.ndarray, str], Fitted]"
+
+
+@checked
+class Trained:
+    """A network that is trained here on the `train` split of a data set, once: it is cached.
+
+    Attributes:
+        data: A data set with labels and two splits.
+        seed: Of its first weights and of the order of the images.
+        learning_rate: Of Adam.
+        batch: Images a step.
+        epochs: How often it may see the training images, at the most.
+        stop_at: Training accuracy at which it stops; an error if it doesn't reach it.
+    """
+
+    data: Any
+    seed: Annotated[int, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    batch: _Size = 50
+    epochs: _Size = 200
+    stop_at: Annotated[float, Field(gt=0, le=1)] = 0.99
+
+    name: ClassVar[str]
+    retrainable: ClassVar[bool] = True  # its classifier has a `training`
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.data, "arrays"):
+            raise ConfigError(
+                f"model={self.name} is trained here, on a data set with labels and a train split, "
+                f"which {type(self.data).__name__} is not: choose data=animal_mnist, digits, "
+                "fashion_mnist, mnist or two_regions"
+            )
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its layers."""
+        raise NotImplementedError
+
+    @property
+    def blocks(self) -> list[str]:
+        """The layers, from output to input."""
+        return self.architecture.blocks
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The data's."""
+        return self.data.image_shape
+
+    @property
+    def n_classes(self) -> int:
+        """As many as the data has."""
+        return len(self.data.class_names)
+
+    def load(self) -> "Classifier":
+        """The network, trained on the true labels; trains it unless that has been done before.
+
+        Raises:
+            ConfigError: It does not reach its accuracy within its epochs.
+        """
+        import tensorflow as tf
+
+        from sanity.classifier import Classifier
+        from sanity.models.training import Recipe
+
+        images, labels = self.data.arrays("train")
+        test = self.data.arrays("test")
+        architecture = self.architecture
+        recipe = Recipe(self.learning_rate, self.batch, self.epochs, self.stop_at)
+
+        def fit(some_labels: np.ndarray, called: str) -> "Fitted":
+            what = f"{self.name} on {called}"
+            return _once(architecture, recipe, (images, some_labels), test, self.seed, what)
+
+        fitted = fit(labels, "true labels")
+        with tf.name_scope(""):
+            variables = {
+                name: tf.Variable(value, name=name) for name, value in fitted.weights.items()
+            }
+        classifier = Classifier(
+            architecture.network(variables),
+            architecture.input_shape,
+            name=self.name,
+            blocks=self.blocks,
+            class_names=self.data.class_names,
+        )
+        classifier.facts = fitted.facts
+        classifier.training = Training(labels, fit)
+        return classifier
+
+
+@checked
+class Cnn(Trained):
+    """Convolutions with 2×2 max pooling, dense layers, softmax (Adebayo et al. 2018).
+
+    Attributes:
+        filters: Of each convolution.
+        kernel: Side of the convolutions' kernels, in pixels.
+        units: Of each dense layer before the logits.
+    """
+
+    filters: Annotated[list[_Size], Field(min_length=1)] = Field(default_factory=lambda: [32, 64])
+    kernel: _Size = 5
+    units: list[_Size] = Field(default_factory=lambda: [1024])
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+
+    name: ClassVar[str] = "cnn"
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its layers."""
+        filters, units = tuple(self.filters), tuple(self.units)
+        return Architecture(self.input_shape, filters, self.kernel, units, self.n_classes)
+
+
+@checked
+class Mlp(Trained):
+    """Dense layers, softmax (Adebayo et al. 2018).
+
+    Attributes:
+        units: Of each dense layer before the logits.
+    """
+
+    units: list[_Size] = Field(default_factory=lambda: [2500, 1500, 500])
+
+    name: ClassVar[str] = "mlp"
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its layers."""
+        return Architecture(self.input_shape, (), 1, tuple(self.units), self.n_classes)
+
+
+def _once(
+    architecture: Architecture,
+    recipe: "Recipe",
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    what: str,
+) -> "Fitted":
+    """A trained network from the cache, or trained and put there, by one process at a time."""
+    from sanity.models.training import fit
+    from sanity.storage import FolderLock
+
+    settings = [_FORMAT, asdict(architecture), asdict(recipe), seed]
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for array in (*train, *test):
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    path = cache_folder() / "trained" / f"{digest.hexdigest()[:32]}.npz"
+    fitted = _read(path)
+    if fitted is not None:
+        log.info("%s was trained before: %s", what, path)
+        return fitted
+    lock = FolderLock(path)
+    lock.acquire(wait=True)
+    try:
+        fitted = _read(path)  # the process waited for may have trained it
+        if fitted is None:
+            log.info("training %s, at most %d epochs", what, recipe.epochs)
+            fitted = fit(architecture, recipe, train, test, seed, what)
+            _write(path, fitted)
+    finally:
+        lock.release()
+    return fitted
+
+
+def _write(path: Path, fitted: "Fitted") -> None:
+    from sanity.storage import replace_file
+
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {_FACTS: np.array(json.dumps(fitted.facts)), **fitted.weights}
+    np.savez(content, **arrays)
+    replace_file(path, content.getvalue())
+
+
+def _read(path: Path) -> "Fitted | None":
+    """What `_write` wrote; None if nothing is there, or something damaged."""
+    from sanity.models.training import Fitted
+
+    if not path.exists():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            weights = {name: file[name] for name in file.files}
+        return Fitted(weights, json.loads(str(weights.pop(_FACTS))))
+    except Exception as error:  # a damaged file can lead to any
+        log.warning("%s is damaged, the network is trained anew: %s", path, error)
+        return None

@@ -1,0 +1,162 @@
+"""Training a small network: Adam, and when to stop."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from sanity.errors import ConfigError
+from sanity.models.architecture import Architecture
+from sanity.progress import progress
+from sanity.randomness import generator
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500  # images, where nothing is learned
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network learns.
+
+    Attributes:
+        learning_rate: Of Adam (Kingma & Ba 2015), with its usual β 0.9 and 0.999 and ε 1e-7.
+        batch: Images a step; what does not fill a batch is left out of that epoch.
+        epochs: How often it may see the images, at the most.
+        stop_at: Training accuracy at which it stops, and which it must reach.
+    """
+
+    learning_rate: float
+    batch: int
+    epochs: int
+    stop_at: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network.
+
+    Attributes:
+        weights: By name.
+        facts: Epochs, accuracies in [0, 1]; for run.json and the log.
+    """
+
+    weights: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+
+class Learner:
+    """A network that learns: its variables, one step of Adam, its accuracy."""
+
+    def __init__(self, architecture: Architecture, weights: Mapping[str, np.ndarray], batch: int):
+        self._variables = {name: tf.Variable(value) for name, value in weights.items()}
+        self._means = {name: tf.Variable(tf.zeros_like(value)) for name, value in weights.items()}
+        self._squares = {name: tf.Variable(tf.zeros_like(value)) for name, value in weights.items()}
+        self._network = architecture.network(self._variables)
+        images = tf.TensorSpec([batch, *architecture.input_shape], tf.float32)
+        labels, scalar = tf.TensorSpec([batch], tf.int64), tf.TensorSpec([], tf.float32)
+        self._step = tf.function(self._learn, input_signature=[images, labels, scalar, scalar])
+        self._steps = 0
+        images = tf.TensorSpec([None, *architecture.input_shape], tf.float32)
+        self._logits = tf.function(lambda x: self._network(x), input_signature=[images])
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights now, by name."""
+        return {name: variable.numpy() for name, variable in self._variables.items()}
+
+    def step(self, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> int:
+        """One step of Adam on a batch; how many of its images were told right before it."""
+        self._steps += 1
+        rate, number = np.float32(learning_rate), np.float32(self._steps)
+        return int(self._step(images, labels, rate, number))
+
+    def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """Share of images told right."""
+        right = 0
+        for start in range(0, len(images), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            predicted = self._logits(images[part]).numpy().argmax(axis=1)
+            right += int((predicted == labels[part]).sum())
+        return right / len(images)
+
+    def _learn(self, images: Any, labels: Any, learning_rate: Any, number: Any) -> Any:
+        variables = list(self._variables.values())
+        with tf.GradientTape() as tape:
+            logits = self._network(images)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, variables)
+        for name, gradient in zip(self._variables, gradients, strict=True):
+            tf.raw_ops.ResourceApplyAdam(
+                var=self._variables[name].handle,
+                m=self._means[name].handle,
+                v=self._squares[name].handle,
+                beta1_power=tf.pow(0.9, number),
+                beta2_power=tf.pow(0.999, number),
+                lr=learning_rate,
+                beta1=0.9,
+                beta2=0.999,
+                epsilon=1e-7,
+                grad=gradient,
+            )
+        return tf.reduce_sum(tf.cast(tf.argmax(logits, 1) == labels, tf.int64))
+
+
+def fit(
+    architecture: Architecture,
+    recipe: Recipe,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    what: str,
+) -> Fitted:
+    """Trains a network until it tells `recipe.stop_at` of the training images right.
+
+    Its first weights are keyed by (seed, name), the order of the images by (seed, epoch): both are
+    the same whatever the labels are.
+
+    Args:
+        architecture: Its layers.
+        recipe: How it learns.
+        train: Images (n, H, W, C) float32 and labels (n,) int64 to learn from.
+        test: The same to measure the test accuracy with.
+        seed: Of its first weights and of the images' order.
+        what: What messages call it, e.g. `"cnn on permuted labels"`.
+
+    Raises:
+        ConfigError: It does not get there within its epochs.
+    """
+    images, labels = train
+    batch = min(recipe.batch, len(images))
+    steps = len(images) // batch
+    learner = Learner(architecture, architecture.initial(seed), batch)
+    accuracy = 0.0
+    with progress(recipe.epochs * steps, f"training {what}, at most", unit="step") as tick:
+        for epoch in range(1, recipe.epochs + 1):
+            order = generator("shuffle", seed, epoch).permutation(len(images))
+            right = 0
+            for step in range(steps):
+                chosen = order[step * batch : (step + 1) * batch]
+                right += learner.step(images[chosen], labels[chosen], recipe.learning_rate)
+                tick(1)
+            # The share told right on the way lags behind: only once it is there is it worth a
+            # pass over all images, which costs a third of an epoch.
+            underway = right / (steps * batch)
+            log.debug("%s: %.4f told right in epoch %d", what, underway, epoch)
+            if underway >= recipe.stop_at or epoch == recipe.epochs:
+                accuracy = learner.accuracy(images, labels)
+                if accuracy >= recipe.stop_at:
+                    facts = {
+                        "epochs": epoch,
+                        "train_accuracy": accuracy,
+                        "test_accuracy": learner.accuracy(*test),
+                    }
+                    return Fitted(learner.weights(), facts)
+    raise ConfigError(
+        f"model.epochs={recipe.epochs}: {what} reached a training accuracy of {accuracy:.3f} by "
+        f"then, not model.stop_at={recipe.stop_at}: allow more epochs, be content with less, or "
+        f"choose another model.learning_rate than {recipe.learning_rate}"
+    )
