@@ -111,9 +111,13 @@ class OnPath:
     alpha: float
 
     def at(self, subject: Subject) -> np.ndarray:
-        """Baseline + alpha · (end − baseline)."""
+        """Baseline + alpha · (end − baseline), in PAIR's order and precision.
+
+        An input that is rounded otherwise falls on the other side of some ReLU.
+        """
         start = baseline_image(self.baseline, subject)
-        return start + np.float32(self.alpha) * (self.end.at(subject) - start)
+        way = (self.end.at(subject) - start).astype(np.float64)
+        return (start + self.alpha * way).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -196,9 +200,9 @@ def noisy(noise: float, sample: int) -> Original | Noisy:
 def on_path(
     baseline: BaselineKey, alpha: float, end: Original | Noisy | None = None
 ) -> Original | Noisy | AtBaseline | OnPath:
-    """The point at `alpha`, as float32, on the path from a baseline to `end`, or to the image."""
+    """The point at `alpha` on the path from a baseline to `end`, or to the image."""
     end = end or Original()
-    alpha = float(np.float32(alpha))
+    alpha = round(float(alpha), 12)  # 1/5 is 1/5, however it was computed
     if alpha == 1:
         return end
     return OnPath(end, baseline, alpha) if alpha else AtBaseline(baseline)

@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from saliency.core import GradientSaliency, IntegratedGradients
-from saliency.core.base import INPUT_OUTPUT_GRADIENTS
+from saliency.core import GradCam, GradientSaliency, IntegratedGradients
+from saliency.core.base import (
+    CONVOLUTION_LAYER_VALUES,
+    CONVOLUTION_OUTPUT_GRADIENTS,
+    INPUT_OUTPUT_GRADIENTS,
+)
 
 from sanity import methods
+from sanity.data import Images
 from sanity.methods import Noisy, Plan, Subject
+from sanity.methods.baselines import baseline_key
+from sanity.methods.points import AtBaseline
 
 SEED = 3
 
@@ -24,7 +31,12 @@ def case(request):
 
     def call_model(x, call_model_args=None, expected_keys=None):
         x = np.asarray(x, np.float32)
-        return {INPUT_OUTPUT_GRADIENTS: classifier.gradients(x, np.full(len(x), target, np.int32))}
+        targets = np.full(len(x), target, np.int32)
+        if INPUT_OUTPUT_GRADIENTS in expected_keys:
+            return {INPUT_OUTPUT_GRADIENTS: classifier.gradients(x, targets)}
+        layer = classifier.spatial_tensor(call_model_args)
+        values, gradients = classifier.layer_gradients(x, targets, layer)
+        return {CONVOLUTION_LAYER_VALUES: values, CONVOLUTION_OUTPUT_GRADIENTS: gradients}
 
     return classifier, image, target, call_model
 
@@ -50,15 +62,36 @@ def test_gradient(case):
     )
 
 
-def test_smoothgrad(case, monkeypatch):
-    _, image, _, call_model = case
-    subject, noise, samples = Subject(image, "zebra", SEED), 0.2, 7
+@pytest.fixture
+def our_noise(case, monkeypatch):
+    """PAIR's global generator draws ours: how much and how often."""
+    image, (noise, samples) = case[1], (0.2, 4)
+    subject = Subject(image, "zebra", SEED)
     draws = iter([Noisy(noise, i).at(subject) - image for i in range(samples)])
     monkeypatch.setattr(np.random, "normal", lambda mean, std, shape: next(draws))
-    theirs = GradientSaliency().GetSmoothedMask(
-        image, call_model, stdev_spread=noise, nsamples=samples, magnitude=False
+    return {"stdev_spread": noise, "nsamples": samples}, {"noise": noise, "samples": samples}
+
+
+@pytest.mark.parametrize(
+    ("method", "magnitude"), [(methods.SmoothGrad, False), (methods.SmoothGradSquared, True)]
+)
+def test_smoothgrad(case, our_noise, method, magnitude):
+    _, image, _, call_model = case
+    theirs, mine = our_noise
+    expected = GradientSaliency().GetSmoothedMask(image, call_model, magnitude=magnitude, **theirs)
+    close(ours(case, s=method(**mine))["s"][0], expected)
+
+
+@pytest.mark.parametrize("baseline", ["black", "white", "mean", "blurred", "uniform"])
+def test_integrated_gradients_with_smoothgrad(case, our_noise, baseline):
+    _, image, _, call_model = case
+    theirs, mine = our_noise
+    start = AtBaseline(baseline_key(baseline)).at(Subject(image, "zebra", SEED))
+    expected = IntegratedGradients().GetSmoothedMask(
+        image, call_model, magnitude=False, x_steps=3, x_baseline=start, batch_size=4, **theirs
     )
-    close(ours(case, s=methods.SmoothGrad(samples=samples, noise=noise))["s"][0], theirs)
+    method = methods.IntegratedGradientsSmoothGrad(steps=3, baseline=baseline, **mine)
+    close(ours(case, s=method)["s"][0], expected)
 
 
 def test_noise_has_the_right_scale():
@@ -69,11 +102,30 @@ def test_noise_has_the_right_scale():
     assert abs(noise.mean()) < 0.02 * expected
 
 
+@pytest.mark.parametrize("baseline", ["black", "blurred", 0.5])
 @pytest.mark.parametrize("steps", [2, 9])
-def test_integrated_gradients(case, steps):
+def test_integrated_gradients(case, steps, baseline):
     _, image, _, call_model = case
-    theirs = IntegratedGradients().GetMask(image, call_model, x_steps=steps, batch_size=4)
-    close(ours(case, ig=methods.IntegratedGradients(steps=steps))["ig"][0], theirs)
+    start = AtBaseline(baseline_key(baseline)).at(Subject(image, "zebra", SEED))
+    theirs = IntegratedGradients().GetMask(
+        image, call_model, x_steps=steps, x_baseline=start, batch_size=4
+    )
+    method = methods.IntegratedGradients(steps=steps, baseline=baseline)
+    close(ours(case, ig=method)["ig"][0], theirs)
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_grad_cam(case, depth):
+    """At the last layer, and further down."""
+    classifier, image, target, call_model = case
+    name = list(classifier.spatial_tensors)[-depth]
+    assert depth > 1 or name == classifier.spatial_tensor()
+    theirs = GradCam().GetMask(image, call_model, name)
+    images = Images(image[None], ["zebra"], [None], [None], [""])
+    mine = methods.GradCam(layer=name).masks(classifier, images, np.array([target]), SEED)
+    close(mine[0], theirs[..., 0])
+    guided = ours(case, both=methods.GuidedGradCam(layer=name), one=methods.GuidedBackprop())
+    close(guided["both"][0], guided["one"][0] * theirs)
 
 
 def test_gradient_x_input(case):
