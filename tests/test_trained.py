@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import re
@@ -233,3 +234,27 @@ def test_the_configuration_hands_on_data_and_seed():
     assert job.model.blocks == ["logits", "dense3", "dense2", "dense1"]
     assert compose(["experiment=data_randomization", "model.seed=7"]).model.seed == 7
     assert os.environ["SANITY_CACHE"] == str(cache_folder())
+
+
+def test_the_experiment_records_what_was_learned(cache, tmp_path):
+    from sanity.experiment import run
+    from sanity.load import load_predictions, load_runs
+
+    small = ["model=mlp", "model.units=[256,128]", "model.learning_rate=0.002", "data=digits"]
+    few = ["metric=[spearman]", "method=[gradient,edge_detector]", "data.limit=8"]
+    where = [f"output={tmp_path}", "runtime.progress=none"]
+    folder = run(overrides=["experiment=data_randomization", *small, *few, *where])
+    info = json.loads((folder / "run.json").read_text())
+    assert info["layers"] == ["", "permuted labels"]
+    true, permuted = info["stages"]
+    assert min(true["train_accuracy"], permuted["train_accuracy"]) >= 0.99
+    assert true["test_accuracy"] > 0.9 and permuted["test_accuracy"] < 0.2
+    log = (folder / "sanity.log").read_text()
+    for stage, facts in (("as trained", true), ("permuted labels", permuted)):
+        accuracy = f"train accuracy {facts['train_accuracy']:.4g}"
+        assert f"{stage}: {facts['epochs']} epochs, {accuracy}" in log
+    scores = load_runs(folder)
+    means = scores[scores["stage"] == 1].groupby("method", observed=True)["value"].mean()
+    assert abs(means["gradient"]) < 0.5
+    assert means["edge_detector"] == pytest.approx(1)
+    assert load_predictions(folder).groupby("stage", observed=True).size().tolist() == [8, 8]

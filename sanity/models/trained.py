@@ -46,6 +46,9 @@ class Training:
 class Trained:
     """A network that is trained here on the `train` split of a data set, once: it is cached.
 
+    Equal fields and equal data give equal weights, to the bit on one machine with one number of
+    threads: with another, TensorFlow sums the gradients of a convolution in another order.
+
     Attributes:
         data: A data set with labels and two splits.
         seed: Of its first weights and of the order of the images.
