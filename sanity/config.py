@@ -244,6 +244,9 @@ def _sentence(error: ValidationError, prefix: str) -> str:
     first = error.errors()[0]
     if first["type"].startswith("missing"):
         return f"{prefix}{first['loc'][0]} must be given"
+    if not first["loc"]:  # a complaint of the whole, about fields that do not fit together
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{prefix.removesuffix('.') or 'the configuration'} is not accepted: {said}"
     path = [str(part) for part in first["loc"]]
     # A choice of types adds the name of each type it tried to the path.
     while len(path) > 1 and not path[-1].isidentifier():

@@ -20,7 +20,7 @@ from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
 from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import Cost, Plan
-from sanity.predictions import predictions
+from sanity.predictions import complaint, predictions
 from sanity.progress import duration, progress
 from sanity.report.figures import mask_grid, save, similarity_curves
 from sanity.report.summary import summary
@@ -314,8 +314,9 @@ def _predict(experiment: Experiment) -> "pd.DataFrame":
         for stage in stages:
             classifier.set_weights(stage.weights(), stage.index)
             frame = predictions(classifier, experiment.images, experiment.targets, stage)
-            new = stage.n_randomized - (stages[stage.index - 1].n_randomized if stage.index else 0)
-            log.info("%s", _stage_line(stage, new, frame))
+            log.info("%s", _stage_line(stage, len(stage.new or stage.variables), frame))
+            if said := complaint(frame):
+                log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
             frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -352,6 +353,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         },
         "layers": [stage.layer for stage in experiment.stages],
         "stages": [dict(stage.facts) for stage in experiment.stages],
+        "depths": [stage.depth for stage in experiment.stages],
         "sha256": {
             "model": classifier.sha256,
             "images": dict(zip(images.names, images.sha256, strict=True)),

@@ -6,6 +6,14 @@ import numpy as np
 
 from sanity.data import Images
 
+# A network is dead when less than this share of its logits' variance lies between images. With
+# batch norm kept, the embedded model stays above 5e-3; reset on the trained statistics, it ends
+# below 1e-4, where float32 no longer orders the gradient's entries as float64 does.
+DEAD_SHARE = 1e-3
+# Beyond these, float32's softmax is the same for whatever the network computes.
+DEAD_SPREAD = 1e-6
+EXPLODED = 1e6
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -20,14 +28,16 @@ def predictions(
 
     Columns: image, stage, layer, predicted (class), predicted_name, probability (softmax),
     target (class), target_probability, target_logit, logit_std (over classes), between_share (of
-    the stage, see `between_share`), entropy (of the softmax, in nats).
+    the stage, see `between_share`), entropy (of the softmax, in nats). Logits that are not finite
+    make NaN of whatever is computed from them.
     """
     import pandas as pd
 
     logits = classifier.logits(images.x).astype(np.float64)
     rows = np.arange(len(images))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        log_softmax = _log_softmax(logits)
+        spread, share = logits.std(axis=1), between_share(logits)
     softmax = np.exp(log_softmax)
     predicted = logits.argmax(axis=1)
     return pd.DataFrame(
@@ -41,16 +51,43 @@ def predictions(
             "target": targets,
             "target_probability": softmax[rows, targets],
             "target_logit": logits[rows, targets],
-            "logit_std": logits.std(axis=1),
-            "between_share": between_share(logits),
+            "logit_std": spread,
+            "between_share": share,
             "entropy": -(softmax * log_softmax).sum(axis=1),
         }
     )
 
 
+def complaint(predicted: "pd.DataFrame") -> str | None:
+    """Why a stage's masks say nothing, from its `predictions`; None if that cannot be seen.
+
+    A network is broken (logits are not finite), exploded (they are beyond 1e6), or dead: all its
+    logits are alike, or they are the same for every image.
+    """
+    spread, share = predicted["logit_std"].to_numpy(), predicted["between_share"].iloc[0]
+    broken = int((~np.isfinite(spread)).sum())
+    if broken:
+        return f"the logits of {broken} of {len(predicted)} images are not finite"
+    if np.abs(predicted["target_logit"]).max() > EXPLODED or spread.max() > EXPLODED:
+        return f"the network has exploded: its logits spread by {spread.max():.1g}"
+    if spread.max() < DEAD_SPREAD:
+        return f"the network is dead: its logits spread by {spread.max():.1g} only"
+    if share < DEAD_SHARE:
+        return (
+            "the network is dead: it says the same of every image (share of the logits' variance "
+            f"between images {share:.1g})"
+        )
+    return None
+
+
 def class_name(classifier: "Classifier", index: int) -> str:
     """A class's name, or its number where names are unknown."""
     return classifier.class_names[index] if classifier.class_names else str(index)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
 def between_share(logits: np.ndarray) -> float:
@@ -69,4 +106,4 @@ def between_share(logits: np.ndarray) -> float:
         return float("nan")
     between = logits.var(axis=0, ddof=1).mean()
     common = max(logits.mean(axis=0).var() - between / n, 0.0)
-    return float(between / (between + common)) if between + common > 0 else 0.0
+    return 0.0 if between + common == 0 else float(between / (between + common))

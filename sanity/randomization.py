@@ -36,6 +36,7 @@ class Stage:
         layer: The block randomized at this stage; `""` at stage 0, `all` if all at once.
         variables: Names of all variables that differ from the trained ones.
         draw: Gives the value of such a variable.
+        facts: What else is known of it, for run.json and the log.
         new: Those that were randomized at this stage, re-estimated statistics not among them.
         depth: The block's place in the graph: how many ops lie between the images and the first
             use of a variable in `new`, at the most.
@@ -46,6 +47,7 @@ class Stage:
     layer: str
     variables: tuple[str, ...]
     draw: Callable[[str], np.ndarray]
+    facts: Mapping[str, Any] = field(default_factory=dict)
     new: tuple[str, ...] = ()
     depth: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -135,7 +137,7 @@ class Randomization:
             variables = changed
             if calibration:
                 variables, draw = _recalibrated(calibration, changed, draw)
-            stages.append(Stage(index, layer, variables, draw, new, depth))
+            stages.append(Stage(index, layer, variables, draw, new=new, depth=depth))
         self._announce(classifier, stages)
         for stage in stages:  # what cannot be is found out before anything is computed
             for name in stage.variables if self.moving_statistics == "draw" else ():
