@@ -105,7 +105,7 @@ def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) ->
     if signature is None:
         usual = [name for name in USUAL if name in signatures]
         if call is not None and (not usual or (call_first and usual[0] != USUAL[0])):
-            return Entry(_call(call), _shape_of_call(call, key), variables, "call")
+            return Entry(_call(loaded), _shape_of_call(call, key), variables, "call")
         if not usual and len(signatures) != 1:
             raise ConfigError(f"model.signature must name a signature of {key}; there are: {there}")
         signature = (usual or list(signatures))[0]
@@ -126,12 +126,14 @@ def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) ->
     return Entry(classify, shape, variables, signature)
 
 
-def _call(call: Any) -> Callable[[Any], Any]:
+def _call(module: Any) -> Callable[[Any], Any]:
+    """The module's call; holds the module, which owns the variables."""
+
     def classify(images: Any) -> Any:
         problem: Exception | None = None
         for options in _CALLS:
             try:
-                return _named(call(images, **options))
+                return _named(module(images, **options))
             except (TypeError, ValueError) as error:
                 problem = problem or error
         raise ConfigError(f"the model cannot be called with images: {first_line(problem)}")

@@ -1,0 +1,93 @@
+"""Every source against itself: logits, gradients, guided backprop, weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sanity.errors import ConfigError
+from tests.models.standins import MAKERS, make
+
+
+@pytest.fixture(scope="module", params=list(MAKERS))
+def pair(request, tmp_path_factory):
+    standin = make(request.param, tmp_path_factory.mktemp(request.param))
+    return standin, standin.source.load()
+
+
+def images_and_targets(classifier):
+    random = np.random.default_rng(0)
+    x = random.random((3, *classifier.input_shape), np.float32)
+    return x, np.array([0, 3, 2], np.int32)
+
+
+def near(actual, expected, tolerance):
+    expected = np.asarray(expected)
+    assert np.abs(expected).max() > 1e-8
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def test_logits_are_the_sources_own(pair):
+    standin, classifier = pair
+    assert classifier.input_shape == standin.shape
+    x, _ = images_and_targets(classifier)
+    logits = standin.logits(tf.constant(x))
+    assert classifier.n_classes == logits.shape[1]
+    near(classifier.logits(x), logits, 1e-5)
+
+
+def test_gradients_are_a_tapes_on_the_source(pair):
+    standin, classifier = pair
+    x, targets = images_and_targets(classifier)
+    images = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        explained = tf.gather(standin.logits(images), targets, batch_dims=1)
+    near(classifier.gradients(x, targets), tape.gradient(explained, images), 1e-4)
+
+
+def test_guided_backprop_is_not_the_gradient(pair):
+    standin, classifier = pair
+    x, targets = images_and_targets(classifier)
+    if not standin.has_relu:
+        with pytest.raises(ConfigError, match=r"no such op"):
+            classifier.gradients(x, targets, "guided_backprop")
+        return
+    plain = classifier.gradients(x, targets)
+    guided = classifier.gradients(x, targets, "guided_backprop")
+    assert np.abs(plain - guided).max() > 0.01 * np.abs(plain).max()
+
+
+def test_randomizing_one_block_changes_that_block_only(pair):
+    standin, classifier = pair
+    x, _ = images_and_targets(classifier)
+    trained, before = classifier.weights(), classifier.logits(x)
+    inside = [p.name for p in classifier.parameters.values() if p.block == standin.block]
+    assert any(classifier.parameters[name].kind == "kernel" for name in inside)
+    random = np.random.default_rng(1)
+    drawn = {name: random.random(trained[name].shape, np.float32) + 0.1 for name in inside}
+    with classifier.restored():
+        classifier.set_weights(drawn)
+        now = classifier.weights()
+        for name, value in trained.items():
+            expected = drawn.get(name, value)
+            assert np.array_equal(now[name], expected), name
+            assert (name in drawn) == (not np.array_equal(now[name], value)), name
+        assert not np.allclose(classifier.logits(x), before)
+    for name, value in classifier.weights().items():
+        np.testing.assert_array_equal(value, trained[name])
+    np.testing.assert_array_equal(classifier.logits(x), before)
+
+
+def test_every_variable_of_a_layer_is_in_a_block(pair):
+    _, classifier = pair
+    assert len(set(classifier.blocks)) == len(classifier.blocks)
+    for block in classifier.blocks:
+        kinds = {p.kind for p in classifier.parameters.values() if p.block == block}
+        assert "kernel" in kinds, block
+    left = [p.name for p in classifier.parameters.values() if not p.block]
+    assert all("normalization" in name or name == "training" for name in left), left
+    depths = [
+        min(p.depth for p in classifier.parameters.values() if p.block == b and p.kind == "kernel")
+        for b in classifier.blocks
+    ]
+    assert depths == sorted(depths, reverse=True)
