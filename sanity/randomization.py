@@ -36,7 +36,6 @@ class Stage:
         layer: The block randomized at this stage; `""` at stage 0, `all` if all at once.
         variables: Names of all variables that differ from the trained ones.
         draw: Gives the value of such a variable.
-        facts: What else is known of it, for run.json and the log.
         new: Those that were randomized at this stage, re-estimated statistics not among them.
         depth: The block's place in the graph: how many ops lie between the images and the first
             use of a variable in `new`, at the most.
@@ -47,7 +46,6 @@ class Stage:
     layer: str
     variables: tuple[str, ...]
     draw: Callable[[str], np.ndarray]
-    facts: Mapping[str, Any] = field(default_factory=dict)
     new: tuple[str, ...] = ()
     depth: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
