@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,9 +17,6 @@ from sanity.graph import FlatGraph, flatten, op_of
 from sanity.outputs import choose_logits, vectors
 from sanity.parameters import Parameter, describe
 from sanity.rules import rule as rule_of
-
-if TYPE_CHECKING:
-    from sanity.models.trained import Training
 
 BATCH_SIZE = 32
 
@@ -101,7 +98,8 @@ class Classifier:
         # What variables were made with, `(random, shape) -> values`, where a loader knows.
         self.initializers: dict[str, Callable] = {}
         self.facts: dict[str, Any] = {}  # for run.json, e.g. the accuracy of a network trained here
-        self.training: Training | None = None  # how it was trained, if that was here
+        # How to train it again, a `sanity.models.trained.Training`, if it was trained here.
+        self.training: Any = None
         self.state = 0
         self._changed: dict[str, np.ndarray] = {}
 

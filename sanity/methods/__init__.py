@@ -18,7 +18,8 @@ from sanity.methods.gradients import (
 from sanity.methods.pair import XRAI, BlurIG, GuidedIG
 from sanity.methods.perturbation import KernelShap, Lime, Occlusion, Rise, ShapleySampling
 from sanity.methods.plan import Gradients, Plan
-from sanity.methods.points import Against, Noisy, OnPath, Original, Point, Subject
+from sanity.methods.points import Against, Noisy, OnPath, Original, Point
+from sanity.methods.subject import Subject
 
 __all__ = [
     "Against",

@@ -8,7 +8,7 @@ from sanity.checked import checked
 from sanity.data import Images
 from sanity.methods.backprop import GuidedBackprop
 from sanity.methods.cost import Cost
-from sanity.methods.points import Subject
+from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier

@@ -9,7 +9,8 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.methods.baselines import Baseline, baseline_key, check_baseline
 from sanity.methods.gradients import Gradient, GradientMethod, difference
-from sanity.methods.points import Against, Point, Subject
+from sanity.methods.points import Against, Point
+from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier

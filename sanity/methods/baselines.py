@@ -9,7 +9,7 @@ from pydantic import Field
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sanity.methods.points import Subject
+    from sanity.methods.subject import Subject
 
 Value = Annotated[float, Field(ge=0, le=1)]
 # A kind, one value for every pixel, or one a channel.

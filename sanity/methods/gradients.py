@@ -16,10 +16,10 @@ from sanity.methods.points import (
     Original,
     Point,
     References,
-    Subject,
     noisy,
     on_path,
 )
+from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sanity.methods.gradients import GradientMethod
-from sanity.methods.points import Point, Subject
+from sanity.methods.points import Point
+from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier

@@ -1,0 +1,26 @@
+"""Subject: one image that is explained, and what draws for it are keyed to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sanity.randomness import Key, generator
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An image that is explained.
+
+    Attributes:
+        image: (H, W, C) float32 in [0, 1].
+        name: Its name, to which draws are keyed.
+        seed: The run's seed.
+    """
+
+    image: np.ndarray
+    name: str
+    seed: int
+
+    def random(self, *key: Key) -> np.random.Generator:
+        """A generator keyed by (seed, image, key): the same at every stage."""
+        return generator(*key, self.seed, self.name)
