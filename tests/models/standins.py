@@ -32,11 +32,12 @@ class StandIn:
     block: str
 
 
-def shaken(model, seed=0):
+def shaken(model, preprocess=lambda x: x, seed=0):
     """Gives a Keras model weights under which nothing is zero or saturated."""
     random = np.random.default_rng(seed)
     for variable in model.variables:
-        if not variable.dtype.startswith("float"):
+        fixed = variable.path.split("/")[-2].startswith("normalization")  # read once, when built
+        if fixed or not variable.dtype.startswith("float"):
             continue
         old = np.asarray(variable)
         if "variance" in variable.path:
@@ -49,7 +50,7 @@ def shaken(model, seed=0):
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.0
-    model(random.random((16, *model.input_shape[1:]), np.float32), training=True)
+    model(preprocess(random.random((16, *model.input_shape[1:]), np.float32)), training=True)
     return model
 
 
@@ -249,7 +250,7 @@ def _application(name, size, has_relu, block, preprocess, weights="random.weight
         model = getattr(keras.applications, name)(
             weights=None, input_shape=shape, classes=10, classifier_activation=None
         )
-        shaken(model).save_weights(folder / weights)
+        shaken(model, preprocess).save_weights(folder / weights)
         source = KerasApplication(
             application=name,
             weights=str(folder / weights),
@@ -287,7 +288,7 @@ MAKERS = {
         32,
         True,
         "conv3_block5",
-        lambda x: (x - [0.485, 0.456, 0.406]) / np.float32([0.229, 0.224, 0.225]),
+        lambda x: (x - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225]),
     ),
     "EfficientNetB0": _application("EfficientNetB0", 32, False, "block4b", lambda x: x * 255),
     "ConvNeXtTiny": _application(

@@ -7,8 +7,13 @@ import tensorflow as tf
 from sanity.errors import ConfigError
 from tests.models.standins import MAKERS, make
 
+SLOW = ("tf1_hub_references", "ResNet50", "DenseNet121", "EfficientNetB0", "ConvNeXtTiny")
 
-@pytest.fixture(scope="module", params=list(MAKERS))
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MAKERS],
+)
 def pair(request, tmp_path_factory):
     standin = make(request.param, tmp_path_factory.mktemp(request.param))
     return standin, standin.source.load()
