@@ -67,6 +67,10 @@ class Classifier:
         traced = tf.function(lambda images: _as_dict(function(images)))
         concrete = traced.get_concrete_function(self._images)
         self._alive = (function, concrete)  # variables live as long as what made them
+        self.output_shapes = {
+            key: (None if tensor.shape.rank is None else list(tensor.shape), tensor.dtype.name)
+            for key, tensor in concrete.structured_outputs.items()
+        }
         sizes = vectors(concrete)
         self.graph: FlatGraph
         self.graph, self.logits_tensor, self.ending = choose_logits(

@@ -51,6 +51,14 @@ class EfficientNetLite:
     class_offset: ClassVar[int] = 0
     n_classes: ClassVar[int] = 1000
 
+    def folder(self) -> Path:
+        """Where the converted model lies; converts the weights on first use.
+
+        Raises:
+            ConfigError: The package with the weights is not installed.
+        """
+        return saved_model(self.variant)
+
     def load(self) -> "Classifier":
         """The classifier; converts the weights on first use.
 
@@ -61,7 +69,7 @@ class EfficientNetLite:
         from sanity.models.module import entry
 
         size = SIZE[self.variant]
-        folder = saved_model(self.variant)
+        folder = self.folder()
         found = entry(folder, "serving_default", str(folder), call_first=False)
         return Classifier(
             found.function,

@@ -30,6 +30,14 @@ class Hub(ScaledSource):
     handle: str
     signature: str | None = None
 
+    def folder(self) -> Path:
+        """Where the module lies; downloads it on first use.
+
+        Raises:
+            ConfigError: It cannot be had, or what was fetched is not whole.
+        """
+        return resolve(self.handle)
+
     def load(self) -> "Classifier":
         """The classifier; downloads the module on first use.
 
@@ -37,7 +45,7 @@ class Hub(ScaledSource):
             ConfigError: It cannot be had, is broken, or is no image classifier.
         """
         key = f"model.handle={self.handle}"
-        found = entry(resolve(self.handle), self.signature, key, call_first=True)
+        found = entry(self.folder(), self.signature, key, call_first=True)
         return self.classifier(
             lambda images: found.function(self.scaled(images)),
             self.shape(found.shape),

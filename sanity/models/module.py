@@ -52,6 +52,9 @@ def load(folder: Path, key: str) -> Any:
     if problem:
         raise ConfigError(f"{key} is no usable SavedModel: {problem}")
     tags: list[str] | None = [] if (folder / "tfhub_module.pb").exists() else None
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # TensorFlow warns of TF1's variables, which `tf1` takes care of
     try:
         return tf.saved_model.load(str(folder), tags=tags)
     except (tf.errors.OpError, OSError, ValueError, KeyError, RuntimeError) as error:
@@ -59,6 +62,8 @@ def load(folder: Path, key: str) -> Any:
             f"{key} is no usable SavedModel: loading {folder} fails, it may be incomplete "
             f"({first_line(error)})"
         ) from error
+    finally:
+        logger.setLevel(level)
 
 
 def damage(folder: Path) -> str:

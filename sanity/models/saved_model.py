@@ -23,6 +23,10 @@ class SavedModel(ScaledSource):
     path: str
     signature: str | None = None
 
+    def folder(self) -> Path:
+        """Where it lies."""
+        return Path(self.path).expanduser()
+
     def load(self) -> "Classifier":
         """The classifier.
 
@@ -30,7 +34,7 @@ class SavedModel(ScaledSource):
             ConfigError: It is not there, is broken, or is no image classifier.
         """
         key = f"model.path={self.path}"
-        found = entry(Path(self.path).expanduser(), self.signature, key, call_first=False)
+        found = entry(self.folder(), self.signature, key, call_first=False)
         return self.classifier(
             lambda images: found.function(self.scaled(images)),
             self.shape(found.shape),

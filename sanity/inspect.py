@@ -1,0 +1,233 @@
+"""Looks into a model: `python -m sanity.inspect model=inception_v3`, or `sanity-inspect`.
+
+Takes the overrides that `python -m sanity` takes, and `--json` for a program to read.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sanity.config import compose
+from sanity.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+    from sanity.config import Job
+
+_USAGE = """Shows what a model is made of: its signatures, input, outputs, variables and blocks.
+
+    python -m sanity.inspect model=inception_v3 model.handle=FOLDER
+    python -m sanity.inspect --json model=keras model.path=my.keras
+"""
+
+
+def inspect(overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What is to be known of a model before it is explained, as plain lists and dicts.
+
+    Args:
+        overrides: As on the command line: `["model=inception_v3"]`.
+
+    Raises:
+        ConfigError: The model cannot be had.
+    """
+    from sanity.runtime import start_tensorflow
+
+    job = compose(overrides)
+    start_tensorflow(job.settings.runtime.threads)
+    return describe(job.model.load(), signatures(job))
+
+
+def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """A loaded classifier in plain lists and dicts.
+
+    Args:
+        classifier: The network.
+        signatures: Of the module it comes from.
+    """
+    parameters = list(classifier.parameters.values())
+    from sanity.graph import op_of
+
+    shapes, depths = classifier.output_shapes, classifier.graph.depths
+    return {
+        "model": classifier.name,
+        "sha256": classifier.sha256,
+        "signatures": list(signatures),
+        "input": {"shape": list(classifier.input_shape), "dtype": "float32", "range": [0, 1]},
+        "classes": classifier.n_classes,
+        "class_offset": classifier.class_offset,
+        "explained": {
+            "output": classifier.ending.output,
+            "tensor": classifier.logits_tensor,
+            "taken_off": classifier.ending.taken_off or None,
+        },
+        "outputs": [
+            {"name": name, "tensor": tensor, "shape": shapes[name][0], "dtype": shapes[name][1]}
+            for name, tensor in sorted(
+                classifier.graph.outputs.items(),
+                key=lambda one: (depths.get(op_of(one[1]), 0), one[0]),
+            )
+        ],
+        "grad_cam": _grad_cam(classifier),
+        "nonlinearities": _nonlinearities(classifier),
+        "parameters": sum(p.size for p in parameters),
+        "blocks": [
+            {
+                "name": block,
+                "parameters": sum(p.size for p in parameters if p.block == block),
+                "variables": [p.name for p in parameters if p.block == block],
+            }
+            for block in classifier.blocks
+        ],
+        "variables": [
+            {
+                "name": p.name,
+                "shape": list(p.shape),
+                "dtype": str(classifier.trained[p.name].dtype),
+                "kind": p.kind,
+                "block": p.block or None,
+                "fan_in": p.fan_in or None,
+                "fan_out": p.fan_out or None,
+            }
+            for p in parameters
+        ],
+    }
+
+
+def signatures(job: "Job") -> list[dict[str, Any]]:
+    """The signatures of the module a job's model is loaded from, with inputs and outputs."""
+    from sanity.models.module import load
+
+    folder = job.model.folder() if hasattr(job.model, "folder") else None
+    if folder is None:
+        return []
+    found = getattr(load(Path(folder), str(folder)), "signatures", {})
+    return [
+        {
+            "name": name,
+            "inputs": _specs(function.structured_input_signature[1]),
+            "outputs": _specs(function.structured_outputs),
+        }
+        for name, function in sorted(found.items())
+    ]
+
+
+def _specs(specs: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "shape": None if spec.shape.rank is None else list(spec.shape),
+            "dtype": spec.dtype.name,
+        }
+        for name, spec in sorted(specs.items())
+    ]
+
+
+def _grad_cam(classifier: "Classifier") -> str | None:
+    try:
+        return classifier.spatial_tensor(None)
+    except ConfigError:
+        return None
+
+
+def _nonlinearities(classifier: "Classifier") -> list[dict[str, Any]]:
+    """The ops whose gradient some backprop rule replaces, how many there are, and by which."""
+    from sanity.rules import RULES
+
+    counts = classifier.graph.op_counts()
+    rules: dict[str, list[str]] = {}
+    for rule in RULES.values():
+        for op in rule.overrides:
+            if counts[op]:
+                rules.setdefault(op, []).append(rule.name)
+    return [{"op": op, "count": counts[op], "rules": names} for op, names in rules.items()]
+
+
+def text(facts: dict[str, Any]) -> str:
+    """The facts as a page to read."""
+    explained, given = facts["explained"], facts["input"]
+    off = f", the {explained['taken_off']} taken off" if explained["taken_off"] else ""
+    lines = [
+        f"{facts['model']}: {facts['parameters']:,} parameters, {facts['classes']} classes",
+        f"sha256 of the weights  {facts['sha256']}",
+        f"input                  {_shape(given['shape'])} float32 in [0, 1]",
+        f"explained              {explained['output']} ({explained['tensor']}){off}",
+        f"Grad-CAM's layer       {facts['grad_cam'] or 'none: no spatial tensor on the way'}",
+    ]
+    if facts["signatures"]:
+        rows = [
+            (
+                signature["name"],
+                ", ".join(f"{i['name']} {_shape(i['shape'])} {i['dtype']}" for i in inputs)
+                or "none",
+                len(signature["outputs"]),
+            )
+            for signature in facts["signatures"]
+            for inputs in [signature["inputs"]]
+        ]
+        lines += _table("signatures", ("name", "inputs", "outputs"), rows)
+    lines += _table(
+        "outputs",
+        ("name", "shape", "type"),
+        [(one["name"], _shape(one["shape"]), one["dtype"]) for one in facts["outputs"]],
+    )
+    lines += _table(
+        "nonlinearities that backprop rules override",
+        ("op", "count", "rules"),
+        [(one["op"], one["count"], ", ".join(one["rules"])) for one in facts["nonlinearities"]],
+    )
+    lines += _table(
+        "blocks, from output to input",
+        ("block", "variables", "parameters"),
+        [(b["name"], len(b["variables"]), f"{b['parameters']:,}") for b in facts["blocks"]],
+    )
+    lines += _table(
+        "variables, from input to output",
+        ("name", "shape", "type", "kind", "block"),
+        [
+            (v["name"], _shape(v["shape"]), v["dtype"], v["kind"], v["block"] or "-")
+            for v in facts["variables"]
+        ],
+    )
+    return "\n".join(lines)
+
+
+def _shape(shape: Sequence[int | None] | None) -> str:
+    if shape is None:
+        return "any"
+    return "×".join("?" if size is None else str(size) for size in shape) or "scalar"
+
+
+def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+    cells = [tuple(map(str, row)) for row in rows]
+    if not cells:
+        return ["", f"{title}: none"]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    return [
+        "",
+        f"{title} ({len(cells)})",
+        *(
+            "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+            for row in (header, *cells)
+        ),
+    ]
+
+
+def main() -> None:
+    """Prints what is known of a model; a user's mistake is one sentence and exit code 2."""
+    arguments = sys.argv[1:]
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(_USAGE, end="")
+        return
+    as_json = "--json" in arguments
+    try:
+        facts = inspect([argument for argument in arguments if argument != "--json"])
+    except ConfigError as error:
+        print(f"sanity: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(facts, indent=2) if as_json else text(facts))
+
+
+if __name__ == "__main__":
+    main()
