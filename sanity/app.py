@@ -1,34 +1,55 @@
 """The command line: `python -m sanity`, or `sanity` once installed."""
 
+import logging
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sanity.config import resolve
+from sanity.config import Job, resolve
 from sanity.errors import ConfigError
 from sanity.hydra_errors import sentence
 from sanity.options import conf_folder
+from sanity.sweep import Outcome, SweepFailed, threads
+
+log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-def job(config: DictConfig) -> None:
-    """One job of a launch."""
+def job(config: DictConfig) -> Outcome:
+    """One job of a launch; in a sweep, an exception is its outcome, and the sweep goes on."""
     own = HydraConfig.get()
+    hydra_config: Any = OmegaConf.to_container(own)
     try:
-        choices = OmegaConf.to_container(own.runtime.choices)
-        checked = resolve(config, choices, list(own.overrides.task))  # type: ignore[arg-type]
+        choices = hydra_config["runtime"]["choices"]
+        checked = resolve(config, choices, list(own.overrides.task))
         # Imports TensorFlow: only once the job is known to be right.
-        from sanity.experiment import run
+        from sanity.experiment import execute
 
-        run(checked, hydra=OmegaConf.to_container(own))  # type: ignore[arg-type]
-    except ConfigError as error:
-        if own.mode == RunMode.MULTIRUN:
-            raise  # a bad job does not end a sweep
-        _refuse(error)
+        shared = own.mode == RunMode.MULTIRUN
+        return Outcome(execute(_divided(checked, own.launcher if shared else {}), hydra_config))
+    except Exception as error:
+        outcome = Outcome.of(error)
+        if own.mode != RunMode.MULTIRUN:
+            if isinstance(error, ConfigError):
+                _refuse(error)
+            raise
+        log.error("failed: %s", outcome.reason, exc_info=None if outcome.mistake else error)
+        return outcome
+
+
+def _divided(job: Job, launcher: Mapping[str, Any]) -> Job:
+    """The job with its share of the machine's threads, where the launcher runs several at once."""
+    runtime = job.settings.runtime
+    if runtime.threads is not None or (share := threads(launcher)) is None:
+        return job
+    return replace(job, settings=replace(job.settings, runtime=replace(runtime, threads=share)))
 
 
 def main() -> None:
@@ -40,6 +61,8 @@ def main() -> None:
     except KeyboardInterrupt:
         print("sanity: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    except SweepFailed as failed:
+        sys.exit(failed.code)
     except Exception as error:
         if traceback or sentence(error) is None:
             raise

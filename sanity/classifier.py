@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property, wraps
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,19 @@ from sanity.parameters import Parameter, describe
 from sanity.rules import rule as rule_of
 
 BATCH_SIZE = 32
+
+
+def _kept(method: Callable) -> Callable:
+    """A method whose results are kept, but no longer than its object."""
+
+    @wraps(method)
+    def kept(self: Any, *key: Any) -> Any:
+        results = self.__dict__.setdefault(f"_kept{method.__name__}", {})
+        if key not in results:
+            results[key] = method(self, *key)
+        return results[key]
+
+    return kept
 
 
 class Classifier:
@@ -331,7 +344,7 @@ class Classifier:
             results.append([tensor.numpy()[:count] for tensor in function(*batch)])
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
-    @cache  # noqa: B019 - a classifier lives as long as its process
+    @_kept
     def _reader(self, tensors: tuple[str, ...]) -> Callable:
         @tf.function(input_signature=[self._images])
         def read(images: Any) -> list:
@@ -353,7 +366,7 @@ class Classifier:
 
         return moments
 
-    @cache  # noqa: B019
+    @_kept
     def _gradient(self, rule: str) -> Callable:
         self.check_rule(rule)
         overrides, targets_spec = rule_of(rule).overrides, tf.TensorSpec([None], tf.int32)
@@ -373,7 +386,7 @@ class Classifier:
 
         return compared if rule_of(rule).needs_baseline else gradient
 
-    @cache  # noqa: B019
+    @_kept
     def _layer_gradient(self, tensor: str) -> Callable:
         @tf.function(input_signature=[self._images, tf.TensorSpec([None], tf.int32)])
         def gradient(images: Any, targets: Any) -> list:

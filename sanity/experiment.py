@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.classifiers import loaded
 from sanity.config import Job, compose
 from sanity.data import Images
 from sanity.data import targets as explained_classes
@@ -55,23 +56,29 @@ def run(
         ConfigError: Something asked for cannot be done.
     """
     job = job or compose(overrides)
+    execute(job, hydra)
+    return job.folder.absolute()
+
+
+def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
+    """Runs a job as `run` does, and says what it did: a state of `sanity.sweep.STATES`."""
     settings = job.settings
     logging.getLogger("sanity").setLevel(settings.runtime.log_level.upper())
     if settings.dry_run:
         announce(prepare(job))
-        return job.folder
+        return "shown"
     with RunFolder.open(
         job.folder, job.config, job.overrides, hydra, force=settings.force
     ) as folder:
         if folder.status == "completed":
             log.info("%s is there already; force=true computes it again", folder.path)
-            return folder.path
+            return "already"
         experiment = prepare(job)
         folder.start(_facts(experiment))
         with _log_file(folder.log_path):
             announce(experiment)
             _compute(experiment, folder)
-    return folder.path
+    return "finished"
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def prepare(job: Job) -> Experiment:
     """
     settings = job.settings
     start_tensorflow(settings.runtime.threads)
-    classifier = job.model.load()
+    classifier = loaded(job)
     classifier.batch_size = settings.runtime.batch_size
     layers = job.layers.select(classifier.blocks)
     stages = job.randomization.stages(classifier, layers, settings.seed)

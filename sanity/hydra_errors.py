@@ -36,8 +36,10 @@ def sentence(error: BaseException) -> str | None:
 
 def _from_hydra(error: BaseException) -> bool:
     """Whether Hydra itself raised it: some of a user's mistakes end in its assertions."""
-    *_, (last, _) = traceback.walk_tb(error.__traceback__)
-    return last.f_globals.get("__name__", "").split(".")[0] in ("hydra", "omegaconf")
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # One that comes from another process has no traceback.
+    names = [frame.f_globals.get("__name__", "") for frame in frames[-1:]]
+    return any(name.split(".")[0] in ("hydra", "omegaconf") for name in names)
 
 
 def _unknown_option(group: str, option: str) -> str:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -752,8 +753,10 @@ def test_a_file_in_the_folders_place(tmp_path):
 # Killed processes
 
 
-def launch(path: Path, kill_at: int | None = None) -> tuple[int, int]:
-    """Forks a process that runs the experiment and kills itself before its n-th change of the disk.
+def launch(
+    path: Path, kill_at: int | None = None, work: Callable[[Path], None] = experiment
+) -> tuple[int, int]:
+    """Forks a process that does the work and kills itself before its n-th change of the disk.
 
     Returns:
         The process and the pipe it reports to, for `finish`.
@@ -774,7 +777,7 @@ def launch(path: Path, kill_at: int | None = None) -> tuple[int, int]:
         os.write(theirs, b"!")
         sys.addaudithook(hook)
         try:
-            experiment(path)
+            work(path)
             os.write(theirs, str(changes["n"]).encode())
         finally:
             os._exit(0)

@@ -1,0 +1,68 @@
+"""Hydra's basic sweeper, which goes on past failed jobs and says at the end what became of each.
+
+It stands in this package because Hydra admits plugins from nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+class SanitySweeper(BasicSweeper):
+    """Runs every combination with any launcher.
+
+    Raises:
+        SweepFailed: Some jobs failed; all others are done.
+    """
+
+    def setup(self, **context: Any) -> None:
+        """Wraps the launcher that was chosen."""
+        super().setup(**context)
+        assert self.launcher is not None and self.config is not None
+        self.launcher = _Steady(self.launcher, self.config, context["hydra_context"])
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs all jobs and prints their outcomes."""
+        from sanity.sweep import report
+
+        batches = super().sweep(arguments)
+        jobs = [job for batch in batches for job in batch]
+        report([(filter_overrides(job.overrides or []), job.return_value) for job in jobs])
+        return batches
+
+
+class _Steady(Launcher):
+    """A launcher whose breakdown, a worker out of memory say, fails its jobs but not the sweep."""
+
+    def __init__(self, launcher: Launcher, config: DictConfig, context: Any):
+        self._launcher, self._config, self._context = launcher, config, context
+
+    def setup(self, **context: Any) -> None:
+        """Done by the launcher itself."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        try:
+            return self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+        except Exception as error:
+            return [self._look(list(overrides), error) for overrides in job_overrides]
+
+    def _look(self, overrides: list[str], error: Exception) -> JobReturn:
+        """What the run folder of a job says that the launcher returned nothing of."""
+        from sanity.config import resolve
+        from sanity.sweep import Outcome, lost
+
+        config = self._context.config_loader.load_sweep_config(self._config, overrides)
+        choices: Any = OmegaConf.to_container(config.hydra.runtime.choices)
+        with open_dict(config):
+            del config["hydra"]
+        try:
+            outcome = lost(resolve(config, choices, overrides).folder, error)
+        except Exception as refusal:
+            outcome = Outcome.of(refusal)
+        return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=outcome)

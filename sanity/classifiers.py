@@ -1,0 +1,46 @@
+"""Classifiers of this process, so that a sweep loads and traces a model once for many jobs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+    from sanity.config import Job
+
+_KEPT = 2  # a sweep over models goes through them one by one
+_classifiers: dict[str, "Classifier"] = {}  # the one used last comes last
+
+
+def loaded(job: "Job") -> "Classifier":
+    """The classifier of a job with its trained weights, from an earlier job with the same model.
+
+    A model whose files have changed since is loaded again.
+
+    Raises:
+        ConfigError: The model cannot be loaded.
+    """
+    node = job.config["model"]
+    key = json.dumps([node, list(_files(node))], sort_keys=True, default=str)
+    classifier = _classifiers.pop(key, None) or job.model.load()
+    classifier.set_weights({})
+    _classifiers[key] = classifier
+    while len(_classifiers) > _KEPT:
+        del _classifiers[next(iter(_classifiers))]
+    return classifier
+
+
+def _files(value: Any) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of all files that the values of a model's configuration lead to."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _files(item)
+    elif isinstance(value, str) and "/" in value:
+        path = Path(value).expanduser()
+        for file in [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]:
+            if file.is_file():
+                stat = file.stat()
+                yield str(file), stat.st_size, stat.st_mtime_ns

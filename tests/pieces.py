@@ -1,0 +1,46 @@
+"""Options for jobs that are to be quick, or to fail; their YAMLs are in `tests/conf`."""
+
+import os
+import signal
+from pathlib import Path
+
+from sanity.checked import checked
+
+CONF = Path(__file__).parent / "conf"
+# A job of a second or so, for `compose` and for the command line.
+QUICK = [
+    f"hydra.searchpath=[file://{CONF}]",
+    "model=small",
+    "method=[gradient,smoothgrad]",
+    "method.smoothgrad.samples=3",
+    "metric=[ssim,spearman]",
+    "data.limit=4",
+    "masks.keep=1",
+    "runtime.progress=none",
+]
+
+
+@checked
+class Small:
+    blocks: list[str]
+
+    def load(self):
+        from tests.networks import small_classifier
+
+        return small_classifier(blocks=self.blocks)
+
+
+@checked
+class Broken:
+    """A method with a fault."""
+
+    def masks(self, classifier, images, targets, seed):
+        raise ZeroDivisionError("by nought\nand more")
+
+
+@checked
+class Killed:
+    """A method that the machine has no memory for."""
+
+    def masks(self, classifier, images, targets, seed):
+        os.kill(os.getpid(), signal.SIGKILL)
