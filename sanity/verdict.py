@@ -77,7 +77,7 @@ def verdicts(
     share = _between_share(predictions, early_stages(last))
     rows = []
     for key, part in scores.groupby(["method", "metric"], observed=True, sort=False):
-        method, metric = map(str, key)  # type: ignore[arg-type]
+        method, metric = map(str, key)
         row: dict[str, Any] = {"method": method, "metric": metric}
         row |= _measured(part, last, identities.get(metric), order)
         row |= _final(part, last, identities.get(metric), _of(unrelated, method, metric))

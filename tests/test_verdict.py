@@ -277,7 +277,8 @@ def test_blends_have_whole_tiles_of_the_next_mask(shape, share):
         assert taken == round(share * tiles)
     np.testing.assert_array_equal(found, blend(masks, NAMES[:n], share))
     if tiles >= 16:
-        assert not np.array_equal(found[0] == 0, found[1] == 1)  # another choice for each image
+        kept = {(image == i).tobytes() for i, image in enumerate(found)}
+        assert len(kept) > 2  # another choice for each image, or nearly
 
 
 @pytest.mark.parametrize("n", [1, 2])
