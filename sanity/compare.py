@@ -110,7 +110,7 @@ def _thresholds(pairs: Sequence[str]) -> dict[str, int | float]:
 
     from sanity.config import Thresholds
 
-    known = [field.name for field in fields(Thresholds)]  # type: ignore[arg-type]
+    known = [field.name for field in fields(Thresholds)]
     found: dict[str, int | float] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")

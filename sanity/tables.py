@@ -1,5 +1,6 @@
 """Tables of several runs: means with their intervals, differences, verdicts."""
 
+import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,8 +79,12 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for name in by:
         if name not in scores.columns or name in ("value", "null", "reason"):
             known = [c for c in scores.columns if c not in ("value", "null", "reason")]
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            short = ", ".join(c for c in known if "." not in c)
             raise ConfigError(
-                f"--by {name} is no column of these runs (columns: {', '.join(known)})"
+                f"--by {name} is no column of these runs{hint} (columns: {short}, and keys of the"
+                " configuration)"
             )
     if "stage" in by and "layer" not in by:
         by.insert(by.index("stage") + 1, "layer")
@@ -104,7 +109,10 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
                 "seeds": estimate.seeds,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    # As the runs have them, one key after the other; stages by number.
+    order = [table[k] if k == "stage" else pd.factorize(table[k].astype(str))[0] for k in by]
+    return table.iloc[np.lexsort(order[::-1])].reset_index(drop=True)
 
 
 def pivoted(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
@@ -115,14 +123,14 @@ def pivoted(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     keys = [c for c in table.columns if c not in ("mean", "low", "high", "images", "seeds")]
     several = table["images"].nunique() > 1
     cells = []
-    for row in table.itertuples():
-        if np.isnan(row.mean):
+    for mean, low, high, n in table[["mean", "low", "high", "images"]].to_numpy():
+        if np.isnan(mean):
             text = "–"
-        elif np.isnan(row.low):
-            text = f"{row.mean:.{digits}f}"
+        elif np.isnan(low):
+            text = f"{mean:.{digits}f}"
         else:
-            text = f"{row.mean:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
-        cells.append(f"{text} n={row.images}" if several else text)
+            text = f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        cells.append(f"{text} n={n:.0f}" if several else text)
     shown = table[keys].astype(object)
     if {"stage", "layer"} <= set(keys):
         names = shown["layer"].where(shown["layer"] != "", "original").astype(str)
@@ -229,9 +237,9 @@ def differing_keys(a: Path, b: Path) -> list[tuple[str, str, str]]:
     left, right = flatten(configuration(a)), flatten(configuration(b))
     rows = []
     for key in dict.fromkeys([*left, *right]):
-        values = [json.dumps(side[key]) if key in side else "–" for side in (left, right)]
-        if values[0] != values[1]:
-            rows.append((key, *values))
+        old, new = (json.dumps(side[key]) if key in side else "–" for side in (left, right))
+        if old != new:
+            rows.append((key, old, new))
     return rows
 
 
@@ -255,7 +263,9 @@ def differences(a: Path, b: Path) -> pd.DataFrame:
     for (metric, method), part in both.groupby(["metric", "method"], sort=False):
         apart = (part["value_b"] - part["value_a"]).abs()
         later = part[part["stage"] > 0].groupby("image")[["value_a", "value_b"]].mean()
-        estimate, p = statistics.difference(later["value_b"].values, later["value_a"].values)
+        estimate, p = statistics.difference(
+            later["value_b"].to_numpy(), later["value_a"].to_numpy()
+        )
         rows.append(
             (metric, method, estimate.mean, estimate.low, estimate.high, p, apart.max())
             + (estimate.images,)

@@ -350,8 +350,10 @@ def test_unrelated_networks_masks_are_compared_image_by_image(tmp_path):
     metrics = {"pearson": Pearson()}
     assert unrelated(runs[:1], metrics) is None
     two = unrelated(runs[:2], metrics)
+    assert two is not None
     np.testing.assert_allclose(two["value"], score(Pearson(), draws[0, 1], draws[1, 1]))
     three = unrelated(runs, metrics)
+    assert three is not None
     assert three["image"].tolist() == ["x", "y"]
     pairs = [score(Pearson(), draws[a, 1], draws[b, 1]) for a, b in [(0, 1), (1, 2), (2, 0)]]
     np.testing.assert_allclose(three["value"], np.mean(pairs, axis=0))
