@@ -22,7 +22,7 @@ RESULTS_FORMAT = 1  # raise it when the meaning of stored numbers changes
 _ONE = ("model", "data", "layers", "randomization")
 _SEVERAL = ("method", "metric")
 # What says where and how a job runs, but not what comes out.
-_NOT_IDENTITY = ("name", "output", "runtime", "dry_run", "force")
+_NOT_IDENTITY = ("name", "output", "runtime", "dry_run", "force", "verdict")
 
 
 @checked
@@ -40,6 +40,15 @@ class Masks:
         if self.keep == "all":
             return images
         return 0 if self.keep == "none" else min(images, self.keep)
+
+
+@checked
+class Thresholds:
+    """What verdicts are made by, see `sanity.verdict`; nothing here changes a score."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    images: Annotated[int, Field(ge=2)] = 6
+    dead: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 @checked
@@ -71,6 +80,7 @@ class Settings:
     output: str = "outputs"
     dry_run: bool = False
     force: bool = False
+    verdict: Thresholds = Thresholds()
     runtime: Runtime = Runtime()
 
 
@@ -233,7 +243,7 @@ def make(cls: Any, values: Mapping[str, Any], key: str) -> Any:
 
 
 def _settings(values: dict[str, Any]) -> Settings:
-    nested = {"masks": Masks, "runtime": Runtime}
+    nested = {"masks": Masks, "verdict": Thresholds, "runtime": Runtime}
     for key, cls in nested.items():
         if isinstance(values.get(key), dict):
             values[key] = make(cls, values[key], key)

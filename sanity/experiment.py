@@ -23,12 +23,14 @@ from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import Cost, Plan
 from sanity.predictions import complaint, predictions
 from sanity.progress import duration, progress
+from sanity.reference import calibrate
 from sanity.report.figures import mask_grid, save, similarity_curves
 from sanity.report.summary import summary
 from sanity.results import RunFolder, masks_nbytes
 from sanity.runtime import start_tensorflow
 from sanity.scoring import Scorer
 from sanity.storage import writing
+from sanity.verdict import is_control, records, table, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIGURES = 10  # images for which a grid is drawn
+_CALIBRATED = 20  # images whose masks metrics are calibrated with, at the most
 _VERSIONS = ("sanity", "tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
 
 
@@ -227,7 +230,8 @@ def _seconds_each(
 def _compute(experiment: Experiment, folder: RunFolder) -> None:
     """Computes the units that are not there yet: a group of images at a stage each."""
     job, images, stages = experiment.job, experiment.images, experiment.stages
-    folder.write_predictions(_predict(experiment))
+    predicted = _predict(experiment)
+    folder.write_predictions(predicted)
     kept = job.settings.masks.count(len(images))
     shapes = folder.mask_shapes() if kept else None  # known where an earlier try came so far
     if shapes:
@@ -270,8 +274,10 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
     scores = folder.scores()
     with writing(folder.path):
         draw(experiment, folder, scores)
-    folder.complete()
-    for line in summary(scores, next(iter(job.metrics))).splitlines():
+    found, facts = _verdicts(experiment, folder, scores, predicted)
+    folder.complete(facts)
+    lines = [*summary(scores, next(iter(job.metrics))).splitlines(), *table(found).splitlines()]
+    for line in lines:
         log.info("%s", line)
     log.info("results are in %s", folder.path)
 
@@ -296,6 +302,34 @@ def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> N
         for style in ("signed", "absolute"):
             grid = mask_grid(image, masks, layers, style, title=name)
             save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
+
+
+def _verdicts(
+    experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
+) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """The verdicts, and what run.json records: them, and how the metrics are calibrated.
+
+    Metrics are calibrated with stored masks; where none are stored, not at all.
+    """
+    job, some = experiment.job, slice(0, min(folder.kept, _CALIBRATED))
+    targets = {name: node["_target_"] for name, node in job.config["method"].items()}
+    controls = [name for name in job.methods if is_control(name, targets[name])]
+    calibration = None
+    if some.stop:
+        masks = {m: folder.read_masks(m, some, 0) for m in job.methods if m not in controls}
+        names = experiment.images.names[some]
+        calibration = calibrate(masks, names, job.metrics, job.settings.verdict)
+    found = verdicts(
+        scores,
+        predicted,
+        {name: getattr(metric, "identity", None) for name, metric in job.metrics.items()},
+        job.config["randomization"].get("order"),
+        thresholds=job.settings.verdict,
+        calibration=calibration,
+        controls=controls,
+    )
+    facts = {"verdicts": found} | ({} if calibration is None else {"calibration": calibration})
+    return found, {name: records(frame) for name, frame in facts.items()}
 
 
 def _unit(group: range, stage: "Stage") -> str:

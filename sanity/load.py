@@ -29,6 +29,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Coded = tuple[np.ndarray, list[str]]
 Column = np.ndarray | Coded
 
+_NO_COLUMNS = ("runtime", "output", "force", "dry_run", "verdict", "hydra")
 RUN_COLUMNS = ("run", "path", "status")
 
 
@@ -142,7 +143,7 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
 
     Choices (`model`, `randomization`, …) come under their group's name, values under their dotted
     key (`method.smoothgrad.samples`), `target` as `target_rule`. Left out are lists, `_target_`s,
-    and what does not belong to a result: `runtime`, `output`, `force`, `dry_run`.
+    and what does not belong to a result: `runtime`, `output`, `force`, `dry_run`, `verdict`.
 
     Args:
         config: The resolved configuration.
@@ -155,7 +156,7 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
         for key, value in flatten(config).items()
         if (value is None or isinstance(value, (str, bool, int, float)))
         and not key.rpartition(".")[2].startswith("_")
-        and key.partition(".")[0] not in ("runtime", "output", "force", "dry_run", "hydra")
+        and key.partition(".")[0] not in _NO_COLUMNS
     }
     taken = {*SCORES, *PREDICTIONS, *RUN_COLUMNS}
     chosen = {

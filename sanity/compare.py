@@ -1,0 +1,251 @@
+"""Compares runs: `python -m sanity.compare PATH…`, or `sanity-compare` once installed."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sanity.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints what was asked for; a user's mistake is one sentence and exit code 2."""
+    logging.basicConfig(format="%(message)s")
+    try:
+        compare(_parser().parse_args(arguments))
+    except ConfigError as error:
+        print(f"sanity-compare: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # `| head`
+        sys.stderr.close()
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Does what the command line says.
+
+    Raises:
+        ConfigError: Something asked for cannot be done.
+    """
+    if options.diff:
+        if options.paths or options.rescore:
+            raise ConfigError("--diff takes two runs and nothing beside them")
+        _diff(*map(Path, options.diff))
+        return
+    if not options.paths:
+        raise ConfigError("at least one PATH must be given: a run's folder, or one above runs")
+    if options.rescore:
+        _rescore(options.paths, options.rescore)
+        return
+    from sanity import tables
+    from sanity.verdict import table as as_text
+
+    thresholds = _thresholds(options.verdict or [])
+    scores = _filtered(tables.load(options.paths), options)
+    table = tables.means(scores, options.by.split(","))
+    _write(table, options)
+    if options.figure:
+        _figure(scores, options.figure)
+    if not options.quiet:
+        print(tables.caption(table))
+        print(_text(tables.pivoted(table, options.digits)))
+    if not options.no_verdicts:
+        for scheme, found in tables.verdict_tables(options.paths, scores, thresholds).items():
+            print("\n" + (f"{scheme}\n" if scheme else "") + as_text(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("sanity-compare", description="Compares runs.")
+    add = parser.add_argument
+    add("paths", nargs="*", metavar="PATH", help="a run's folder, or a folder above runs")
+    add(
+        "--by",
+        default="metric,stage,method",
+        help="what is told apart, the last one as columns (%(default)s); without stage: the area"
+        " under the curve; any column of load_runs",
+    )
+    add("--metric", help="only these, with commas between")
+    add("--method", help="only these, with commas between")
+    add("--digits", type=int, default=2, choices=range(7), help="after the point (%(default)s)")
+    add("--csv", metavar="FILE", help="writes the table, one row a mean")
+    add("--markdown", metavar="FILE", help="writes the table as printed")
+    add("--latex", metavar="FILE", help="writes it for LaTeX (booktabs)")
+    add("--figure", metavar="FILE", help="writes the curves: .pdf, .png, .svg")
+    add("--quiet", action="store_true", help="print no table")
+    add("--no-verdicts", action="store_true", help="give no verdicts")
+    add(
+        "--verdict",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="other thresholds than the runs': threshold, images, dead",
+    )
+    add("--diff", nargs=2, metavar=("A", "B"), help="what differs between two runs, and how much")
+    add(
+        "--rescore",
+        nargs="+",
+        metavar="metric=[…]",
+        help="computes scores from stored masks: checks those there, adds those of new metrics",
+    )
+    return parser
+
+
+def _filtered(scores: "pd.DataFrame", options: argparse.Namespace) -> "pd.DataFrame":
+    for name in ("metric", "method"):
+        if asked := getattr(options, name):
+            known = list(dict.fromkeys(scores[name].astype(str)))
+            wanted = asked.split(",")
+            if unknown := [value for value in wanted if value not in known]:
+                raise ConfigError(f"--{name} {unknown[0]} is none of {', '.join(known)}")
+            scores = scores[scores[name].isin(wanted)]
+    return scores
+
+
+def _thresholds(pairs: Sequence[str]) -> dict[str, int | float]:
+    """The thresholds given; whether they are in range is checked where they are used."""
+    from dataclasses import fields
+
+    from sanity.config import Thresholds
+
+    known = [field.name for field in fields(Thresholds)]
+    found: dict[str, int | float] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if key not in known:
+            raise ConfigError(f"--verdict {pair} must be one of {', '.join(known)}, with =VALUE")
+        try:
+            found[key] = int(value) if key == "images" else float(value)
+        except ValueError:
+            raise ConfigError(f"--verdict {pair} must be a number") from None
+    return found
+
+
+def _text(table: "pd.DataFrame") -> str:
+    """For the terminal: blocks of equal first keys, however many columns there are."""
+    import pandas as pd
+
+    with pd.option_context("display.width", None):
+        return table.to_string(index_names=True)
+
+
+def _write(table: "pd.DataFrame", options: argparse.Namespace) -> None:
+    from sanity import tables
+    from sanity.storage import replace_file
+
+    if options.csv:
+        replace_file(_ready(options.csv), table.to_csv(index=False).encode())
+    if not (options.markdown or options.latex):
+        return
+    wide = tables.pivoted(table, options.digits)
+    about = tables.caption(table)
+    if options.markdown:
+        text = f"{_markdown(wide)}\n\n{about[0].upper()}{about[1:]}.\n"
+        replace_file(_ready(options.markdown), text.encode())
+    if options.latex:
+        replace_file(_ready(options.latex), _latex(wide, about).encode())
+
+
+def _ready(name: str) -> Path:
+    from sanity.storage import writing
+
+    path = Path(name)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _cells(table: "pd.DataFrame") -> tuple[list[str], list[list[str]]]:
+    """Head and rows as text."""
+    flat = table.reset_index()
+    return [str(name) for name in flat.columns], flat.astype(str).to_numpy().tolist()
+
+
+def _markdown(table: "pd.DataFrame") -> str:
+    head, rows = _cells(table)
+    keys = table.index.nlevels
+    lines = [head, ["---"] * keys + ["---:"] * (len(head) - keys), *rows]
+    return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in r)} |" for r in lines)
+
+
+def _latex(table: "pd.DataFrame", about: str) -> str:
+    head, rows = _cells(table)
+    keys = table.index.nlevels
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(map(_escaped, cells)) + r" \\"
+
+    body = "\n".join(map(line, rows))
+    columns = "l" * keys + "r" * (len(head) - keys)
+    return (
+        f"% {about}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(head)}\n\\midrule\n"
+        f"{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    )
+
+
+def _escaped(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {char: f"\\{char}" for char in "&%$#_{}"} | {"–": "--"}
+    text = "".join(special.get(char, char) for char in text)
+    # After \\ a bracket would be taken for an optional argument, and a minus is no hyphen.
+    return f"{{{text}}}" if text.startswith("[") else text.replace("-0.", "$-$0.")
+
+
+def _figure(scores: "pd.DataFrame", name: str) -> None:
+    from sanity.report.curves import similarity_curves
+    from sanity.report.figures import save
+
+    if scores["scheme"].nunique() > 1:  # a line for each scheme and method
+        labels = scores["method"].astype(str) + (" · " + scores["scheme"]).where(
+            scores["scheme"] != "", ""
+        )
+        scores = scores.assign(method=labels)
+    path = Path(name)
+    kind = path.suffix.lstrip(".")
+    if kind not in ("pdf", "png", "svg"):
+        raise ConfigError(f"--figure {name} must end in .pdf, .png or .svg")
+    try:
+        figure = similarity_curves(scores)
+    except ValueError as error:
+        raise ConfigError(f"--figure: {error}") from error
+    save(figure, _ready(name).with_suffix(""), formats=(kind,))
+
+
+def _diff(a: Path, b: Path) -> None:
+    from sanity import tables
+    from sanity.load import find_runs
+
+    for run in (a, b):
+        if find_runs(run) != [run]:
+            raise ConfigError(f"--diff {run} must be one run's folder")
+    keys = tables.differing_keys(a, b)
+    print(f"A: {a}\nB: {b}\n")
+    print("\n".join(f"{key}: {old} → {new}" for key, old, new in keys) or "no key differs")
+    table = tables.differences(a, b)
+    table = table.rename(columns={"mean": "B − A"})
+    print("\nscores at randomized stages, B − A, mean over images (p after Holm)")
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}", na_rep="–"))
+
+
+def _rescore(paths: Sequence[str], overrides: Sequence[str]) -> None:
+    from sanity.load import find_runs
+    from sanity.rescore import chosen_metrics, rescore
+
+    metrics, nodes = chosen_metrics(overrides)
+    for run in find_runs(paths):
+        print(run)
+        for row in rescore(run, metrics, nodes).itertuples():
+            if row.added:
+                print(f"  {row.metric}: {row.rows} scores added")
+            elif row.largest == 0:
+                print(f"  {row.metric}: {row.rows} scores, equal to those stored")
+            else:
+                print(
+                    f"  {row.metric}: {row.rows} scores, up to {row.largest:.2g} from those stored"
+                )
+
+
+if __name__ == "__main__":
+    main()

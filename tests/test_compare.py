@@ -1,0 +1,365 @@
+"""Comparing runs, on run folders made by hand."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sanity import load_runs
+from sanity.compare import main
+from sanity.config import compose
+from sanity.data import Images
+from sanity.errors import ConfigError
+from sanity.explain import Explained
+from sanity.metrics import Pearson, score
+from sanity.randomization import Stage
+from sanity.randomness import generator
+from sanity.rescore import chosen_metrics, rescore
+from sanity.results import RunFolder
+from sanity.scoring import Scorer
+from sanity.tables import differences, differing_keys, load, means, pivoted, verdict_tables
+
+NAMES = [f"image_{i}" for i in range(7)]
+LAYERS = ["", "top", "middle", "stem"]
+SHAPES = {"guided_backprop": (32, 32, 3), "gradient": (32, 32, 3), "edge_detector": (32, 32)}
+STRENGTH = {"guided_backprop": 0.2, "gradient": 2.0, "edge_detector": 0.0}  # of what changes
+METRICS = ["metric=[ssim,pearson]"]
+
+
+def masks_of(method, stage, seed=0, names=NAMES):
+    """The original plus noise, whose strength depends on the method."""
+    masks = []
+    for name in names:
+        original = generator(method, name).standard_normal(SHAPES[method])
+        noise = generator(method, name, stage, seed).standard_normal(SHAPES[method])
+        masks.append(original + (stage > 0) * STRENGTH[method] * noise)
+    return np.array(masks, np.float32)
+
+
+def make_run(path, *overrides, metrics=METRICS, names=NAMES, keep=None, finish=True):
+    """A completed run with masks, as the experiment would write it."""
+    methods = list(SHAPES)
+    job = compose([f"method=[{','.join(methods)}]", *metrics, *overrides])
+    seed, n, kept = job.settings.seed, len(names), len(names) if keep is None else keep
+    blank = Images(np.zeros((n, 2, 2, 3), np.float32), names, [None] * n, [None] * n, [""] * n)
+    targets = np.arange(n)
+    scorer = Scorer(job.metrics, blank, targets, job.settings.null_model)
+    hydra = {"runtime": {"choices": job.choices}}
+    with RunFolder.open(path, job.config, job.overrides, hydra) as run:
+        run.start({})
+        run.create_masks(names[:kept], LAYERS, SHAPES)
+        for group in (range(0, 4), range(4, n)):
+            for index, layer in enumerate(LAYERS):
+                masks = {
+                    m: masks_of(m, index, seed, names)[group.start : group.stop] for m in SHAPES
+                }
+                before = {m: masks_of(m, 0, seed, names)[[group.start - 1]] for m in SHAPES}
+                stage = Stage(index, layer, (), np.zeros)
+                scores = scorer.score(Explained(group, stage, masks, before))
+                for m in methods:
+                    run.write_masks(m, group, index, masks[m])
+                run.write_unit(f"g{group.start}-s{index}", scores, predictions_of(group, index))
+        if finish:
+            run.complete()
+    return path
+
+
+def predictions_of(group, stage):
+    names = NAMES[group.start : group.stop]
+    fixed = {"stage": stage, "layer": LAYERS[stage], "predicted": 1, "predicted_name": "a"}
+    numbers = {"probability": 0.5, "target": 1, "target_probability": 0.5, "target_logit": 0.1}
+    rest = {"logit_std": 1.0, "between_share": 0.4, "entropy": 1.0}
+    return pd.DataFrame({"image": names, **fixed, **numbers, **rest})
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two seeds of a cascade, and one of them under a second name."""
+    top = tmp_path_factory.mktemp("runs")
+    for name, seed in (("x", 0), ("x", 1), ("y", 0)):
+        job = compose([f"seed={seed}", f"name={name}"])
+        make_run(top / name / job.run_id, f"seed={seed}", f"name={name}")
+    return top
+
+
+@pytest.fixture
+def one(tmp_path):
+    return make_run(tmp_path / "run")
+
+
+def said(capsys, *arguments):
+    main([str(a) for a in arguments])
+    return capsys.readouterr().out
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(a) for a in arguments])
+    assert stopped.value.code == 2
+    text = capsys.readouterr().err
+    assert text.startswith("sanity-compare: ") and text.count("\n") == 1
+    return text
+
+
+def test_means_by_hand(one):
+    table = means(load([one]), ["metric", "stage", "method"])
+    row = table.set_index(["metric", "stage", "method"]).loc["pearson", 2, "gradient"]
+    values = score(Pearson(), masks_of("gradient", 0), masks_of("gradient", 2))
+    half = stats.t.ppf(0.975, 6) * values.std(ddof=1) / 7**0.5
+    np.testing.assert_allclose(row["mean"], values.mean(), rtol=1e-12)
+    np.testing.assert_allclose([row["low"], row["high"]], values.mean() + [-half, half])
+    assert row["images"] == 7 and row["seeds"] == 1 and row["layer"] == "middle"
+    assert len(table) == 2 * 4 * 3
+    assert table["metric"].tolist() == ["ssim"] * 12 + ["pearson"] * 12
+    assert table["stage"].tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + (
+        [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    )
+
+
+def test_area_where_stages_are_not_told_apart(one):
+    scores = load([one])
+    table = means(scores, ["metric", "method"]).set_index(["metric", "method"])
+    part = scores[(scores["metric"] == "pearson") & (scores["method"] == "gradient")]
+    curve = part.groupby("stage")["value"].mean().to_numpy()
+    area = (curve[0] / 2 + curve[1] + curve[2] + curve[3] / 2) / 3
+    assert table.loc[("pearson", "gradient"), "mean"] == pytest.approx(area)
+    assert table.loc[("pearson", "edge_detector"), "mean"] == pytest.approx(1)
+
+
+def test_seeds_are_crossed_and_a_run_counts_once(runs):
+    scores = load([runs])
+    assert scores["path"].nunique() == 2 and set(scores["scheme"]) == {""}
+    table = means(scores, ["metric", "stage", "method"])
+    assert (table["seeds"] == 2).all() and (table["images"] == 7).all()
+    row = table.set_index(["metric", "stage", "method"]).loc["pearson", 1, "gradient"]
+    values = [
+        score(Pearson(), masks_of("gradient", 0), masks_of("gradient", 1, seed)) for seed in (0, 1)
+    ]
+    assert row["mean"] == pytest.approx(np.mean(values))
+    by_seed = means(scores, ["metric", "stage", "method", "seed"])
+    assert (by_seed["seeds"] == 1).all() and len(by_seed) == 2 * len(table)
+
+
+def test_what_is_not_alike_is_not_averaged(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", "target=3", "metric.ssim.sigma=2")
+    scores = load([tmp_path])
+    kinds = scores.groupby("metric", observed=True)["scheme"].unique().to_dict()
+    assert set(kinds["pearson"]) == {"target_rule=3", "target_rule=predicted"}
+    table = means(scores, ["metric", "stage", "method"])
+    assert table.columns[0] == "scheme" and (table["images"] == 7).all()
+    own = means(scores, ["target_rule", "metric", "method"])
+    assert list(own.columns[:3]) == ["target_rule", "metric", "method"]
+    with pytest.raises(ConfigError, match="--by must name method"):
+        means(scores, ["metric", "stage"])
+
+
+def test_only_a_metrics_own_settings_set_its_scores_apart(tmp_path):
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", "metric.ssim.sigma=2", "seed=1")
+    scores = load([tmp_path])
+    kinds = scores.groupby("metric", observed=True)["scheme"].unique().to_dict()
+    assert set(kinds["ssim"]) == {"metric.ssim.sigma=1.5", "metric.ssim.sigma=2.0"}
+    assert list(kinds["pearson"]) == [""]
+
+
+def test_tables_as_text(one, tmp_path, capsys):
+    table = means(load([one]), ["metric", "stage", "method"])
+    wide = pivoted(table)
+    assert list(wide.columns) == list(SHAPES)
+    assert wide.index[0] == ("ssim", "0 original") and wide.index[1] == ("ssim", "1 top")
+    row = table.set_index(["metric", "stage", "method"]).loc["ssim", 1, "gradient"]
+    cell = f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    assert wide.loc[("ssim", "1 top"), "gradient"] == cell
+    files = [tmp_path / "new" / f"table.{kind}" for kind in ("csv", "md", "tex")]
+    out = said(
+        capsys,
+        *(one, "--csv", files[0], "--markdown", files[1], "--latex", files[2]),
+        *("--no-verdicts", "--metric", "ssim"),
+    )
+    assert "95 % interval over 7 images, 1 seed" in out and cell in out
+    assert "pearson" not in out and "insensitive" not in out
+    read = pd.read_csv(files[0], keep_default_na=False)
+    expected = table[table["metric"] == "ssim"]
+    np.testing.assert_allclose(read["mean"], expected["mean"], rtol=1e-15)
+    markdown, latex = files[1].read_text(), files[2].read_text()
+    assert f"| {cell} |" in markdown and "| --- | --- | ---: | ---: | ---: |" in markdown
+    assert latex.count("\\\\\n") == 1 + 4 and r"guided\_backprop" in latex
+    assert latex.count("&") == 5 * 4
+    assert said(capsys, one, "--no-verdicts", "--quiet") == ""
+
+
+def test_figure(runs, tmp_path, capsys):
+    said(capsys, runs, "--quiet", "--no-verdicts", "--figure", tmp_path / "f" / "curves.png")
+    assert (tmp_path / "f" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert "must end in .pdf" in refused(capsys, runs, "--figure", tmp_path / "curves.doc")
+
+
+def test_verdicts_of_runs(runs, capsys):
+    (found,) = verdict_tables([runs], load([runs])).values()
+    for metric in ("ssim", "pearson"):
+        verdict = found[found["metric"] == metric].set_index("method")["verdict"].to_dict()
+        assert verdict == {
+            "guided_backprop": "insensitive",
+            "gradient": "sensitive",
+            "edge_detector": "none",
+        }
+    assert (found["seeds"] == 2).all()
+    row = found.set_index(["metric", "method"]).loc["pearson", "gradient"]
+    last = [masks_of("gradient", 3, seed) for seed in (0, 1)]
+    unrelated = score(Pearson(), *last).mean()
+    assert row["unrelated"] == pytest.approx(unrelated)
+    expected = (row["final_score"] - unrelated) / (1 - unrelated)
+    assert row["final"] == pytest.approx(expected)
+    out = said(capsys, runs, "--quiet")
+    assert "guided_backprop  insensitive" in out and "a control" in out
+    assert "final similarity" in out
+    few = said(capsys, runs, "--quiet", "--verdict", "images=8")
+    assert "7 images are fewer than 8" in few and "insensitive " not in few
+
+
+def test_one_seed_has_no_final_similarity(one):
+    (found,) = verdict_tables([one], load([one])).values()
+    assert found["final"].isna().all() and "one draw" in found["evidence"].iloc[0]
+
+
+def test_diff(runs, tmp_path, capsys):
+    a, b = sorted((runs / "x").glob("*-seed*"))
+    assert ("seed", "0", "1") in differing_keys(a, b)
+    assert len(differing_keys(a, b)) == 1
+    table = differences(a, b).set_index(["metric", "method"])
+    deltas = []
+    largest = 0.0
+    for stage in (1, 2, 3):
+        original = masks_of("gradient", 0)
+        old, new = (score(Pearson(), original, masks_of("gradient", stage, s)) for s in (0, 1))
+        deltas.append(new - old)
+        largest = max(largest, np.abs(new - old).max())
+    row = table.loc["pearson", "gradient"]
+    mean = np.mean(deltas, axis=0)
+    assert row["mean"] == pytest.approx(mean.mean()) and row["largest"] == pytest.approx(largest)
+    p = stats.ttest_1samp(mean, 0).pvalue
+    assert p <= row["p"] <= 1
+    assert table.loc[("pearson", "edge_detector"), "largest"] == 0
+    out = said(capsys, "--diff", a, b)
+    assert "seed: 0 → 1" in out and "B − A" in out
+    same = said(capsys, "--diff", a, runs / "y" / a.name)
+    assert 'name: "x" → "y"' in same
+    assert (differences(a, runs / "y" / a.name)["largest"] == 0).all()
+    assert "must be one run's folder" in refused(capsys, "--diff", a, runs)
+
+
+@pytest.mark.parametrize("null", ["other_image", "shuffled"])
+def test_rescored_scores_equal_those_stored(tmp_path, capsys, null):
+    run = make_run(tmp_path / "run", f"null_model={null}")
+    before = (run / "scores.parquet").read_bytes()
+    out = said(capsys, run, "--rescore", "metric=[ssim,pearson]")
+    assert out.count("84 scores, equal to those stored") == 2
+    assert (run / "scores.parquet").read_bytes() == before
+
+
+def test_new_metrics_are_added(one, tmp_path, capsys):
+    """As if the run had had them from the start."""
+    whole = make_run(tmp_path / "whole", metrics=["metric=[ssim,pearson,mse,spearman]"])
+    old = load_runs(one)
+    out = said(capsys, one, "--rescore", "metric=[ssim,mse,spearman]")
+    assert "ssim: 84 scores, equal" in out
+    assert "mse: 84 scores added" in out and "spearman: 84 scores added" in out
+    keys = ["metric", "method", "stage", "image"]
+    columns = [*keys, "value", "null", "reason", "target", "layer"]
+    a, b = (
+        load_runs(run)[columns].astype({k: str for k in keys}).sort_values(keys)
+        for run in (one, whole)
+    )
+    pd.testing.assert_frame_equal(
+        a.reset_index(drop=True), b.reset_index(drop=True), check_categorical=False
+    )
+    kept = load_runs(one).head(len(old))
+    np.testing.assert_array_equal(kept["value"], old["value"])
+    info = json.loads((one / "run.json").read_text())
+    assert info["rows"] == len(a) and set(info["rescored"]) == {"mse", "spearman"}
+    assert info["columns"]["metric.mse.scale"] == "second_moment"
+    assert "84 scores, equal" in said(capsys, one, "--rescore", "metric=[mse]")
+    assert "with another pool" in refused(
+        capsys, one, "--rescore", "metric=[mse]", "metric.mse.pool=2"
+    )
+    (found,) = verdict_tables([one], load([one])).values()
+    by = found.set_index(["metric", "method"])["verdict"]
+    assert by["mse", "guided_backprop"] == "insensitive" and by["mse", "gradient"] == "sensitive"
+
+
+def test_a_crash_before_the_record_is_repaired(one):
+    """Scores of a metric that run.json does not know are replaced, not doubled."""
+    info = (one / "run.json").read_bytes()
+    metrics, nodes = chosen_metrics(["metric=[mse]"])
+    rescore(one, metrics, nodes)
+    once = load_runs(one)
+    (one / "run.json").write_bytes(info)
+    rescore(one, metrics, nodes)
+    pd.testing.assert_frame_equal(load_runs(one), once)
+
+
+def test_rescoring_notices_a_changed_score(one, capsys):
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(one / "scores.parquet").to_pandas()
+    where = table.index[(table["metric"] == "ssim") & (table["stage"] == 2)][0]
+    table.loc[where, "value"] += 0.25
+    table.to_parquet(one / "scores.parquet")
+    out = said(capsys, one, "--rescore", "metric=[ssim]")
+    assert "84 scores, up to 0.25 from those stored" in out
+
+
+def test_rescoring_the_first_images_only(tmp_path):
+    run = make_run(tmp_path / "run", keep=3)
+    metrics, nodes = chosen_metrics(["metric=[ssim,mse]"])
+    found = rescore(run, metrics, nodes).set_index("metric")
+    assert (found["rows"] == 3 * 3 * 4).all()
+    assert found.loc["ssim", "largest"] == 0 and found.loc["mse", "added"]
+    scores = load_runs(run, metric="mse")
+    missing = scores[scores["null"].isna()]
+    assert set(missing["image"]) == {"image_0"} and not scores["value"].isna().any()
+
+
+def test_mistakes_are_one_sentence(one, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    unfinished = make_run(tmp_path / "unfinished", finish=False)
+    assert "no run below" in refused(capsys, tmp_path / "empty")
+    assert "nowhere" in refused(capsys, tmp_path / "nowhere")
+    assert "PATH must be given" in refused(capsys)
+    assert "is completed" in refused(capsys, unfinished)
+    assert "not completed" in refused(capsys, unfinished, "--rescore", "metric=[mse]")
+    assert "--by sead is no column of these runs; did you mean seed?" in refused(
+        capsys, one, "--by", "sead"
+    )
+    assert "--metric sim is none of ssim, pearson" in refused(capsys, one, "--metric", "sim")
+    assert "metric=[…]" in refused(capsys, one, "--rescore", "seed=1")
+    assert "metric=sim is none of" in refused(capsys, one, "--rescore", "metric=[sim]")
+    assert "--verdict treshold=1 must be" in refused(capsys, one, "--verdict", "treshold=1")
+    assert "must be a number" in refused(capsys, one, "--verdict", "threshold=high")
+    assert "verdict.threshold=2" in refused(capsys, one, "--quiet", "--verdict", "threshold=2")
+    (one / "scores.parquet").write_bytes(b"PAR1")
+    assert "damaged" in refused(capsys, one)
+
+
+def test_a_run_without_masks_cannot_be_rescored(tmp_path, capsys):
+    run = make_run(tmp_path / "run", keep=0)
+    assert "holds no masks" in refused(capsys, run, "--rescore", "metric=[mse]")
+    (found,) = verdict_tables([run], load([run])).values()
+    assert "insensitive" in set(found["verdict"])  # metrics are trusted
+
+
+def test_as_a_command_without_tensorflow(one):
+    code = (
+        "import sys; from sanity.compare import main; main(sys.argv[1:]);"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(one)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "insensitive" in done.stdout
