@@ -22,7 +22,7 @@ RESULTS_FORMAT = 1  # raise it when the meaning of stored numbers changes
 _ONE = ("model", "data", "layers", "randomization")
 _SEVERAL = ("method", "metric")
 # What says where and how a job runs, but not what comes out.
-_NOT_IDENTITY = ("name", "output", "runtime", "dry_run", "force", "verdict")
+_NOT_IDENTITY = ("name", "output", "runtime", "dry_run", "force", "figures", "verdict")
 
 
 @checked
@@ -77,6 +77,7 @@ class Settings:
     precision: Literal["float32"] = "float32"
     null_model: Literal["other_image", "shuffled"] = "other_image"
     masks: Masks = Masks()
+    figures: Literal["grids", "stages"] = "grids"
     output: str = "outputs"
     dry_run: bool = False
     force: bool = False

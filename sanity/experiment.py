@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.article import printed, stage_figure
 from sanity.classifiers import loaded
 from sanity.config import Job, compose
 from sanity.data import Images
@@ -302,6 +303,23 @@ def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> N
         for style in ("signed", "absolute"):
             grid = mask_grid(image, masks, layers, style, title=name)
             save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
+        if experiment.job.settings.figures == "stages":
+            said = _predicted(folder, name)
+            for stage, layer in enumerate(layers):
+                panels = {method: stack[stage] for method, stack in masks.items()}
+                figure = stage_figure(image, panels, stage, layer, said[stage])
+                file = f"{name.replace('/', '_')}_stage{stage:02d}"
+                save(figure, figures / file, formats=("png",))
+
+
+def _predicted(folder: RunFolder, image: str) -> dict[int, str]:
+    """What the network says of an image, by stage."""
+    import pandas as pd
+
+    frame = pd.read_parquet(folder.path / "predictions.parquet")
+    rows = frame[frame["image"] == image]
+    said = zip(rows["stage"], rows["predicted_name"], rows["probability"], strict=True)
+    return {int(stage): f"{name} {probability:.4f}" for stage, name, probability in said}
 
 
 def _verdicts(
@@ -356,6 +374,9 @@ def _predict(experiment: Experiment) -> "pd.DataFrame":
             classifier.set_weights(stage.weights(), stage.index)
             frame = predictions(classifier, experiment.images, experiment.targets, stage)
             log.info("%s", _stage_line(stage, len(stage.new or stage.variables), frame))
+            if experiment.job.settings.figures == "stages":
+                for line in printed(stage, frame, classifier.class_names):
+                    log.info("%s", line)
             if said := complaint(frame):
                 log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
             frames.append(frame)

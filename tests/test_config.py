@@ -14,6 +14,7 @@ NEEDS = {  # what an option cannot be checked without
     "model=saved_model": ["model.path=."],
     "model=keras": ["model.path=."],
     "layers=article": ["model=inception_v3"],
+    "experiment=article": ["data.path=."],
     "model=cnn": ["data=animal_mnist", "metric=[ssim]"],
     "model=mlp": ["data=digits", "metric=[spearman]"],
     "randomization=labels": ["model=mlp", "data=digits", "metric=[spearman]"],
