@@ -7,17 +7,16 @@ from pathlib import Path
 from sanity.checked import checked
 
 CONF = Path(__file__).parent / "conf"
-# A job of a second or so, for `compose` and for the command line.
-QUICK = [
+# A job of a second or so, for `compose` and for the command line, and its methods.
+ANY = [
     f"hydra.searchpath=[file://{CONF}]",
     "model=small",
-    "method=[gradient,smoothgrad]",
-    "method.smoothgrad.samples=3",
     "metric=[ssim,spearman]",
     "data.limit=4",
     "masks.keep=1",
     "runtime.progress=none",
 ]
+QUICK = [*ANY, "method=[gradient,smoothgrad]", "method.smoothgrad.samples=3"]
 
 
 @checked
