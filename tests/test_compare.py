@@ -144,6 +144,13 @@ def test_seeds_are_crossed_and_a_run_counts_once(runs):
     assert (by_seed["seeds"] == 1).all() and len(by_seed) == 2 * len(table)
 
 
+def test_one_image_has_no_interval(one):
+    scores = load([one])
+    table = means(scores[scores["image"] == "image_0"], ["metric", "stage", "method"])
+    assert table["low"].isna().all() and (table["images"] == 1).all()
+    assert pivoted(table).iloc[0].tolist() == ["1.00"] * 3
+
+
 def test_what_is_not_alike_is_not_averaged(tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", "target=3", "metric.ssim.sigma=2")
@@ -353,6 +360,7 @@ def test_a_run_without_masks_cannot_be_rescored(tmp_path, capsys):
     assert "insensitive" in set(found["verdict"])  # metrics are trusted
 
 
+@pytest.mark.slow
 def test_as_a_command_without_tensorflow(one):
     code = (
         "import sys; from sanity.compare import main; main(sys.argv[1:]);"
