@@ -1,6 +1,7 @@
 """Comparing runs, on run folders made by hand."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -86,9 +87,15 @@ def runs(tmp_path_factory):
     return top
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("template") / "run")
+
+
 @pytest.fixture
-def one(tmp_path):
-    return make_run(tmp_path / "run")
+def one(template, tmp_path):
+    """A run of a test's own."""
+    return shutil.copytree(template, tmp_path / "run")
 
 
 def said(capsys, *arguments):
