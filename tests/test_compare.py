@@ -1,6 +1,7 @@
 """Comparing runs, on run folders made by hand."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -86,9 +87,15 @@ def runs(tmp_path_factory):
     return top
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("template") / "run")
+
+
 @pytest.fixture
-def one(tmp_path):
-    return make_run(tmp_path / "run")
+def one(template, tmp_path):
+    """A run of a test's own."""
+    return shutil.copytree(template, tmp_path / "run")
 
 
 def said(capsys, *arguments):
@@ -142,6 +149,13 @@ def test_seeds_are_crossed_and_a_run_counts_once(runs):
     assert row["mean"] == pytest.approx(np.mean(values))
     by_seed = means(scores, ["metric", "stage", "method", "seed"])
     assert (by_seed["seeds"] == 1).all() and len(by_seed) == 2 * len(table)
+
+
+def test_one_image_has_no_interval(one):
+    scores = load([one])
+    table = means(scores[scores["image"] == "image_0"], ["metric", "stage", "method"])
+    assert table["low"].isna().all() and (table["images"] == 1).all()
+    assert pivoted(table).iloc[0].tolist() == ["1.00"] * 3
 
 
 def test_what_is_not_alike_is_not_averaged(tmp_path):
@@ -353,6 +367,7 @@ def test_a_run_without_masks_cannot_be_rescored(tmp_path, capsys):
     assert "insensitive" in set(found["verdict"])  # metrics are trusted
 
 
+@pytest.mark.slow
 def test_as_a_command_without_tensorflow(one):
     code = (
         "import sys; from sanity.compare import main; main(sys.argv[1:]);"

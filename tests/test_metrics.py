@@ -43,8 +43,8 @@ from sanity.metrics import (
 from sanity.metrics.directions import average_ranks
 
 CONF = Path(__file__).parents[1] / "conf" / "metric"
-# All that compare two masks; tests/test_regions.py has the one that does not.
-OPTIONS = sorted({path.stem for path in CONF.glob("*.yaml")} - {"region_share"})
+# All similarities of two masks; tests/test_regions.py and tests/test_emprt.py have the others.
+OPTIONS = sorted({path.stem for path in CONF.glob("*.yaml")} - {"region_share", "emprt"})
 SCALES = ["none", "min_max", "max_abs", "percentile", "diverging", "second_moment"]
 
 

@@ -17,11 +17,12 @@ from sanity.metrics.base import Features, Metric, reasons, score
 from sanity.metrics.directions import Cosine, Directional, Hog, Pearson, Spearman, TopK
 from sanity.metrics.preparation import Preparation
 from sanity.metrics.regions import RegionShare
-from sanity.metrics.values import MeanSquaredError, MutualInformation, Ssim
+from sanity.metrics.values import Emprt, MeanSquaredError, MutualInformation, Ssim
 
 __all__ = [
     "Cosine",
     "Directional",
+    "Emprt",
     "Features",
     "Hog",
     "MeanSquaredError",

@@ -130,10 +130,7 @@ class MutualInformation(Metric):
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
         """Each value's bin, and the entropy of each mask's histogram."""
-        flat = masks.reshape(len(masks), -1)
-        low, high = flat.min(1, keepdims=True), flat.max(1, keepdims=True)
-        share = (flat - low) / np.where(high > low, high - low, 1)
-        bins = np.minimum((share * self.bins).astype(np.int32), self.bins - 1)
+        bins = _binned(masks, self.bins)
         return {"bin": bins, "entropy": np.array([_entropy(row) for row in bins])}
 
     def similarity(self, a: Parts, b: Parts) -> np.ndarray:
@@ -141,6 +138,38 @@ class MutualInformation(Metric):
         joint = np.array([_entropy(row) for row in a["bin"] * self.bins + b["bin"]])
         total = a["entropy"] + b["entropy"]
         return np.clip(2 * (total - joint) / total, 0, 1)
+
+
+@checked
+class Emprt(Metric):
+    """How much more complex the second mask is: (H(b) - H(a)) / H(a) (Hedström et al. 2024).
+
+    H is the entropy of the histogram of a mask's values. A mask that is scored is not constant, so
+    its entropy is not zero. With itself a mask has 0, but 0 is no end of the scale, and masks that
+    have nothing in common can have it too: there is no identity, and no verdict.
+
+    Attributes:
+        bins: Equal ones, from a mask's minimum to its maximum.
+    """
+
+    identity: ClassVar[float | None] = None
+    bins: Annotated[int, Field(ge=2)] = 100
+
+    def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
+        """The entropy of each mask's histogram, in nats."""
+        return {"entropy": np.array([_entropy(row) for row in _binned(masks, self.bins)])}
+
+    def similarity(self, a: Parts, b: Parts) -> np.ndarray:
+        """The relative rise in entropy."""
+        return (b["entropy"] - a["entropy"]) / a["entropy"]
+
+
+def _binned(masks: np.ndarray, bins: int) -> np.ndarray:
+    """Which of equal bins from its mask's minimum to its maximum each value is in, (n, values)."""
+    flat = masks.reshape(len(masks), -1)
+    low, high = flat.min(1, keepdims=True), flat.max(1, keepdims=True)
+    share = (flat - low) / np.where(high > low, high - low, 1)
+    return np.minimum((share * bins).astype(np.int32), bins - 1)
 
 
 def _entropy(labels: np.ndarray) -> float:
