@@ -298,7 +298,7 @@ def zygote(top: str, count: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
     done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), "6"],
+        [sys.executable, __file__, str(tmp_path), "4"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -307,7 +307,7 @@ def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     print(result)
-    assert result["killed"] == 6
+    assert result["killed"] == 4
     runs = {path.name: next(path.glob("default/small-*")) for path in tmp_path.iterdir()}
     whole = runs.pop("unharmed")
     masks = load_masks(whole)
@@ -321,7 +321,7 @@ def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
         assert len(load_predictions(run)) == 16
         for name in masks:
             assert (load_masks(run)[name].to_numpy().tobytes()) == masks[name].to_numpy().tobytes()
-    assert resumed >= 2  # others were killed before they began
+    assert resumed >= 1  # others were killed before they began
 
 
 if __name__ == "__main__":
