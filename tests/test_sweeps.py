@@ -135,7 +135,7 @@ def test_a_sweep_goes_on_past_failed_jobs(tmp_path):
     assert done.stderr.splitlines()[-3:] == [
         "  failed: method=[broken] target=predicted: ZeroDivisionError: by nought",
         *(
-            f"  failed: method=[{name}] target=7: target=7 must be a class from 0 to 6, or its name"
+            f"  failed: method=[{name}] target=7: target=7 is not among the model's classes, 0 to 6"
             for name in ("broken", "gradient")
         ),
     ]
