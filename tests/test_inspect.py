@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from sanity.inspect import inspect, text
+from sanity.inspect import inspect, main, text
 from tests.models.standins import save_endpoints
 
 
@@ -44,17 +44,26 @@ def test_a_module_is_looked_into(overrides):
 
 
 def test_the_command(overrides):
-    command = [sys.executable, "-m", "sanity.inspect"]
     done = subprocess.run(
-        [*command, "--json", *overrides], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout)["classes"] == 6
-    done = subprocess.run(
-        [*command, "model=saved_model", "model.path=nowhere"],
+        [sys.executable, "-m", "sanity.inspect", "--json", *overrides],
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    assert done.returncode == 2
-    assert done.stderr.startswith("sanity: model.path=nowhere is no usable SavedModel")
-    assert len(done.stderr.splitlines()) == 1
+    assert json.loads(done.stdout)["classes"] == 6
+
+
+def test_a_mistake_is_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["inspect", "model=saved_model", "model.path=nowhere"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sanity: model.path=nowhere is no usable SavedModel")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_page_is_printed(monkeypatch, capsys, overrides):
+    monkeypatch.setattr(sys, "argv", ["inspect", *overrides])
+    main()
+    assert "blocks, from output to input (3)" in capsys.readouterr().out

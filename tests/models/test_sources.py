@@ -25,11 +25,11 @@ def endpoints(tmp_path_factory):
     return folder
 
 
-def saved(folder, function, *specs, **named):
+def saved(folder, function, *specs, value=2.0):
     module = tf.Module()
-    module.scale = tf.Variable(2.0, name="top/kernel")
-    module.call = tf.function(lambda *a, **k: function(module.scale, *a, **k))
-    concrete = module.call.get_concrete_function(*specs, **named)
+    module.scale = tf.Variable(value, name="top/kernel")
+    module.call = tf.function(lambda *a: function(module.scale, *a))
+    concrete = module.call.get_concrete_function(*specs)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": concrete})
     return str(folder)
 
@@ -273,11 +273,25 @@ def test_a_class_beyond_the_models_and_channels_that_do_not_fit(
 
     path = saved(
         tmp_path / "module",
-        lambda scale, x: {"out": tf.reduce_mean(x, [1, 2]) @ (scale * tf.ones([channels, 3]))},
+        lambda kernel, x: {"out": tf.reduce_mean(x, [1, 2]) @ kernel},
         images(None, 40, 40, channels),
+        value=np.ones((channels, 3), np.float32),
     )
     with pytest.raises(ConfigError, match=message):
         prepare(compose(["model=saved_model", f"model.path={path}", *options, *ONLY]))
+
+
+def test_a_model_without_a_kernel_has_no_blocks(tmp_path):
+    from sanity.layers import Layers
+
+    path = saved(
+        tmp_path / "module",
+        lambda scale, x: {"out": tf.reduce_mean(x, [1, 2]) * scale},
+        images(None, 8, 8, 3),
+    )
+    classifier = SavedModel(path=path).load()
+    with pytest.raises(ConfigError, match="no layer with a kernel to randomize"):
+        Layers().select(classifier.blocks)
 
 
 # Broken and absent modules
