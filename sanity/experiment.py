@@ -304,7 +304,7 @@ def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> N
             grid = mask_grid(image, masks, layers, style, title=name)
             save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
         if experiment.job.settings.figures == "stages":
-            said = _predicted(folder, name)
+            said = _answers(folder, name)
             for stage, layer in enumerate(layers):
                 panels = {method: stack[stage] for method, stack in masks.items()}
                 figure = stage_figure(image, panels, stage, layer, said[stage])
@@ -312,7 +312,7 @@ def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> N
                 save(figure, figures / file, formats=("png",))
 
 
-def _predicted(folder: RunFolder, image: str) -> dict[int, str]:
+def _answers(folder: RunFolder, image: str) -> dict[int, str]:
     """What the network says of an image, by stage."""
     import pandas as pd
 

@@ -30,7 +30,12 @@ class Layers:
         Raises:
             ConfigError: A name is none of the model's, or nothing is left.
         """
-        there = f"the model's blocks are: {', '.join(blocks) or 'none'}"
+        if not blocks:
+            raise ConfigError(
+                "the model has no layer with a kernel to randomize: model.blocks=[…] must name "
+                "its blocks, each by a part of its variables' names"
+            )
+        there = f"the model's blocks are: {', '.join(blocks)}"
         unknown = [name for name in self.names or [] if name not in blocks]
         if unknown:
             raise ConfigError(f"layers.names={unknown} matches no block; {there}")

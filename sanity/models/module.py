@@ -57,7 +57,7 @@ def load(folder: Path, key: str) -> Any:
     logger.setLevel("ERROR")  # TensorFlow warns of TF1's variables, which `tf1` takes care of
     try:
         return tf.saved_model.load(str(folder), tags=tags)
-    except (tf.errors.OpError, OSError, ValueError, KeyError, RuntimeError) as error:
+    except (tf.errors.OpError, OSError, ValueError, LookupError, RuntimeError) as error:
         raise ConfigError(
             f"{key} is no usable SavedModel: loading {folder} fails, it may be incomplete "
             f"({first_line(error)})"

@@ -1,0 +1,69 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sanity.inspect import inspect, main, text
+from tests.models.standins import save_endpoints
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("module") / "module"
+    save_endpoints(folder)
+    keys = ["input_shape=null", "n_classes=null", "class_names=null", "blocks=null"]
+    return ["model=mobilenet_v2", f"model.handle={folder}", *[f"model.{key}" for key in keys]]
+
+
+def test_a_module_is_looked_into(overrides):
+    facts = inspect(overrides)
+    assert facts["input"]["shape"] == [16, 16, 3]
+    assert facts["classes"] == 6
+    assert [block["name"] for block in facts["blocks"]] == ["Logits", "expanded_conv", "Conv"]
+    assert [b["parameters"] for b in facts["blocks"]] == [8 * 6 + 6, 9 * 8 + 64, 27 * 8 + 3 * 8]
+    assert facts["parameters"] == sum(b["parameters"] for b in facts["blocks"])
+    kinds = {v["name"]: (v["kind"], v["shape"], v["fan_in"]) for v in facts["variables"]}
+    assert kinds["Net/Conv/weights"] == ("kernel", [3, 3, 3, 8], 27)
+    assert kinds["Net/expanded_conv/depthwise/depthwise_weights"] == ("kernel", [3, 3, 8, 1], 9)
+    assert kinds["Net/Conv/BatchNorm/moving_variance"] == ("moving_variance", [8], None)
+    assert len(kinds) == 8
+    outputs = {one["name"]: one["shape"] for one in facts["outputs"]}
+    assert outputs == {
+        "Net/Conv": [None, 16, 16, 8],
+        "Net/expanded_conv": [None, 8, 8, 8],
+        "default": [None, 6],
+    }
+    relu6 = [one for one in facts["nonlinearities"] if one["op"] == "Relu6"]
+    assert relu6[0]["count"] == 2
+    assert "guided_backprop" in relu6[0]["rules"]
+    assert facts["grad_cam"]
+    page = text(facts)
+    for part in ("Net/Conv/weights", "3×3×3×8", "expanded_conv", "Relu6", facts["grad_cam"]):
+        assert part in page
+
+
+def test_the_command(overrides):
+    done = subprocess.run(
+        [sys.executable, "-m", "sanity.inspect", "--json", *overrides],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["classes"] == 6
+
+
+def test_a_mistake_is_a_sentence(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["inspect", "model=saved_model", "model.path=nowhere"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sanity: model.path=nowhere is no usable SavedModel")
+    assert len(said.splitlines()) == 1
+
+
+def test_the_page_is_printed(monkeypatch, capsys, overrides):
+    monkeypatch.setattr(sys, "argv", ["inspect", *overrides])
+    main()
+    assert "blocks, from output to input (3)" in capsys.readouterr().out
