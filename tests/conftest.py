@@ -38,7 +38,7 @@ def small():
     return small_classifier()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def noise_images(small):
     from sanity.data import Images
 

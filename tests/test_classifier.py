@@ -17,7 +17,7 @@ def tape_gradient(function, x, targets):
     return tape.gradient(explained, x).numpy()
 
 
-@pytest.mark.parametrize("relu", [tf.nn.relu, tf.nn.relu6])
+@pytest.mark.parametrize("relu", [tf.nn.relu, tf.nn.relu6, tf.nn.silu])  # silu: a custom gradient
 def test_equals_its_source(noise_images, relu):
     classifier = small_classifier(relu=relu)
     x = noise_images.x

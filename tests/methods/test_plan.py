@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sanity import methods
 from sanity.explain import explain, groups
 from sanity.methods import (
     EdgeDetector,
@@ -21,8 +22,37 @@ ARTICLE = {
     "guided_backprop": GuidedBackprop(),
     "integrated_gradients": IntegratedGradients(),
 }
+SMOOTHED = {"samples": 3, "noise": 0.2}
+MORE = {
+    "smoothgrad_squared": methods.SmoothGradSquared(**SMOOTHED),
+    "vargrad": methods.VarGrad(**SMOOTHED),
+    "gauss_legendre": IntegratedGradients(steps=4, quadrature="gauss_legendre", baseline="mean"),
+    "uniform_baseline": IntegratedGradients(steps=3, baseline="uniform", multiplier=False),
+    "smoothed": methods.IntegratedGradientsSmoothGrad(steps=3, **SMOOTHED),
+    "expected_gradients": methods.ExpectedGradients(samples=3),
+    "deconvnet": methods.Deconvnet(),
+    "deeplift_rescale": methods.DeepLiftRescale(),
+    "deeplift_uniform": methods.DeepLiftRescale(baseline="uniform", multiplier=False),
+    "epsilon_lrp": methods.EpsilonLRP(),
+    "guided_grad_cam": methods.GuidedGradCam(),
+    "grad_cam": methods.GradCam(),
+    "grad_cam_plus_plus": methods.GradCamPlusPlus(),
+}
 CONTROLS = {"random_mask": RandomMask(), "edge_detector": EdgeDetector()}
 TARGETS = np.array([0, 3, 6, 2, 2], np.int32)
+
+
+EVERYTHING = {**ARTICLE, **CONTROLS, **MORE}
+DRAWN = {
+    "smoothgrad",
+    "random_mask",
+    "smoothgrad_squared",
+    "vargrad",
+    "uniform_baseline",
+    "smoothed",
+    "expected_gradients",
+    "deeplift_uniform",
+}
 
 
 def masks(classifier, images, chosen, seed=0, layers=("top", "middle")):
@@ -53,32 +83,50 @@ def test_the_articles_methods_share_51_gradients():
     assert plan.distinct == 51
 
 
-@pytest.mark.parametrize("name", [*ARTICLE, *CONTROLS])
-def test_company_changes_nothing(small, noise_images, name):
-    everything = {**ARTICLE, **CONTROLS}
-    together = masks(small, noise_images, everything)[name]
-    alone = masks(small, noise_images, {name: everything[name]})[name]
-    np.testing.assert_array_equal(together, alone)
+@pytest.fixture(scope="module")
+def together(small, noise_images):
+    """All masks, computed in each other's company."""
+    return masks(small, noise_images, EVERYTHING)
 
 
-def test_images_and_batch_size_change_nothing(small, noise_images, monkeypatch):
-    everything = {**ARTICLE, **CONTROLS}
-    together = masks(small, noise_images, everything)
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_company_changes_nothing(small, noise_images, together, name):
+    alone = masks(small, noise_images, {name: EVERYTHING[name]})[name]
+    np.testing.assert_array_equal(together[name], alone)
+    assert alone.any()
+    assert np.isfinite(alone).all()
+
+
+def test_images_and_batch_size_change_nothing(small, noise_images, together, monkeypatch):
     monkeypatch.setattr(small, "batch_size", 3)
     monkeypatch.setattr("sanity.explain._GROUP_IMAGES", 2)
-    apart = masks(small, noise_images, everything)
-    for name in everything:
-        np.testing.assert_array_equal(together[name], apart[name])
-    first = masks(small, noise_images.take([0]), everything)
-    for name in everything:
-        np.testing.assert_array_equal(together[name][:1], first[name])
+    apart = masks(small, noise_images, EVERYTHING)
+    for name in EVERYTHING:
+        np.testing.assert_array_equal(together[name], apart[name], err_msg=name)
+    first = masks(small, noise_images.take([0]), EVERYTHING)
+    for name in EVERYTHING:
+        np.testing.assert_array_equal(together[name][:1], first[name], err_msg=name)
+
+
+def test_order_changes_nothing(small, noise_images, together):
+    backwards = masks(small, noise_images, dict(reversed(EVERYTHING.items())))
+    assert list(backwards) == list(reversed(EVERYTHING))
+    for name in EVERYTHING:
+        np.testing.assert_array_equal(together[name], backwards[name], err_msg=name)
+
+
+def test_inputs_made_again_are_the_same(small, noise_images, together, monkeypatch):
+    """Where there are too many to be kept between stages."""
+    monkeypatch.setattr("sanity.methods.plan._KEPT", 0)
+    again = masks(small, noise_images, EVERYTHING)
+    for name in EVERYTHING:
+        np.testing.assert_array_equal(together[name], again[name], err_msg=name)
 
 
 def test_seeds_differ_where_they_should(small, noise_images):
-    everything = {**ARTICLE, **CONTROLS}
-    zero, one = (masks(small, noise_images, everything, seed) for seed in (0, 1))
-    for name in everything:
-        same_as_trained = name not in ("smoothgrad", "random_mask")
+    zero, one = (masks(small, noise_images, EVERYTHING, seed) for seed in (0, 1))
+    for name in EVERYTHING:
+        same_as_trained = name not in DRAWN
         assert np.array_equal(zero[name][:, 0], one[name][:, 0]) == same_as_trained, name
         for stage in (1, 2):
             same = np.array_equal(zero[name][:, stage], one[name][:, stage])
