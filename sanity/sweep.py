@@ -100,6 +100,4 @@ def threads(launcher: Mapping[str, Any]) -> int | None:
         return max(1, cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs)))
     if launcher.get("cpus_per_task"):  # submitit
         return int(launcher["cpus_per_task"])
-    if "ray" in launcher:
-        return int((launcher["ray"].get("remote") or {}).get("num_cpus") or 1)
     return None

@@ -65,7 +65,6 @@ def basic(tmp_path_factory):
             "hydra_plugins.hydra_submitit_launcher",
             ["randomization=independent", "seed=1", "data.shard=0,1", "data.shards=2"],
         ),
-        ("local_ray", "hydra_plugins.hydra_ray_launcher", SWEEP),
     ],
 )
 def test_launchers_give_the_same_scores(launcher, module, sweep, basic, tmp_path):
@@ -112,8 +111,6 @@ def test_slurm_is_asked_for_an_array_that_is_requeued(tmp_path):
         ({"n_jobs": -5}, 2),
         ({"cpus_per_task": 3}, 3),
         ({"cpus_per_task": None}, None),
-        ({"ray": {"remote": {"num_cpus": 5}}}, 5),
-        ({"ray": {"remote": None}}, 1),
     ],
 )
 def test_threads_are_divided(launcher, expected, monkeypatch):
