@@ -171,15 +171,14 @@ def announce(experiment: Experiment) -> None:
     a_stage = total * n_images
     total = a_stage * len(experiment.stages)
     log.info(row, "in all", total.gradients, total.forward)
-    gradient = _seconds_a_gradient(experiment, a_stage.gradients)
-    forward = _seconds_a_forward_pass(experiment, a_stage.forward)
+    times = {
+        "a gradient": (total.gradients, _seconds_a_gradient(experiment, a_stage.gradients)),
+        "a forward pass": (total.forward, _seconds_a_forward_pass(experiment, a_stage.forward)),
+    }
     if total != Cost():
-        log.info(
-            "  %.0f ms a gradient, %.0f ms a forward pass: about %s",
-            gradient * 1e3,
-            forward * 1e3,
-            duration(gradient * total.gradients + forward * total.forward),
-        )
+        each = [f"{seconds * 1e3:.0f} ms {what}" for what, (n, seconds) in times.items() if n]
+        together = duration(sum(n * seconds for n, seconds in times.values()))
+        log.info("  %s: about %s", ", ".join(each), together)
 
 
 def _cost(experiment: Experiment, method: Any) -> Cost:
