@@ -108,6 +108,12 @@ class Experiment:
         """The gradients that the methods share."""
         return gradient_plan(self.job.methods)
 
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """What is known of each stage's network, e.g. its accuracies where it was trained here."""
+        trained = self.classifier.facts
+        return [dict(stage.facts if stage.index else trained) for stage in self.stages]
+
 
 def prepare(job: Job) -> Experiment:
     """Loads a job's model and images, and checks what could not be checked before.
@@ -155,9 +161,9 @@ def announce(experiment: Experiment) -> None:
         len(job.methods),
         len(job.metrics),
     )
-    for stage in experiment.stages:
-        if stage.facts:
-            log.info("  %s: %s", stage.layer or "as trained", _said(stage.facts))
+    for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
+        if facts:
+            log.info("  %s: %s", stage.layer or "as trained", _said(facts))
     row = "  %-30s %9s %14s"
     log.info(row, "an image and stage", "gradients", "forward passes")
     total = Cost()
@@ -413,7 +419,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
         "layers": [stage.layer for stage in experiment.stages],
-        "stages": [dict(stage.facts) for stage in experiment.stages],
+        "stages": experiment.facts,
         "depths": [stage.depth for stage in experiment.stages],
         "sha256": {
             "model": classifier.sha256,

@@ -46,7 +46,7 @@ class PermutedLabels:
         facts = {**fitted.facts, "labels_changed": float((labels != training.labels).mean())}
         learned = tuple(classifier.parameters)
         return [
-            Stage(0, "", (), fitted.weights.__getitem__, facts=classifier.facts),
+            Stage(0, "", (), fitted.weights.__getitem__),
             Stage(1, LAYER, learned, fitted.weights.__getitem__, new=learned, facts=facts),
         ]
 
