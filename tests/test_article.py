@@ -85,6 +85,7 @@ def test_the_preset(photograph):
     assert article.layers.select(article.model.blocks) == layers
 
 
+@pytest.mark.slow
 def test_eighteen_stages_of_a_small_inception(tmp_path, photograph, caplog):
     caplog.set_level(logging.INFO)
     module = build(tmp_path / "module", 1 / 16, 1001)

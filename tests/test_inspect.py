@@ -43,6 +43,7 @@ def test_a_module_is_looked_into(overrides):
         assert part in page
 
 
+@pytest.mark.slow
 def test_the_command(overrides):
     done = subprocess.run(
         [sys.executable, "-m", "sanity.inspect", "--json", *overrides],
