@@ -61,6 +61,25 @@ def test_pairs(case, name):
         np.testing.assert_allclose(mask, theirs, atol=2e-6 * np.abs(theirs).max(), rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_pairs_on_the_embedded_model(lite0, samples):
+    from tests.methods.test_perturbation import Occlusion, pairs_occlusion
+
+    images = samples.take([0])
+    image, target = images.x[0], int(lite0.logits(images.x).argmax())
+    for name, method in {
+        "blur_ig": BlurIG(steps=40, max_sigma=4.0),
+        "guided_ig": METHODS["guided_ig"],
+        "xrai": METHODS["xrai"],
+    }.items():
+        mine = method.masks(lite0, images, np.array([target]), SEED)[0]
+        theirs = by_hand(name, lite0, image, target)
+        np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
+    mine = Occlusion(size=217, stride=1).masks(lite0, images, np.array([target]), SEED)[0]
+    theirs = pairs_occlusion(lite0, image.astype(np.float64), target, size=217)[..., 0]
+    np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
 @pytest.mark.parametrize(
     ("method", "options"),
     [
