@@ -1,6 +1,8 @@
 """What models from outside may be, and what is said where they are not."""
 
 import shutil
+import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -351,19 +353,19 @@ def test_a_handle_that_is_nothing():
 
 
 def test_kaggle_handles_go_to_kagglehub(monkeypatch, endpoints):
-    import kagglehub
-
+    kagglehub = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "kagglehub", kagglehub)  # the extra, which need not be there
     asked = []
 
     def download(handle):
         asked.append(handle)
         return str(endpoints)
 
-    monkeypatch.setattr(kagglehub, "model_download", download)
+    kagglehub.model_download = download
     handle = "google/mobilenet-v2/tensorFlow2/035-96-classification/2"
     assert Hub(handle=handle).load().n_classes == 6
     assert asked == [handle]
-    monkeypatch.setattr(kagglehub, "model_download", lambda handle: 1 / 0)
+    kagglehub.model_download = lambda handle: 1 / 0
     with pytest.raises(ConfigError, match=f"{handle} cannot be fetched .*model.handle=FOLDER"):
         resolve(handle)
 
