@@ -12,6 +12,7 @@ from pydantic import field_validator
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
+from sanity.models.keras_initializers import own_initializers
 from sanity.models.module import first_line
 from sanity.models.source import Positive, ScaledSource, Source
 
@@ -74,12 +75,14 @@ class Keras(ScaledSource):
             raise ConfigError(
                 f"model.path={self.path} cannot be loaded as a Keras model: {first_line(error)}"
             ) from error
-        return self.classifier(
+        classifier = self.classifier(
             lambda images: model(self.scaled(images), training=False),
             self.shape(_own_shape(model, f"model.path={self.path}")),
             path.stem,
             {variable.path: variable.value for variable in model.variables},
         )
+        classifier.initializers = own_initializers(model)
+        return classifier
 
 
 @checked
@@ -132,12 +135,14 @@ class KerasApplication(Source):
                 f"model.application={self.application} {key} cannot be made "
                 f"({first_line(error)}){hint}"
             ) from error
-        return self.classifier(
+        classifier = self.classifier(
             lambda images: model(module.preprocess_input(images * 255.0), training=False),
             self.shape(_own_shape(model, self.application)),
             self.application,
             {variable.path: variable.value for variable in model.variables},
         )
+        classifier.initializers = own_initializers(model)
+        return classifier
 
 
 def _keras() -> Any:

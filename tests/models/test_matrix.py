@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sanity.data import ImageNetSamples
 from sanity.errors import ConfigError
 from tests.models.standins import MAKERS, make
 
@@ -102,3 +103,28 @@ def test_every_variable_of_a_layer_is_in_a_block(pair):
         for b in classifier.blocks
     ]
     assert depths == sorted(depths, reverse=True)
+
+
+def test_reestimated_statistics_fit_the_activations(pair):
+    """Every source's batch norms are found, and normalise by the images' own moments."""
+    from sanity.randomization import Randomization
+
+    _, classifier = pair
+    count = sum(p.kind == "moving_variance" for p in classifier.parameters.values())
+    norms = classifier.batch_norms
+    assert len({norm.mean for norm in norms}) == len(norms) == count
+    source = ImageNetSamples()
+    stage = Randomization().stages(classifier, classifier.blocks, 0)[-1]
+    weights = stage.weights()
+    with classifier.restored():
+        classifier.set_weights(weights)
+        x = source.load(classifier.input_shape).x
+        read = classifier.read(x, [f"{norm.tensor.split(':')[0]}:0" for norm in norms])
+    for norm, values in zip(norms, read, strict=True):
+        if norm.mean in weights:
+            axes, scale = tuple(range(values.ndim - 1)), np.abs(values).max()
+            mean, variance = values.mean(axes, dtype=float), values.var(axes, dtype=float)
+            np.testing.assert_allclose(weights[norm.mean], mean, rtol=0, atol=1e-5 * scale)
+            np.testing.assert_allclose(
+                weights[norm.variance], variance, rtol=1e-3, atol=1e-8 * scale**2
+            )
