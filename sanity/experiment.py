@@ -282,9 +282,11 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
         draw(experiment, folder, scores)
     found, facts = _verdicts(experiment, folder, scores, predicted)
     folder.complete(facts)
-    lines = [*summary(scores, next(iter(job.metrics))).splitlines(), *table(found).splitlines()]
-    for line in lines:
+    first = next(iter(job.metrics))
+    shown = found[found["metric"] == first]
+    for line in [*summary(scores, first).splitlines(), *table(shown).splitlines()]:
         log.info("%s", line)
+    log.info("run.json has the verdicts by all metrics; sanity-compare shows them")
     log.info("results are in %s", folder.path)
 
 
