@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from pydantic import ValidationError
 
 from sanity import methods
 from sanity.classifier import Classifier
 from sanity.config import compose
 from sanity.errors import ConfigError
+from sanity.methods import Subject
 from tests.networks import small_classifier
 
 
@@ -36,6 +38,22 @@ def test_a_value_that_cannot_be_is_refused_before_the_model_is_loaded(override, 
     with pytest.raises(ConfigError, match=rf"method\.{name}\.{key}.*{message}") as refused:
         compose([f"method=[{name}]", f"method.{override}"])
     assert "\n" not in str(refused.value)
+
+
+def test_references_from_a_folder_of_ones_own(small, tmp_path):
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    key = "method.expected_gradients.references"
+    overrides = ["method=[expected_gradients]", f"{key}._target_=sanity.data.Folder"]
+    with pytest.raises(ConfigError, match=rf"{key}\.path must be given"):
+        compose(overrides)
+    method = compose([*overrides, f"+{key}.path={tmp_path}"]).methods["expected_gradients"]
+    method.check(small)
+    (point, *_) = method.points()
+    start = point.start(Subject(np.zeros(small.input_shape, np.float32), "a", 0))
+    np.testing.assert_array_equal(start, np.broadcast_to([1, 0, 0], small.input_shape))
+    gone = compose([*overrides, f"+{key}.path={tmp_path}/gone"]).methods["expected_gradients"]
+    with pytest.raises(ConfigError, match="gone: there is no such file or folder"):
+        gone.check(small)
 
 
 @pytest.mark.parametrize(
