@@ -164,7 +164,7 @@ def announce(experiment: Experiment) -> None:
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
         if facts:
             log.info("  %s: %s", stage.layer or "as trained", _said(facts))
-    row = "  %-30s %9s %14s"
+    row = "  %-37s %9s %14s"
     log.info(row, "an image and stage", "gradients", "forward passes")
     total = Cost()
     for name, method in job.methods.items():
