@@ -74,3 +74,10 @@ def test_what_a_control_depends_on(case, name):
     with classifier.restored():
         classifier.set_weights({k: v + 1 for k, v in classifier.trained.items()}, 1)
         assert np.array_equal(mask, control.masks(classifier, images, TARGETS, 0)) != drawn
+
+
+def test_the_preset_of_all_methods_names_them_all():
+    from sanity.config import compose
+    from sanity.options import options
+
+    assert sorted(compose(["experiment=all_methods"]).methods) == options("method")

@@ -200,8 +200,12 @@ def test_segments_are_numbered_without_gaps(height, width, count):
     numbers = grid(height, width, count)
     assert numbers.shape == (height, width)
     np.testing.assert_array_equal(np.unique(numbers), np.arange(numbers.max() + 1))
-    if min(height, width) > 2 * math.sqrt(count):  # else it is too narrow for squares
-        assert 0.6 * count < numbers.max() + 1 < 1.5 * count
+    rows, columns = (len(np.unique(side)) for side in (numbers[:, 0], numbers[0]))
+    assert rows * columns == numbers.max() + 1
+    if 1 < rows < height and 1 < columns < width:  # else the image is too small or too narrow
+        # columns are count / rows, rounded: off by a half at the most, in each row
+        assert abs(rows * columns - count) <= rows / 2
+        assert 1 / 3 < (height / rows) / (width / columns) < 3  # nearly squares
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
