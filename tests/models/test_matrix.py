@@ -26,10 +26,10 @@ def images_and_targets(classifier):
     return x, np.array([0, 3, 2], np.int32)
 
 
-# Shares of the greatest value. Op by op and as one graph, 50 layers of float32 round apart; float32
-# itself is off float64 by some 6e-4 in a gradient.
-LOGITS = 5e-5
-GRADIENTS = 1e-3
+# Shares of the greatest value. The source computes within a tf.function, as one graph: op by op,
+# rounding differs, and in a deep network a ReLU near zero may then go the other way.
+LOGITS = 1e-5
+GRADIENTS = 1e-4
 
 
 def near(actual, expected, tolerance):
@@ -42,7 +42,7 @@ def test_logits_are_the_sources_own(pair):
     standin, classifier = pair
     assert classifier.input_shape == standin.shape
     x, _ = images_and_targets(classifier)
-    logits = standin.logits(tf.constant(x))
+    logits = tf.function(standin.logits)(tf.constant(x))
     assert classifier.n_classes == logits.shape[1]
     near(classifier.logits(x), logits, LOGITS)
 
@@ -50,11 +50,15 @@ def test_logits_are_the_sources_own(pair):
 def test_gradients_are_a_tapes_on_the_source(pair):
     standin, classifier = pair
     x, targets = images_and_targets(classifier)
-    images = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        explained = tf.gather(standin.logits(images), targets, batch_dims=1)
-    near(classifier.gradients(x, targets), tape.gradient(explained, images), GRADIENTS)
+
+    @tf.function
+    def gradient(images):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            explained = tf.gather(standin.logits(images), targets, batch_dims=1)
+        return tape.gradient(explained, images)
+
+    near(classifier.gradients(x, targets), gradient(tf.constant(x)), GRADIENTS)
 
 
 def test_guided_backprop_is_not_the_gradient(pair):
