@@ -297,6 +297,8 @@ def _listed(group: str) -> str:
 
 def _check_together(job: Job) -> None:
     """What can be known about a job before its model is loaded."""
+    from sanity.metrics import check_sizes
+
     if hasattr(job.randomization, "check_model"):
         job.randomization.check_model(job.model)
     if getattr(job.model, "blocks", None):
@@ -305,11 +307,10 @@ def _check_together(job: Job) -> None:
     target = job.settings.target
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
-    shape = getattr(job.model, "input_shape", None)
-    for name, metric in job.metrics.items():
+    for metric in job.metrics.values():
         if hasattr(metric, "check_data"):
             metric.check_data(job.data)
-        if shape and hasattr(metric, "check"):
-            metric.check(shape, f"metric.{name}")
+    if shape := getattr(job.model, "input_shape", None):
+        check_sizes(job.metrics, shape)
     if hasattr(job.data, "check"):
         job.data.check()

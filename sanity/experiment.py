@@ -22,6 +22,7 @@ from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
 from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import Cost, Plan
+from sanity.metrics import check_sizes
 from sanity.predictions import complaint, predictions
 from sanity.progress import duration, progress
 from sanity.reference import calibrate
@@ -129,9 +130,7 @@ def prepare(job: Job) -> Experiment:
     stages = job.randomization.stages(classifier, layers, settings.seed)
     for name, method in job.methods.items():
         _check(name, method, classifier)
-    for name, metric in job.metrics.items():
-        if hasattr(metric, "check"):
-            metric.check(classifier.input_shape, f"metric.{name}")
+    check_sizes(job.metrics, classifier.input_shape)
     shape, names, classes = classifier.input_shape, classifier.class_names, classifier.n_classes
     images = job.data.load(shape, classifier.class_offset, names, classes)
     predicted = classifier.logits(images.x).argmax(axis=1)
@@ -279,7 +278,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
                 folder.write_unit(unit, scores)
     scores = folder.scores()
     with writing(folder.path):
-        draw(experiment, folder, scores)
+        draw(experiment, folder, scores, predicted)
     found, facts = _verdicts(experiment, folder, scores, predicted)
     folder.complete(facts)
     first = next(iter(job.metrics))
@@ -290,7 +289,9 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
     log.info("results are in %s", folder.path)
 
 
-def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> None:
+def draw(
+    experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
+) -> None:
     """Writes `figures/`: the similarity curves, and a grid for each of the first stored images."""
     figures = folder.path / "figures"
     figures.mkdir(exist_ok=True)
@@ -311,7 +312,7 @@ def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> N
             grid = mask_grid(image, masks, layers, style, title=name)
             save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
         if experiment.job.settings.figures == "stages":
-            said = _answers(folder, name)
+            said = _answers(predicted, name)
             for stage, layer in enumerate(layers):
                 panels = {method: stack[stage] for method, stack in masks.items()}
                 figure = stage_figure(image, panels, stage, layer, said[stage])
@@ -319,12 +320,9 @@ def draw(experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame") -> N
                 save(figure, figures / file, formats=("png",))
 
 
-def _answers(folder: RunFolder, image: str) -> dict[int, str]:
+def _answers(predicted: "pd.DataFrame", image: str) -> dict[int, str]:
     """What the network says of an image, by stage."""
-    import pandas as pd
-
-    frame = pd.read_parquet(folder.path / "predictions.parquet")
-    rows = frame[frame["image"] == image]
+    rows = predicted[predicted["image"] == image]
     said = zip(rows["stage"], rows["predicted_name"], rows["probability"], strict=True)
     return {int(stage): f"{name} {probability:.4f}" for stage, name, probability in said}
 

@@ -15,6 +15,7 @@ from sanity.errors import ConfigError
 from sanity.explain import Explained
 from sanity.load import load_masks
 from sanity.mask_store import layout_of
+from sanity.metrics import check_sizes
 from sanity.scoring import Scorer
 from sanity.storage import (
     SCORES,
@@ -113,10 +114,8 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
         raise ConfigError(f"{run}: masks.zarr and scores.parquet are not of the same images")
     shapes = {str(m): dataset[m].shape[2:] for m in dataset.data_vars}
     layout_of(names, [], shapes)
-    for name, metric in metrics.items():
-        for shape in shapes.values():
-            if hasattr(metric, "check"):
-                metric.check(shape, f"metric.{name}")
+    for shape in shapes.values():
+        check_sizes(metrics, shape)
     first = stored.drop_duplicates("image").set_index("image")["target"]
     n = len(names)
     blank = Images(np.zeros((n, 1, 1, 1), np.float32), names, [None] * n, [None] * n, [""] * n)

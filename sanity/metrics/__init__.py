@@ -13,7 +13,7 @@ A metric that needs to know the images has instead `of(images)`, the metric of m
 may have there `null(a, b)`, what its score is by chance; `RegionShare` is an example.
 """
 
-from sanity.metrics.base import Features, Metric, reasons, score
+from sanity.metrics.base import Features, Metric, check_sizes, reasons, score
 from sanity.metrics.directions import Cosine, Directional, Hog, Pearson, Spearman, TopK
 from sanity.metrics.preparation import Preparation
 from sanity.metrics.regions import RegionShare
@@ -34,6 +34,7 @@ __all__ = [
     "Spearman",
     "Ssim",
     "TopK",
+    "check_sizes",
     "reasons",
     "score",
 ]

@@ -55,6 +55,21 @@ def reasons(*features: Any) -> list[str]:
     return [next(filter(None, image), "") for image in zip(*problems, strict=True)]
 
 
+def check_sizes(metrics: Mapping[str, Any], shape: Sequence[int]) -> None:
+    """Lets metrics refuse masks that are too small for them, before any is computed.
+
+    Args:
+        metrics: By name; one without a `check` takes all.
+        shape: Of a mask or image, (H, W) or (H, W, C).
+
+    Raises:
+        ConfigError: A metric's windows or cells do not fit.
+    """
+    for name, metric in metrics.items():
+        if hasattr(metric, "check"):
+            metric.check(shape, f"metric.{name}")
+
+
 @checked
 class Metric(Preparation):
     """Prepares masks and compares what it keeps of them; NaN where a mask has a problem."""

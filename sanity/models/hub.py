@@ -46,12 +46,7 @@ class Hub(ScaledSource):
         """
         key = f"model.handle={self.handle}"
         found = entry(self.folder(), self.signature, key, call_first=True)
-        return self.classifier(
-            lambda images: found.function(self.scaled(images)),
-            self.shape(found.shape),
-            self.handle.rstrip("/"),
-            found.variables,
-        )
+        return self.classifier_of(found, self.handle.rstrip("/"))
 
 
 def hub_cache() -> Path:

@@ -35,9 +35,4 @@ class SavedModel(ScaledSource):
         """
         key = f"model.path={self.path}"
         found = entry(self.folder(), self.signature, key, call_first=False)
-        return self.classifier(
-            lambda images: found.function(self.scaled(images)),
-            self.shape(found.shape),
-            Path(self.path).name,
-            found.variables,
-        )
+        return self.classifier_of(found, Path(self.path).name)

@@ -14,6 +14,7 @@ from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
+    from sanity.models.module import Entry
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,15 @@ class ScaledSource(Source):
     range: Pair = Field(default_factory=lambda: [0.0, 1.0])
     mean: float | list[float] | None = None
     std: float | list[float] | None = None
+
+    def classifier_of(self, entry: "Entry", name: str) -> "Classifier":
+        """The classifier around a function of a loaded module; see `classifier`."""
+        return self.classifier(
+            lambda images: entry.function(self.scaled(images)),
+            self.shape(entry.shape),
+            name,
+            entry.variables,
+        )
 
     def shape(self, own: Sequence[int | None] | None) -> tuple[int, int, int]:
         """The input's shape, as above; checks the scaling against it."""
