@@ -112,7 +112,9 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
     kept = dataset.image.values.tolist()
     if names[: len(kept)] != kept:
         raise ConfigError(f"{run}: masks.zarr and scores.parquet are not of the same images")
-    shapes = {str(m): dataset[m].shape[2:] for m in dataset.data_vars}
+    # In the order of the run: that of a store's variables is the disk's, and changes.
+    methods = [str(m) for m in dict.fromkeys(stored["method"]) if m in dataset.data_vars]
+    shapes = {m: dataset[m].shape[2:] for m in methods}
     layout_of(names, [], shapes)
     for shape in shapes.values():
         check_sizes(metrics, shape)
