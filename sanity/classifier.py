@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from sanity.batch_norm import BatchNorm, calibrated, find
 from sanity.blocks import find_blocks
+from sanity.chain import Segment, Walk, segments
 from sanity.errors import ConfigError
+from sanity.folding import folded
 from sanity.graph import FlatGraph, flatten, op_of
 from sanity.outputs import choose_logits, vectors
 from sanity.parameters import Parameter, describe
@@ -207,14 +209,49 @@ class Classifier:
             ConfigError: The rule overrides the gradient of ops that this model does not have.
             ValueError: Baselines are missing, not wanted, or of another shape than the images.
         """
+        baselines = self._fitting(rule, images, baselines)
+        # Baselines go through the network as well.
+        size = self.batch_size if baselines is None else max(1, self.batch_size // 2)
+        found = []
+        for start in range(0, len(images), size):
+            some = slice(start, start + size)
+            compared = None if baselines is None else baselines[some]
+            found.append(self.batch_gradient(images[some], targets[some], rule, compared)())
+        return np.concatenate(found)
+
+    def batch_gradient(
+        self,
+        images: np.ndarray,
+        targets: np.ndarray,
+        rule: str = "plain",
+        baselines: np.ndarray | None = None,
+    ) -> Callable[[], np.ndarray]:
+        """What gives the gradients of one batch under the weights that are in place when called.
+
+        As `gradients`, but all in one batch; called again after weights have changed, it computes
+        anew what depends on them only.
+        """
+        baselines = self._fitting(rule, images, baselines)
+        count, chain = len(images), self._chain(rule)
+        top = np.zeros([count, self.n_classes], np.float32)
+        top[np.arange(count), targets] = 1
+        if count == 1:
+            images, top = np.concatenate([images, images]), np.concatenate([top, top])
+            baselines = None if baselines is None else np.concatenate([baselines, baselines])
+        if baselines is not None:
+            images, top = np.concatenate([images, baselines]), np.concatenate([top, 0 * top])
+        walk = Walk(chain, images, tf.constant(top))
+        return lambda: walk.gradient(self._changed)[:count]
+
+    def _fitting(
+        self, rule: str, images: np.ndarray, baselines: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Baselines as they are, if they fit the rule and the images (ValueError)."""
         if rule_of(rule).needs_baseline != (baselines is not None):
             raise ValueError(f"the rule {rule} takes baselines, or none, but not so")
-        if baselines is None:
-            return self._batched(self._gradient(rule), images, targets)[0]
-        if baselines.shape != images.shape:
+        if baselines is not None and baselines.shape != images.shape:
             raise ValueError(f"baselines {baselines.shape} differ from images {images.shape}")
-        size = max(1, self.batch_size // 2)  # baselines go through the network as well
-        return self._batched(self._gradient(rule), images, targets, baselines, size=size)[0]
+        return baselines
 
     def layer_gradients(
         self, images: np.ndarray, targets: np.ndarray, tensor: str
@@ -288,17 +325,12 @@ class Classifier:
 
         Maps are tensors (n, h, w, channels) of more than one pixel.
         """
-        names = [f"{name}:0" for name in self._path]
-        shapes: dict[str, tuple[int | None, ...]] = {}
-
-        @tf.function(input_signature=[self._images])
-        def trace(images: Any) -> Any:
-            for name, tensor in zip(names, self.graph.build(images, names), strict=True):
-                if tensor.shape.rank == 4 and tensor.dtype == tf.float32:
-                    shapes[name] = tuple(tensor.shape[1:])
-            return images
-
-        trace.get_concrete_function()
+        specs = self.graph.specs([f"{name}:0" for name in self._path], self._images)
+        shapes = {
+            name: tuple(spec.shape[1:])
+            for name, spec in specs.items()
+            if spec.shape.rank == 4 and spec.dtype == tf.float32
+        }
         return {name: shape for name, shape in shapes.items() if shape[:2] != (1, 1)}
 
     def spatial_tensor(self, name: str | None = None) -> str:
@@ -366,25 +398,24 @@ class Classifier:
 
         return moments
 
+    @cached_property
+    def _folded(self) -> FlatGraph:
+        return folded(self.graph, self.logits_tensor, self._images)
+
     @_kept
-    def _gradient(self, rule: str) -> Callable:
+    def _chain(self, rule: str) -> list[Segment]:
         self.check_rule(rule)
-        overrides, targets_spec = rule_of(rule).overrides, tf.TensorSpec([None], tf.int32)
-
-        @tf.function(input_signature=[self._images, targets_spec])
-        def gradient(images: Any, targets: Any) -> list:
-            (logits,) = self.graph.build(images, [self.logits_tensor], overrides)
-            explained = tf.gather(logits, targets, batch_dims=1)
-            return [tf.gradients(explained, images)[0]]
-
-        @tf.function(input_signature=[self._images, targets_spec, self._images])
-        def compared(images: Any, targets: Any, baselines: Any) -> list:
-            both = tf.concat([images, baselines], 0)
-            (logits,) = self.graph.build(both, [self.logits_tensor], overrides)
-            explained = tf.gather(tf.split(logits, 2)[0], targets, batch_dims=1)
-            return [tf.split(tf.gradients(explained, both)[0], 2)[0]]
-
-        return compared if rule_of(rule).needs_baseline else gradient
+        blocks: dict[str, list[str]] = {}
+        for name, parameter in self.parameters.items():
+            blocks.setdefault(parameter.block, []).append(name)
+        return segments(
+            self._folded,
+            self.logits_tensor,
+            self._images,
+            self.placeholders,
+            [blocks[block] for block in self.blocks if block in blocks],
+            rule_of(rule).overrides,
+        )
 
     @_kept
     def _layer_gradient(self, tensor: str) -> Callable:

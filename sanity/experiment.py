@@ -242,7 +242,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
     if shapes:
         _lay_out_masks(experiment, folder, kept, shapes)
     done = folder.done() if shapes or not kept else set()
-    ranges = groups(len(images), images.x[0].nbytes, experiment.plan.distinct, len(job.methods))
+    ranges = groups(len(images), images.x[0].nbytes * len(job.methods), len(stages))
     unfinished = {g for g in ranges if any(_unit(g, stage) not in done for stage in stages)}
 
     def wanted(group: range, stage: "Stage") -> bool:

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sanity.data import Images
-from sanity.methods import GradientMethod, Gradients, Plan, Subject
+from sanity.methods import GradientMethod, Plan, Subject
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
     from sanity.randomization import Stage
 
-_GROUP_BYTES = 256 * 2**20
+_BYTES = 640 * 2**20  # of masks and sums, at the most
 _GROUP_IMAGES = 32
-_COPIES = 12  # of a mask: original and randomized, each with what metrics keep of it
+_SUM = 2  # a running sum in double precision, in units of a mask
+_COPIES = 12  # of a mask while it is scored: two, each with what metrics keep of it
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ def explain(
 ) -> Iterator[Explained]:
     """Explains images at all stages, group by group; the trained weights are back at the end.
 
-    Images are taken in groups, and a group through all stages, so that inputs are made once and
-    memory does not grow with the number of images.
+    Images are taken in groups, and each batch of a group through the stages in turn: inputs are
+    made once, what a stage has in common with the one before is not computed again, and memory
+    does not grow with the number of images or stages.
 
     Args:
         classifier: The network.
@@ -65,23 +67,15 @@ def explain(
     """
     explainer = _Explainer(classifier, images, targets, methods, seed, done)
     with classifier.restored():
-        for group in groups(len(images), images.x[0].nbytes, explainer.plan.distinct, len(methods)):
-            inputs = None  # made when a stage of this group is wanted, and kept for the others
-            before = (group.start - 1) % len(images)
-            for stage in stages:
-                if not wanted(group, stage):
-                    continue
-                inputs = inputs or explainer.prepare(group)
-                classifier.set_weights(stage.weights(), stage.index)
-                masks = explainer.masks(group, inputs)
-                extra = {}
-                if stage.index == 0 and before not in group:
-                    one = range(before, before + 1)
-                    extra = explainer.masks(one, explainer.prepare(one))
-                yield Explained(group, stage, masks, extra)
+        size = images.x[0].nbytes * max(1, len(methods))
+        for group in groups(len(images), size, len(stages)):
+            left = [stage for stage in stages if wanted(group, stage)]
+            at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
+            for start in range(0, len(left), at_once):
+                yield from explainer.explain(group, left[start : start + at_once])
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Explainer:
     classifier: "Classifier"
     images: Images
@@ -89,25 +83,47 @@ class _Explainer:
     methods: Mapping[str, Any]
     seed: int
     done: Callable[[int], None]
+    # The original mask of the last image of the last group, and its position.
+    last: tuple[int, dict[str, np.ndarray]] = field(default_factory=lambda: (-1, {}))
 
     @cached_property
     def plan(self) -> Plan:
         return gradient_plan(self.methods)
 
-    def prepare(self, group: range) -> Gradients:
-        """The gradients' inputs of some images."""
-        some = self.images.take(group)
-        subjects = [Subject(x, n, self.seed) for x, n in zip(some.x, some.names, strict=True)]
-        return self.plan.prepare(subjects, self.targets[group], self.classifier.batch_size)
+    def explain(self, group: range, stages: Sequence["Stage"]) -> Iterator[Explained]:
+        """The masks of some images at some stages."""
+        for stage, masks in zip(stages, self._masks(group, stages), strict=True):
+            before = self._before(group, stage) if stage.index == 0 else {}
+            if stage.index == 0:
+                self.last = group[-1], {name: values[-1:] for name, values in masks.items()}
+            yield Explained(group, stage, masks, before)
 
-    def masks(self, group: range, inputs: Gradients) -> dict[str, np.ndarray]:
-        """The masks of some images by all methods, with the weights in place."""
-        found = inputs.explain(self.classifier, self.done)
+    def _masks(self, group: range, stages: Sequence["Stage"]) -> Iterator[dict[str, np.ndarray]]:
         some, targets = self.images.take(group), self.targets[group]
-        for name, method in self.methods.items():
-            if name not in found:
-                found[name] = method.masks(self.classifier, some, targets, self.seed)
-        return {name: found[name] for name in self.methods}
+        subjects = [Subject(x, n, self.seed) for x, n in zip(some.x, some.names, strict=True)]
+        gradients = self.plan.prepare(subjects, targets, self.classifier.batch_size)
+        states = [partial(self._enter, stage) for stage in stages]
+        computed = gradients.compute(self.classifier, states, self.done)
+        for enter in states:
+            enter()
+            found = gradients.complete(self.classifier, computed.pop(0))
+            for name, method in self.methods.items():
+                if name not in found:
+                    found[name] = method.masks(self.classifier, some, targets, self.seed)
+            yield {name: found[name] for name in self.methods}
+
+    def _enter(self, stage: "Stage") -> None:
+        self.classifier.set_weights(stage.weights(), stage.index)
+
+    def _before(self, group: range, trained: "Stage") -> dict[str, np.ndarray]:
+        """The original masks of the image before a group's first, if that is of another group."""
+        before = (group.start - 1) % len(self.images)
+        if before in group:
+            return {}
+        if before == self.last[0]:
+            return self.last[1]
+        (masks,) = self._masks(range(before, before + 1), [trained])
+        return masks
 
 
 def gradient_plan(methods: Mapping[str, Any]) -> Plan:
@@ -115,8 +131,14 @@ def gradient_plan(methods: Mapping[str, Any]) -> Plan:
     return Plan({name: m for name, m in methods.items() if isinstance(m, GradientMethod)})
 
 
-def groups(n_images: int, image_bytes: int, points: int, methods: int) -> list[range]:
-    """Ranges of images that go through the stages together, for bounded memory."""
-    an_image = image_bytes * (points + _COPIES * methods)
-    size = max(1, min(_GROUP_IMAGES, _GROUP_BYTES // an_image, n_images))
-    return [range(start, min(start + size, n_images)) for start in range(0, n_images, size)]
+def groups(n_images: int, size: int, n_stages: int) -> list[range]:
+    """Ranges of images that go through the stages together, for bounded memory.
+
+    Args:
+        n_images: How many there are.
+        size: Bytes of an image's masks at one stage.
+        n_stages: How many stages.
+    """
+    fit = (_BYTES // size - _SUM * n_stages) // (n_stages + _COPIES)
+    at_once = max(1, min(_GROUP_IMAGES, fit, n_images))
+    return [range(start, min(start + at_once, n_images)) for start in range(0, n_images, at_once)]

@@ -6,7 +6,7 @@ replaced; `tf.function`s, SavedModels and Hub modules hide both inside nested fu
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -78,6 +78,42 @@ class FlatGraph:
     def before(self, tensor: str) -> set[str]:
         """Names of all nodes that a tensor is computed from, its own among them."""
         return _needed(self.graph_def, [tensor])
+
+    def between(self, sources: Sequence[str], tensors: Sequence[str]) -> "FlatGraph":
+        """The part that computes some tensors from others, and from what is captured.
+
+        Args:
+            sources: Tensors that are given; the first output of the first op becomes the input.
+            tensors: Those wanted; the outputs, by their names.
+        """
+        given = {tensor_of(source) for source in sources}
+        nodes = {node.name: node for node in self.graph_def.node}
+        needed: set[str] = set()
+        waiting = [tensor for tensor in map(tensor_of, tensors) if tensor not in given]
+        while waiting:
+            name = op_of(waiting.pop())
+            if name in nodes and name not in needed:
+                needed.add(name)
+                waiting += [i for i in map(tensor_of, nodes[name].input) if i not in given]
+        part = GraphDef(versions=self.graph_def.versions, library=self.graph_def.library)
+        part.node.extend(node for node in self.graph_def.node if node.name in needed)
+        read = {op_of(i) for node in part.node for i in node.input}
+        captures = {name: tensor for name, tensor in self.captures.items() if name in read}
+        return FlatGraph(part, op_of(sources[0]), {tensor: tensor for tensor in tensors}, captures)
+
+    def specs(self, tensors: Sequence[str], images: tf.TensorSpec) -> dict[str, tf.TensorSpec]:
+        """Shape and type of tensors by name, as far as they are known for such images."""
+        names = list(dict.fromkeys(tensors))
+        found: dict[str, tf.TensorSpec] = {}
+
+        @tf.function(input_signature=[images])
+        def trace(images: Any) -> Any:
+            for name, tensor in zip(names, self.build(images, names), strict=True):
+                found[name] = tf.TensorSpec(tensor.shape, tensor.dtype)
+            return images
+
+        trace.get_concrete_function()
+        return found
 
     def op_counts(self) -> Counter[str]:
         """How often each type of op stands in the graph."""
@@ -158,6 +194,11 @@ def flatten(function: Any) -> FlatGraph:
 def op_of(tensor: str) -> str:
     """The node that an input such as `"a/b:1"` or `"^a/b"` refers to."""
     return tensor.lstrip("^").split(":")[0]
+
+
+def tensor_of(name: str) -> str:
+    """An input as a tensor's name; what only waits for an op names no tensor of it."""
+    return name if ":" in name or name.startswith("^") else f"{name}:0"
 
 
 def _needed(graph_def: GraphDef, tensors: list[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,8 +15,6 @@ from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
-
-_KEPT = 256 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Plan:
     def prepare(
         self, subjects: Sequence[Subject], targets: np.ndarray, batch_size: int
     ) -> "Gradients":
-        """Makes the inputs of some images, once for all stages."""
+        """Gets the gradients of some images ready, for all stages."""
         return Gradients(self, subjects, np.asarray(targets, np.int32), batch_size)
 
 
@@ -72,11 +71,10 @@ class _Batch:
 
 
 class Gradients:
-    """The plan's inputs for a group of images, in full batches; explains the group at any stage.
+    """The plan's inputs for a group of images, in full batches; explains the group in any state.
 
     All batches of a rule are of one size: the smallest that needs no more batches than
-    `batch_size` would, the last one padded. Inputs are kept between stages if they are not too
-    many, else made again.
+    `batch_size` would, the last one padded.
     """
 
     def __init__(
@@ -94,55 +92,96 @@ class Gradients:
                 chunk = owners[start : start + size]
                 padded = chunk + chunk[-1:] * (size - len(chunk))
                 self._batches.append(_Batch(rule, padded, len(chunk)))
-        rows = sum(len(batch.owners) for batch in self._batches)
-        self._keep = sum(subject.image.nbytes for subject in self._subjects[:1]) * rows <= _KEPT
-        self._kept: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
 
-    def explain(
-        self, classifier: "Classifier", done: Callable[[int], None] = lambda gradients: None
-    ) -> dict[str, np.ndarray]:
-        """The masks (n, H, W, C) float32 of each method, with the weights in place.
+    def explain(self, classifier: "Classifier") -> dict[str, np.ndarray]:
+        """The masks (n, H, W, C) float32 of each method, with the weights in place."""
+        return self.complete(classifier, self.compute(classifier, [lambda: None])[0])
+
+    def compute(
+        self,
+        classifier: "Classifier",
+        states: Sequence[Callable[[], None]],
+        done: Callable[[int], None] = lambda gradients: None,
+    ) -> list[dict[str, np.ndarray]]:
+        """The masks in each of several states of the weights, not yet completed.
+
+        A batch is taken through all states in turn, so that what a state has in common with the
+        one before need not be computed again.
 
         Args:
             classifier: The network.
+            states: Each puts its weights in place.
             done: Told after each batch how many gradients it was.
         """
-        masks: dict[str, list[np.ndarray]] = {name: [] for name in self._methods}
-        totals: dict[str, np.ndarray] = {}
-        missing: dict[str, int] = {}
-        for number, batch in enumerate(self._batches):
-            inputs, references = self._inputs(number)
-            targets = self._targets[[owner for owner, _ in batch.owners]]
-            found = classifier.gradients(inputs, targets, batch.rule, references)
-            for (owner, point), row in zip(batch.owners[: batch.count], found, strict=False):
-                subject, gradient = self._subjects[owner], row.astype(np.float64)
-                for name, method in self._methods.items():
-                    weight = self._weights[name].get(point)
-                    if weight is None or method.rule != batch.rule:
-                        continue
-                    term = weight * method.term(gradient, point, subject)
-                    if name in totals:
-                        totals[name] += term
-                    else:
-                        totals[name], missing[name] = term, len(self._weights[name])
-                    missing[name] -= 1
-                    if not missing[name]:  # owners stand image by image: so do the masks
-                        mask = method.finish(totals.pop(name), subject)
-                        masks[name].append(np.asarray(mask, np.float32))
-            done(batch.count)
+        sums = [_Sums(self._methods, self._weights, self._subjects) for _ in states]
+        with ThreadPoolExecutor(1) as adding:  # sums run on one core while the network is busy
+            pending: Future | None = None
+            for batch in self._batches:
+                inputs, references = self._inputs(batch)
+                targets = self._targets[[owner for owner, _ in batch.owners]]
+                gradients = classifier.batch_gradient(inputs, targets, batch.rule, references)
+                for enter, total in zip(states, sums, strict=True):
+                    enter()
+                    found = gradients()
+                    if pending:
+                        pending.result()
+                    pending = adding.submit(total.add, batch, found)
+                    done(batch.count)
+            if pending:
+                pending.result()
+        return [total.masks() for total in sums]
+
+    def complete(
+        self, classifier: "Classifier", masks: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """The masks of a state, once its weights are in place again."""
         return {
-            name: method.complete(np.stack(masks[name]), classifier, self._subjects, self._targets)
+            name: method.complete(masks[name], classifier, self._subjects, self._targets)
             for name, method in self._methods.items()
         }
 
-    def _inputs(self, number: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _inputs(self, batch: _Batch) -> tuple[np.ndarray, np.ndarray | None]:
         """A batch's inputs and, for rules that compare, its references."""
-        if number in self._kept:
-            return self._kept[number]
-        owners = [(self._subjects[i], point) for i, point in self._batches[number].owners]
+        owners = [(self._subjects[i], point) for i, point in batch.owners]
         inputs = np.stack([point.at(subject) for subject, point in owners])
         compared = [point.reference(s) for s, point in owners if hasattr(point, "reference")]
-        made = inputs, np.stack(compared) if compared else None
-        if self._keep:
-            self._kept[number] = made
-        return made
+        return inputs, np.stack(compared) if compared else None
+
+
+class _Sums:
+    """The methods' running sums in one state of the weights."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, GradientMethod],
+        weights: Mapping[str, Mapping[Point, float]],
+        subjects: Sequence[Subject],
+    ):
+        self._methods = methods
+        self._weights = weights
+        self._subjects = subjects
+        self._masks: dict[str, list[np.ndarray]] = {name: [] for name in methods}
+        self._totals: dict[str, np.ndarray] = {}
+        self._missing: dict[str, int] = {}
+
+    def add(self, batch: _Batch, gradients: np.ndarray) -> None:
+        """Adds a batch's terms in double precision; batches come in the plan's order."""
+        for (owner, point), row in zip(batch.owners[: batch.count], gradients, strict=False):
+            subject, gradient = self._subjects[owner], row.astype(np.float64)
+            for name, method in self._methods.items():
+                weight = self._weights[name].get(point)
+                if weight is None or method.rule != batch.rule:
+                    continue
+                term = weight * method.term(gradient, point, subject)
+                if name in self._totals:
+                    self._totals[name] += term
+                else:
+                    self._totals[name], self._missing[name] = term, len(self._weights[name])
+                self._missing[name] -= 1
+                if not self._missing[name]:  # owners stand image by image: so do the masks
+                    mask = method.finish(self._totals.pop(name), subject)
+                    self._masks[name].append(np.asarray(mask, np.float32))
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """(n, H, W, C) float32 by method, when all batches have been added."""
+        return {name: np.stack(masks) for name, masks in self._masks.items()}

@@ -1,0 +1,208 @@
+"""The chain against plain gradients of the whole graph, under any sequence of weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sanity.chain import segments
+from sanity.classifier import Classifier
+from sanity.randomization import Randomization
+from sanity.rules import rule as rule_of
+from tests.networks import small_classifier
+
+TARGETS = np.array([0, 3, 6, 2, 2], np.int32)
+
+
+def whole_gradient(classifier, x, targets, rule="plain"):
+    """Without folding and without segments."""
+
+    if (classifier, rule) not in _whole:
+        _whole[classifier, rule] = traced_whole(classifier, rule)
+    return _whole[classifier, rule](x, targets).numpy()
+
+
+_whole = {}
+
+
+def traced_whole(classifier, rule):
+    @tf.function(input_signature=[classifier._images, tf.TensorSpec([None], tf.int32)])
+    def gradient(images, targets):
+        (logits,) = classifier.graph.build(
+            images, [classifier.logits_tensor], rule_of(rule).overrides
+        )
+        return tf.gradients(tf.gather(logits, targets, batch_dims=1), images)[0]
+
+    return gradient
+
+
+def residual_classifier():
+    """Blocks with branches: cut only between them."""
+    draw = np.random.default_rng(1)
+
+    def variable(name, *shape):
+        return tf.Variable((0.4 * draw.standard_normal(shape)).astype(np.float32), name=name)
+
+    stem = variable("stem/kernel", 3, 3, 3, 6)
+    inner = [variable(f"block{i}/{n}/kernel", 3, 3, 6, 6) for i in range(3) for n in "ab"]
+    dense = variable("top/kernel", 6, 7)
+
+    @tf.function
+    def network(images):
+        x = tf.nn.conv2d(2 * images - 1, stem, 2, "SAME")
+        for i in range(3):
+            branch = tf.nn.relu(tf.nn.conv2d(x, inner[2 * i], 1, "SAME"))
+            x = tf.nn.relu(x + tf.nn.conv2d(branch, inner[2 * i + 1], 1, "SAME"))
+        return tf.reduce_mean(x, [1, 2]) @ dense
+
+    return Classifier(network, (16, 16, 3), name="residual")
+
+
+def skipping_classifier():
+    """The images are read again at the end: it can be cut after that only."""
+    draw = np.random.default_rng(2)
+    kernel = tf.Variable(draw.standard_normal((3, 3, 3, 4)).astype(np.float32), name="a/kernel")
+    dense = tf.Variable(draw.standard_normal((7, 7)).astype(np.float32), name="b/kernel")
+
+    @tf.function
+    def network(images):
+        x = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(images, kernel, 1, "SAME")), [1, 2])
+        return tf.concat([x, tf.reduce_mean(images, [1, 2])], 1) @ dense
+
+    return Classifier(network, (16, 16, 3), name="skipping")
+
+
+NETWORKS = {
+    "small": (small_classifier, 3),
+    "residual": (residual_classifier, 5),
+    "skipping": (skipping_classifier, 2),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request):
+    make, count = NETWORKS[request.param]
+    classifier = make()
+    assert len(classifier._chain("plain")) == count
+    return classifier
+
+
+@pytest.mark.parametrize("rule", ["plain", "guided_backprop", "deconvnet"])
+def test_equals_the_gradient_of_the_whole(network, noise_images, rule):
+    found = network.gradients(noise_images.x, TARGETS, rule)
+    wanted = whole_gradient(network, noise_images.x, TARGETS, rule)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+ORDERS = ["cascading", "cascading_bottom_up", "independent", "random_order", "full"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("rule", ["plain", "guided_backprop"])
+def test_what_is_kept_changes_nothing(network, noise_images, order, rule):
+    """One walk through the stages, forth and back, is equal to the bit to fresh ones."""
+    x = noise_images.x
+    stages = Randomization(order=order).stages(network, network.blocks, 0)
+    with network.restored():
+        gradient = network.batch_gradient(x, TARGETS, rule)
+        for stage in [*stages, *reversed(stages), stages[1], stages[0]]:
+            network.set_weights(stage.weights(), stage.index)
+            again = network.gradients(x, TARGETS, rule)
+            np.testing.assert_array_equal(gradient(), again)
+            wanted = whole_gradient(network, x, TARGETS, rule)
+            np.testing.assert_allclose(again, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_what_has_not_changed_is_not_computed_again(noise_images):
+    network = residual_classifier()
+    counted = []
+    chain = network._chain("plain")
+
+    def counting(index, segment):
+        def forward(x):
+            counted.append(index)
+            return segment.forward(x)
+
+        return type(segment)(forward, segment.backward, segment.variables)
+
+    network.__dict__["_kept_chain"] = {
+        ("plain",): [counting(i, segment) for i, segment in enumerate(chain)]
+    }
+    assert [names for _, *names in map(lambda s: ("", *s.variables), chain)] == [
+        ["stem/kernel"],
+        *([f"block{i}/a/kernel", f"block{i}/b/kernel"] for i in range(3)),
+        ["top/kernel"],
+    ]
+    gradient = network.batch_gradient(noise_images.x, TARGETS)
+    with network.restored():
+        for changed, wanted in [
+            ([], [0, 1, 2, 3, 4]),
+            (["top/kernel"], [4]),
+            (["top/kernel"], []),
+            (["top/kernel", "block2/b/kernel"], [3, 4]),
+            (["block2/b/kernel"], [4]),
+            ([], [3, 4]),
+            (["block0/a/kernel"], [1, 2, 3, 4]),
+        ]:
+            network.set_weights({name: ZEROED(network, name) for name in changed})
+            counted.clear()
+            gradient()
+            assert counted == wanted, changed
+
+
+_zeroed = {}
+
+
+def ZEROED(network, name):  # noqa: N802 - one array a variable, as nested draws give
+    return _zeroed.setdefault(name, np.zeros_like(network.trained[name]))
+
+
+def test_an_equal_estimate_is_no_change(noise_images):
+    """Moving statistics are estimated anew at each stage; where they come out equal, they hold."""
+    network = small_classifier()
+    mean = network.trained["stem/moving_mean"]
+    calls = []
+    chain = network._chain("plain")
+    network.__dict__["_kept_chain"] = {
+        ("plain",): [
+            type(s)(lambda x, s=s: calls.append(1) or s.forward(x), s.backward, s.variables)
+            for s in chain
+        ]
+    }
+    gradient = network.batch_gradient(noise_images.x, TARGETS)
+    with network.restored():
+        for value, count in [(mean + 1, len(chain)), (mean + 1, 0), (mean + 2, len(chain))]:
+            network.set_weights({"stem/moving_mean": value})
+            calls.clear()
+            gradient()
+            assert len(calls) == count
+
+
+def test_weights_read_by_two_segments(noise_images):
+    """A shared kernel belongs to both."""
+    draw = np.random.default_rng(3)
+    shared = tf.Variable(draw.standard_normal((3, 3, 3, 3)).astype(np.float32), name="a/kernel")
+    middle = tf.Variable(draw.standard_normal((3, 3, 3, 3)).astype(np.float32), name="b/kernel")
+    dense = tf.Variable(draw.standard_normal((3, 7)).astype(np.float32), name="c/kernel")
+
+    @tf.function
+    def function(images):
+        x = tf.nn.relu(tf.nn.conv2d(images, shared, 1, "SAME"))
+        x = tf.nn.relu(tf.nn.conv2d(x, middle, 1, "SAME"))
+        x = tf.nn.relu(tf.nn.conv2d(x, shared, 1, "SAME"))
+        return tf.reduce_mean(x, [1, 2]) @ dense
+
+    network = Classifier(function, (16, 16, 3), name="shared")
+    readers = [i for i, s in enumerate(network._chain("plain")) if "a/kernel" in s.variables]
+    assert len(readers) == 2
+    gradient = network.batch_gradient(noise_images.x, TARGETS)
+    gradient()
+    with network.restored():
+        network.set_weights({"a/kernel": network.trained["a/kernel"] + 0.5})
+        wanted = whole_gradient(network, noise_images.x, TARGETS)
+        np.testing.assert_allclose(gradient(), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_without_groups_there_is_one_segment(small):
+    found = segments(small.graph, small.logits_tensor, small._images, small.placeholders, [])
+    (segment,) = found
+    assert set(segment.variables) == set(small.parameters)
