@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, wraps
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +18,11 @@ from sanity.folding import folded
 from sanity.graph import FlatGraph, flatten, op_of
 from sanity.outputs import choose_logits, vectors
 from sanity.parameters import Parameter, describe
+from sanity.precision import in_bfloat16
 from sanity.rules import rule as rule_of
 
 BATCH_SIZE = 32
+Precision = Literal["float32", "bfloat16"]
 
 
 def _kept(method: Callable) -> Callable:
@@ -78,6 +80,7 @@ class Classifier:
         self.input_shape = input_shape
         self.class_offset = class_offset
         self.batch_size = batch_size
+        self._precision: Precision = "float32"
         self._images = tf.TensorSpec([None, *input_shape], tf.float32, name="images")
         traced = tf.function(lambda images: _as_dict(function(images)))
         concrete = traced.get_concrete_function(self._images)
@@ -121,6 +124,18 @@ class Classifier:
         self.training: Any = None
         self.state = 0
         self._changed: dict[str, np.ndarray] = {}
+
+    @property
+    def precision(self) -> Precision:
+        """Of the arithmetic of logits, activations and gradients; see `sanity.precision`."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, value: Precision) -> None:
+        if value != self._precision:
+            self._precision = value
+            for name in [n for n in self.__dict__ if n.startswith("_kept_")]:
+                del self.__dict__[name]  # functions that were traced with the other
 
     # Weights
 
@@ -376,11 +391,16 @@ class Classifier:
             results.append([tensor.numpy()[:count] for tensor in function(*batch)])
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
+    def _computed(self, graph: FlatGraph) -> FlatGraph:
+        return graph if self._precision == "float32" else in_bfloat16(graph)
+
     @_kept
     def _reader(self, tensors: tuple[str, ...]) -> Callable:
+        graph = self._computed(self.graph)
+
         @tf.function(input_signature=[self._images])
         def read(images: Any) -> list:
-            return self.graph.build(images, list(tensors))
+            return graph.build(images, list(tensors))
 
         return read
 
@@ -409,7 +429,7 @@ class Classifier:
         for name, parameter in self.parameters.items():
             blocks.setdefault(parameter.block, []).append(name)
         return segments(
-            self._folded,
+            self._computed(self._folded),
             self.logits_tensor,
             self._images,
             self.placeholders,
@@ -419,9 +439,11 @@ class Classifier:
 
     @_kept
     def _layer_gradient(self, tensor: str) -> Callable:
+        graph = self._computed(self.graph)
+
         @tf.function(input_signature=[self._images, tf.TensorSpec([None], tf.int32)])
         def gradient(images: Any, targets: Any) -> list:
-            logits, values = self.graph.build(images, [self.logits_tensor, tensor])
+            logits, values = graph.build(images, [self.logits_tensor, tensor])
             explained = tf.gather(logits, targets, batch_dims=1)
             return [values, tf.gradients(explained, values)[0]]
 

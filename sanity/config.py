@@ -74,7 +74,7 @@ class Settings:
     name: Annotated[str, AfterValidator(_folder_name)] = "default"
     seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[int, Field(ge=0)] | str = "predicted"
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     null_model: Literal["other_image", "shuffled"] = "other_image"
     masks: Masks = Masks()
     figures: Literal["grids", "stages"] = "grids"

@@ -126,6 +126,7 @@ def prepare(job: Job) -> Experiment:
     start_tensorflow(settings.runtime.threads)
     classifier = loaded(job)
     classifier.batch_size = settings.runtime.batch_size
+    classifier.precision = settings.precision
     layers = job.layers.select(classifier.blocks)
     stages = job.randomization.stages(classifier, layers, settings.seed)
     for name, method in job.methods.items():
