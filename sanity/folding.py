@@ -38,7 +38,8 @@ class _Chain:
     def pays(self) -> bool:
         """Whether rewriting saves a pass over the activations."""
         if self.start is None:
-            return len(self.links) > 2 or any(node.op in _NORMS for node in self.links)
+            # Preprocessing stays as it is: pixels are multiples of 1/255, and 255 x is exact.
+            return any(node.op in _NORMS for node in self.links)
         return [node.op for node in self.links] not in ([], ["BiasAdd"])
 
 
@@ -56,7 +57,7 @@ def folded(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
         output: The tensor that stays.
         images: What the network takes.
     """
-    graph = _without_controls(graph.between([graph.input], [output]))
+    graph = graph.between([graph.input], [output])
     new = GraphDef()
     new.CopyFrom(graph.graph_def)
     nodes = {node.name: node for node in new.node}
@@ -244,12 +245,3 @@ def _scaled(start: NodeDef, kernel: Any, scale: Any) -> Any:
 
 def _channels_last(node: NodeDef) -> bool:
     return "data_format" not in node.attr or node.attr["data_format"].s in (b"", b"NHWC")
-
-
-def _without_controls(graph: FlatGraph) -> FlatGraph:
-    """At inference nothing is assigned, so no read has to wait."""
-    new = GraphDef()
-    new.CopyFrom(graph.graph_def)
-    for node in new.node:
-        node.input[:] = [i for i in node.input if not i.startswith("^")]
-    return replace(graph, graph_def=new)

@@ -82,6 +82,8 @@ class FlatGraph:
     def between(self, sources: Sequence[str], tensors: Sequence[str]) -> "FlatGraph":
         """The part that computes some tensors from others, and from what is captured.
 
+        Nothing in it waits for anything: where nothing is assigned, no read has to.
+
         Args:
             sources: Tensors that are given; the first output of the first op becomes the input.
             tensors: Those wanted; the outputs, by their names.
@@ -94,9 +96,12 @@ class FlatGraph:
             name = op_of(waiting.pop())
             if name in nodes and name not in needed:
                 needed.add(name)
-                waiting += [i for i in map(tensor_of, nodes[name].input) if i not in given]
+                inputs = [tensor_of(i) for i in nodes[name].input if not i.startswith("^")]
+                waiting += [i for i in inputs if i not in given]
         part = GraphDef(versions=self.graph_def.versions, library=self.graph_def.library)
         part.node.extend(node for node in self.graph_def.node if node.name in needed)
+        for node in part.node:
+            node.input[:] = [i for i in node.input if not i.startswith("^")]
         read = {op_of(i) for node in part.node for i in node.input}
         captures = {name: tensor for name, tensor in self.captures.items() if name in read}
         return FlatGraph(part, op_of(sources[0]), {tensor: tensor for tensor in tensors}, captures)
@@ -197,8 +202,8 @@ def op_of(tensor: str) -> str:
 
 
 def tensor_of(name: str) -> str:
-    """An input as a tensor's name; what only waits for an op names no tensor of it."""
-    return name if ":" in name or name.startswith("^") else f"{name}:0"
+    """The full name of the tensor that an input refers to."""
+    return name if ":" in name else f"{name}:0"
 
 
 def _needed(graph_def: GraphDef, tensors: list[str]) -> set[str]:
