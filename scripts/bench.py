@@ -1,19 +1,62 @@
-"""What a job costs against its distinct gradients, everything measured in one process.
+"""What runs cost against the floor: distinct gradients × a plain one's time in a full batch.
 
-The floor is distinct gradients × the time of one in a full batch of the bare graph.
+Everything that is compared is measured in one process; ratios are what travels.
+
+    ./scripts/bench                the default job, then all models
+    ./scripts/bench job [KEY=VALUE ...]
+    ./scripts/bench models [NAME ...]
+    ./scripts/bench growth         time and memory of jobs that grow
 """
 
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sanity.config import compose
-from sanity.experiment import prepare, run
-from sanity.explain import explain, gradient_plan
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from sanity.config import compose  # noqa: E402
+from sanity.experiment import Experiment, prepare, run  # noqa: E402
+from sanity.explain import explain, gradient_plan  # noqa: E402
+
+QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
+KERAS = ["model=keras_application", "model.weights=null"]
+MODELS = {
+    "EfficientNet-Lite0": [],
+    "Inception v3, TF1 Hub format": ["model=inception_v3", "model.handle={inception}"],
+    "Inception v3, Keras": [*KERAS, "model.application=InceptionV3"],
+    "ResNet50, Keras": [*KERAS, "model.application=ResNet50"],
+    "CNN": ["model=cnn", "data=animal_mnist", "model.stop_at=0.2"],
+}
+# 33 distinct gradients: a full batch and one of Guided Backprop.
+POINTS = [
+    "metric=[spearman]",
+    "data.limit=1",
+    "method.smoothgrad.samples=16",
+    "method.integrated_gradients.steps=16",
+]
+GROWING = [
+    "data.limit=2",
+    "method=[smoothgrad]",
+    "method.smoothgrad.samples=16",
+    "layers.names=[logits,head,block15,block14,block13,block12]",
+]
+GROWTH = {
+    "images × 10": ["data.limit=20"],
+    "samples × 10": ["method.smoothgrad.samples=160"],
+    "stages × 3": ["layers.names=null"],
+    "methods × 3": [
+        "method=[smoothgrad,guided_backprop,integrated_gradients]",
+        "method.integrated_gradients.steps=32",
+    ],
+}
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -23,45 +66,229 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def main(overrides: list[str]) -> None:
-    """Prints the table."""
+class Floor:
+    """The plain graph's gradient in a full batch, timed again and again between other things."""
+
+    def __init__(self, experiment: Experiment):
+        import tensorflow as tf
+
+        network, images = experiment.classifier, experiment.images
+        self.batch = network.batch_size
+        which = np.resize(np.arange(len(images)), self.batch)
+        x, targets = images.x[which], experiment.targets[which].astype(np.int32)
+
+        @tf.function(input_signature=[network._images, tf.TensorSpec([None], tf.int32)])
+        def gradient(images: Any, targets: Any) -> Any:
+            (logits,) = network.graph.build(images, [network.logits_tensor])
+            return tf.gradients(tf.gather(logits, targets, batch_dims=1), images)[0]
+
+        self._compute = lambda: gradient(x, targets).numpy()
+        self._compute()
+        self._times: list[float] = []
+
+    def measure(self, times: int = 3) -> None:
+        """Measures a few more."""
+        self._times += [seconds(self._compute) for _ in range(times)]
+
+    @property
+    def one(self) -> float:
+        """Seconds a gradient: the median."""
+        return float(np.median(self._times)) / self.batch
+
+
+def distinct(experiment: Experiment) -> int:
+    """Gradients of a job."""
+    return experiment.plan.distinct * len(experiment.images) * len(experiment.stages)
+
+
+def phase(experiment: Experiment) -> None:
+    """All gradients of a job, as a run computes them."""
+    methods = gradient_plan(experiment.job.methods).methods
+    parts = (experiment.classifier, experiment.images, experiment.targets, methods)
+    for _ in explain(*parts, experiment.stages):
+        pass
+
+
+def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "float32") -> None:
+    """Has the classifier compute gradients with or without each improvement."""
+    from sanity.chain import segments
+    from sanity.rules import rule as rule_of
+
+    network = experiment.classifier
+    network.precision = precision
+    blocks = [[n for n, p in network.parameters.items() if p.block == b] for b in network.blocks]
+    network.__dict__["_kept_chain"] = {
+        (rule,): segments(
+            network._computed(network._folded if fold else network.graph),
+            network.logits_tensor,
+            network._images,
+            network.placeholders,
+            blocks if cut else [],
+            rule_of(rule).overrides,
+        )
+        for rule in experiment.plan.points
+    }
+    x = experiment.images.x[[0, 0]]
+    for rule in experiment.plan.points:  # traced before anything is timed
+        network.gradients(x, experiment.targets[[0, 0]], rule)
+
+
+def pairs_loop(experiment: Experiment, count: int = 8) -> float:
+    """Seconds a gradient of PAIR's SmoothGrad: one image at a time, a tape over the model."""
+    import saliency.core as saliency
+    import tensorflow as tf
+
+    network = experiment.classifier
+    function, target = network._alive[0], int(experiment.targets[0])
+
+    def call(images: np.ndarray, call_model_args: Any = None, expected_keys: Any = None) -> dict:
+        x = tf.convert_to_tensor(images, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            found = function(x)
+            found = found if isinstance(found, dict) else {network.ending.output: found}
+            output = found[network.ending.output][:, target]
+        return {saliency.INPUT_OUTPUT_GRADIENTS: tape.gradient(output, x).numpy()}
+
+    x = experiment.images.x[0]
+    call(x[None])
+    method = saliency.GradientSaliency()
+    return seconds(lambda: method.GetSmoothedMask(x, call, nsamples=count)) / count
+
+
+def row(name: str, took: float, floor: float) -> None:
+    """A line of a table."""
+    print(f"  {name:42s}{took:9.1f}{took / floor:10.2f}", flush=True)
+
+
+def job(overrides: list[str]) -> None:
+    """One job: its gradient phase and the whole run after start-up."""
     with tempfile.TemporaryDirectory() as folder:
-        job = compose([*overrides, f"output={folder}", "runtime.progress=none"])
-        experiment = prepare(job)
-        classifier, images, targets = experiment.classifier, experiment.images, experiment.targets
-        methods = gradient_plan(job.methods).methods
-        count = experiment.plan.distinct * len(images) * len(experiment.stages)
-        batch = classifier.batch_size
-        which = np.resize(np.arange(len(images)), batch)
-        inputs, classes = images.x[which], targets[which].astype(np.int32)
-
-        def bare() -> None:
-            classifier.gradients(inputs, classes)
-
-        def phase() -> None:
-            for _ in explain(classifier, images, targets, methods, experiment.stages):
-                pass
-
-        for rule in experiment.plan.points:  # traced before anything is timed
-            classifier.gradients(inputs, classes, rule)
-        times = [seconds(bare) for _ in range(5)]
-        gradients = seconds(phase)
-        times += [seconds(bare) for _ in range(5)]
-        whole = seconds(lambda: run(job)) - seconds(lambda: prepare(job))
-        times += [seconds(bare) for _ in range(5)]
-        one = float(np.median(times)) / batch
-    floor = count * one
+        asked = compose([*overrides, *QUIET, f"output={folder}"])
+        experiment = prepare(asked)
+        use(experiment, fold=True, cut=True)
+        floor = Floor(experiment)
+        floor.measure()
+        weights = seconds(lambda: [stage.weights() for stage in experiment.stages])
+        floor.measure()
+        gradients = seconds(lambda: phase(experiment))
+        floor.measure()
+        whole = seconds(lambda: run(asked)) - seconds(lambda: prepare(asked))
+        floor.measure()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    each = f"{one * 1e3:.1f} ms each in batches of {batch}"
-    print(f"{classifier.name}: {count} distinct gradients, {each}")
-    print(f"{'':34s}{'seconds':>9s}{'of the floor':>14s}")
-    for name, took in [
-        ("floor: the bare graph's gradients", floor),
-        ("gradient phase", gradients),
-        ("whole run after start-up", whole),
-    ]:
-        print(f"{name:34s}{took:9.1f}{took / floor:14.2f}")
-    print(f"peak memory {peak:.2f} GB")
+    count = distinct(experiment)
+    print(f"{experiment.classifier.name}, {' '.join(overrides) or 'the default job'}")
+    print(f"  {count} distinct gradients, {floor.one * 1e3:.1f} ms each of the plain graph")
+    print(f"  {'':42s}{'seconds':>9s}{'of floor':>10s}")
+    total = count * floor.one
+    row("floor", total, total)
+    row("weights and moving statistics", weights, total)
+    row("gradient phase", gradients, total)
+    row("whole run after start-up", whole, total)
+    print(f"  peak memory {peak:.2f} GB\n", flush=True)
+
+
+def models(names: list[str]) -> None:
+    """Each model's cascade with and without each improvement, and its independent stages."""
+    for name in names:
+        subprocess.run([sys.executable, __file__, "model", name], check=True)
+
+
+def model(name: str) -> None:
+    """One model's lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = list(overrides_of(name, folder))
+        experiment = prepare(compose(overrides))
+        experiment.classifier.trained  # noqa: B018 - read once, before weights change
+        for stage in experiment.stages:
+            stage.weights()
+        floor = Floor(experiment)
+        times: dict[str, float] = {}
+        for said, fold, cut, precision in [
+            ("plain graph, one piece", False, False, "float32"),
+            ("batch norm folded", True, False, "float32"),
+            ("only what a stage has changed", False, True, "float32"),
+            ("both, in bfloat16", True, True, "bfloat16"),
+            ("both: what a run does", True, True, "float32"),
+        ]:
+            use(experiment, fold=fold, cut=cut, precision=precision)
+            floor.measure()
+            times[said] = seconds(lambda: phase(experiment))
+            floor.measure()
+        independent = prepare(compose([*overrides, "randomization=independent"]))
+        for stage in independent.stages:
+            stage.weights()
+        times["both, independent stages"] = seconds(lambda: phase(independent))
+        floor.measure()
+        loop = pairs_loop(experiment)
+        floor.measure()
+    count = distinct(experiment)
+    total = count * floor.one
+    print(f"{name}: {len(experiment.stages)} stages of a cascade, {count} distinct gradients")
+    print(f"  {floor.one * 1e3:.1f} ms each in batches of {floor.batch}")
+    print(f"  {'':42s}{'seconds':>9s}{'of floor':>10s}")
+    row("floor", total, total)
+    for said, took in times.items():
+        row(said, took, total)
+    row("PAIR's loop, gradient by gradient", loop * count, total)
+    print(flush=True)
+
+
+def overrides_of(name: str, folder: str) -> Iterator[str]:
+    """What makes a job of a model."""
+    yield from (*POINTS, *QUIET, f"output={folder}")
+    for override in MODELS[name]:
+        if "{inception}" in override:
+            from tests.inception_v3 import build
+
+            override = override.format(inception=build(Path(folder) / "inception", 1, 1001))
+        yield override
+
+
+def growth() -> None:
+    """Time and peak memory of jobs that grow, each in a process of its own."""
+    print(f"{'':20s}{'gradients':>10s}{'ms each':>10s}{'peak GB':>10s}")
+    for name, more in {"one batch a stage": [], **GROWTH}.items():
+        command = [sys.executable, __file__, "grown", name, *GROWING, *more]
+        subprocess.run(command, check=True)
+
+
+def grown(name: str, overrides: list[str]) -> None:
+    """One line of `growth`."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = compose([*overrides, *QUIET, "metric=[spearman]", f"output={folder}"])
+        experiment = prepare(asked)
+        x = np.resize(experiment.images.x, (32, *experiment.images.x.shape[1:]))
+        for rule in experiment.plan.points:
+            experiment.classifier.gradients(x, np.resize(experiment.targets, 32), rule)
+        for stage in experiment.stages:
+            stage.weights()
+        took = seconds(lambda: phase(experiment))
+        run(asked)
+    count = distinct(experiment)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{name:20s}{count:10d}{took / count * 1e3:10.1f}{peak:10.2f}", flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs what is asked for."""
+    command, rest = (arguments or [""])[0], arguments[1:]
+    if command == "job":
+        job(rest)
+    elif command == "models":
+        models(rest or list(MODELS))
+    elif command == "model":
+        model(rest[0])
+    elif command == "growth":
+        growth()
+    elif command == "grown":
+        grown(rest[0], rest[1:])
+    elif not command:
+        job([])
+        models(list(MODELS))
+        growth()
+    else:
+        sys.exit(f"{command} is none of job, models, growth")
 
 
 if __name__ == "__main__":
