@@ -3,8 +3,11 @@
 Run as a script, this file is the process that gets killed: see `zygote`.
 """
 
+import builtins
 import errno
 import importlib
+import io
+import itertools
 import json
 import logging
 import os
@@ -14,7 +17,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -755,9 +757,19 @@ def test_a_file_in_the_folders_place(tmp_path):
 
 
 def launch(
-    path: Path, kill_at: int | None = None, work: Callable[[Path], None] = experiment
+    path: Path,
+    moment: int | None = None,
+    torn: bool = False,
+    work: Callable[[Path], None] = experiment,
 ) -> tuple[int, int]:
-    """Forks a process that does the work and kills itself before its n-th change of the disk.
+    """Forks a process that does the work and kills itself at a moment.
+
+    Args:
+        path: Where it works.
+        moment: The change of its folder or beside it that it dies before: a file opened, renamed
+            or removed, a folder made or removed; None lets it live.
+        torn: Count writes instead, and die with half of one written.
+        work: What it does.
 
     Returns:
         The process and the pipe it reports to, for `finish`.
@@ -765,21 +777,40 @@ def launch(
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
-        changes = Counter()
+        changes, writes = itertools.count(), itertools.count()  # exact even where threads write
         writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+        opened = io.open
 
         def hook(event: str, args: tuple) -> None:
             changing = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link")
             if changing or (event == "open" and args[2] and args[2] & writing):
-                if kill_at is not None and changes["n"] == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                changes["n"] += 1
+                target = Path(str(args[0]))
+                if not target.is_absolute() or target.is_relative_to(path.parent):
+                    if next(changes) == moment and not torn:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+        def open_hooked(file, mode="r", *args, **kwargs):
+            stream = opened(file, mode, *args, **kwargs)
+            if mode in ("wb", "xb"):
+                write = stream.write
+
+                def write_half(data):
+                    if next(writes) == moment and torn:
+                        content = memoryview(data).cast("B")
+                        write(content[: len(content) // 2])
+                        stream.flush()
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return write(data)
+
+                stream.write = write_half
+            return stream
 
         os.write(theirs, b"!")
+        builtins.open = io.open = open_hooked
         sys.addaudithook(hook)
         try:
             work(path)
-            os.write(theirs, str(changes["n"]).encode())
+            os.write(theirs, f"{next(changes)} {next(writes)}".encode())
         except BaseException:
             traceback.print_exc()
         finally:
@@ -789,14 +820,16 @@ def launch(
     return pid, ours
 
 
-def finish(pid: int, pipe: int) -> int:
-    """The changes that a launched process made, or minus the signal that ended it."""
+def finish(pid: int, pipe: int) -> tuple[int, int] | None:
+    """The changes and writes that a launched process made; None if it was killed."""
     with open(pipe) as file:
         text = file.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
-        return -os.WTERMSIG(status)
-    return int(text)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return None
+    changes, writes = text.split()
+    return int(changes), int(writes)
 
 
 def zygote(top: str, mode: str, count: str) -> None:
@@ -807,23 +840,26 @@ def zygote(top: str, mode: str, count: str) -> None:
 
     Args:
         top: Where the run folders go.
-        mode: `events` kills at the changes of the disk, at `count` of them or at all; `times`
-            kills after random times, until `count` runs have each been killed twice.
-        count: See `mode`; 0 for all.
+        mode: `events` kills at `count` of the changes of the disk and of the writes; `times` kills
+            after random times, until `count` runs have each been killed twice.
+        count: See `mode`.
     """
     for module in ("filelock", "omegaconf", "pyarrow.parquet", "zarr.codecs"):
         importlib.import_module(module)
-    n, killed, runs = int(count), 0, 0
+    n, killed, runs, torn = int(count), 0, 0, 0
     random = generator("kill", mode)
     begun = time.perf_counter()
-    changes = finish(*launch(Path(top, "unharmed")))
+    changes, writes = finish(*launch(Path(top, "unharmed")))
     duration = time.perf_counter() - begun
     if mode == "events":
-        moments = range(changes) if n == 0 else sorted(random.choice(changes, n, replace=False))
-        for moment in moments:
+        # Between writes, and within them.
+        for moment in sorted(random.choice(changes + writes, n, replace=False)):
             path = Path(top, f"event{moment:04}")
-            killed += finish(*launch(path, int(moment))) == -signal.SIGKILL
-            runs += finish(*launch(path)) >= 0
+            within = bool(moment >= changes)
+            at = int(moment - changes if within else moment)
+            if finish(*launch(path, at, within)) is None:
+                killed, torn = killed + 1, torn + within
+            runs += finish(*launch(path)) is not None
     else:
         attempts = iter(range(10 * n))
         while runs < n:
@@ -832,14 +868,15 @@ def zygote(top: str, mode: str, count: str) -> None:
                 pid, pipe = launch(path)
                 time.sleep(random.uniform(0, duration))
                 os.kill(pid, signal.SIGKILL)
-                hit = finish(pid, pipe) == -signal.SIGKILL
+                hit = finish(pid, pipe) is None
                 killed += hit
                 if not hit:  # it had ended: the machine is less busy than when it was timed
                     duration *= 0.7
                     break
             else:
-                runs += finish(*launch(path)) >= 0
-    print(json.dumps({"changes": changes, "killed": killed, "runs": runs, "seconds": duration}))
+                runs += finish(*launch(path)) is not None
+    found = {"killed": killed, "torn": torn, "runs": runs, "seconds": duration}
+    print(json.dumps({"changes": changes, "writes": writes, **found}))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -861,6 +898,7 @@ def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, reference, mode, cou
     if mode == "events":
         expected = count
         assert result["killed"] == result["runs"] == expected
+        assert 0 < result["torn"] < expected
         assert len(folders) == expected + 1
     else:
         assert result["killed"] >= 2 * count
