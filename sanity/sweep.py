@@ -100,4 +100,6 @@ def threads(launcher: Mapping[str, Any]) -> int | None:
         return max(1, cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs)))
     if launcher.get("cpus_per_task"):  # submitit
         return int(launcher["cpus_per_task"])
+    if "ray" in launcher:
+        return max(1, int(launcher["ray"]["remote"].get("num_cpus", 1)))  # Ray's own default
     return None

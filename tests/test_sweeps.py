@@ -6,6 +6,7 @@ Run as a script, this file is the process that gets killed: see `zygote`.
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,12 @@ def assert_equal(ours, theirs):
 # Launchers
 
 
+def needs(extra):
+    """Skips the test where Hydra's plugin for a launcher is not installed."""
+    plugin = f"hydra_plugins.hydra_{extra}_launcher"
+    pytest.importorskip(plugin, reason=f"needs pip install sanity[{extra}]")
+
+
 @pytest.fixture(scope="session")
 def basic(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("basic")
@@ -55,20 +62,16 @@ def basic(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launcher", "module", "sweep"),
+    ("launcher", "sweep"),
     [
-        ("local_joblib", "hydra_plugins.hydra_joblib_launcher", SWEEP),
+        ("joblib", SWEEP),
         # A new process for every job: a part of the sweep will do.
-        (
-            "local_submitit",
-            "hydra_plugins.hydra_submitit_launcher",
-            ["randomization=independent", "seed=1", "data.shard=0,1", "data.shards=2"],
-        ),
+        ("submitit", ["randomization=independent", "seed=1", "data.shard=0,1", "data.shards=2"]),
     ],
 )
-def test_launchers_give_the_same_scores(launcher, module, sweep, basic, tmp_path):
-    pytest.importorskip(module)
-    done = sanity("-m", *QUICK, *LEAN, *sweep, f"hydra/launcher={launcher}", cwd=tmp_path)
+def test_launchers_give_the_same_scores(launcher, sweep, basic, tmp_path):
+    needs(launcher)
+    done = sanity("-m", *QUICK, *LEAN, *sweep, f"hydra/launcher=local_{launcher}", cwd=tmp_path)
     scores = scores_below(tmp_path / "outputs")
     jobs = scores["run"].nunique()
     assert jobs == (12 if sweep is SWEEP else 2)
@@ -76,9 +79,47 @@ def test_launchers_give_the_same_scores(launcher, module, sweep, basic, tmp_path
     assert_equal(scores, basic[basic["run"].isin(scores["run"])].reset_index(drop=True))
 
 
+@pytest.fixture
+def ray_cluster(monkeypatch):
+    """The address of a Ray cluster of one node, which ends with the test."""
+    needs("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # the user's token is none of a test's business
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    node = subprocess.Popen(
+        [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
+        + ["--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2"]
+        + ["--include-dashboard=false", "--disable-usage-stats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    lines = []
+    for line in node.stdout:
+        lines.append(line)
+        if "Ray runtime started" in line:
+            break
+    else:
+        pytest.fail("".join(lines))
+    with node:
+        yield f"127.0.0.1:{port}"
+        node.terminate()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_scores(ray_cluster, basic, tmp_path):
+    cluster = ["hydra/launcher=ray_cluster", f"hydra.launcher.ray.init.address={ray_cluster}"]
+    cluster += ["hydra.launcher.ray.remote.num_cpus=1", f"output={tmp_path}/outputs"]
+    done = sanity("-m", *QUICK, *LEAN, *SWEEP, *cluster, cwd=tmp_path)
+    assert "sweep of 12 jobs: 12 finished" in done.stdout
+    assert_equal(scores_below(tmp_path / "outputs"), basic)
+
+
 def test_slurm_is_asked_for_an_array_that_is_requeued(tmp_path):
     """What sbatch would be given, without one."""
-    pytest.importorskip("submitit")
+    needs("submitit")
     from hydra.core.plugins import Plugins
     from omegaconf import OmegaConf
     from submitit.slurm.slurm import _make_sbatch_string
@@ -110,6 +151,8 @@ def test_slurm_is_asked_for_an_array_that_is_requeued(tmp_path):
         ({"n_jobs": -5}, 2),
         ({"cpus_per_task": 3}, 3),
         ({"cpus_per_task": None}, None),
+        ({"ray": {"remote": {"num_cpus": 2}}}, 2),
+        ({"ray": {"remote": {}}}, 1),
     ],
 )
 def test_threads_are_divided(launcher, expected, monkeypatch):
@@ -144,21 +187,28 @@ def test_a_sweep_goes_on_past_failed_jobs(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_fails_jobs_and_not_the_sweep(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+@pytest.mark.parametrize(
+    ("launcher", "option", "error"),
+    [
+        ("joblib", "hydra.sweeper.max_batch_size=1", "TerminatedWorkerError"),
+        ("ray", "hydra.launcher.ray.remote.max_retries=0", "WorkerCrashedError"),
+    ],
+)
+def test_a_worker_that_dies_fails_jobs_and_not_the_sweep(launcher, option, error, tmp_path):
+    needs(launcher)
     done = sanity(
         "-m",
         *ANY,
         "method=[gradient],[killed]",
         "layers.names=[top]",
-        "hydra/launcher=local_joblib",
-        "hydra.sweeper.max_batch_size=1",
+        f"hydra/launcher=local_{launcher}",
+        option,
         cwd=tmp_path,
         check=False,
     )
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-1] == "sweep of 2 jobs: 1 finished, 1 failed"
-    assert "failed: method=[killed]: the launcher lost it: TerminatedWorkerError" in done.stderr
+    assert "sweep of 2 jobs: 1 finished, 1 failed" in done.stdout.splitlines()
+    assert f"failed: method=[killed]: the launcher lost it: {error}" in done.stderr
 
 
 def test_what_is_said_at_the_end(capsys):
