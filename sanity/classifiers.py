@@ -16,14 +16,18 @@ _classifiers: dict[str, "Classifier"] = {}  # the one used last comes last
 def loaded(job: "Job") -> "Classifier":
     """The classifier of a job with its trained weights, from an earlier job with the same model.
 
-    A model whose files have changed since is loaded again.
+    A model whose files have changed since is loaded again. In a dry run, one that would have to be
+    trained first keeps its first weights, and no other job gets it.
 
     Raises:
         ConfigError: The model cannot be loaded.
     """
     node = job.config["model"]
-    key = json.dumps([node, list(_files(node))], sort_keys=True, default=str)
-    classifier = _classifiers.pop(key, None) or job.model.load()
+    dry = job.settings.dry_run and getattr(job.model, "retrainable", False)
+    key = json.dumps([node, list(_files(node)), dry], sort_keys=True, default=str)
+    classifier = _classifiers.pop(key, None)
+    if classifier is None:
+        classifier = job.model.load(train=False) if dry else job.model.load()
     classifier.set_weights({})
     _classifiers[key] = classifier
     while len(_classifiers) > _KEPT:

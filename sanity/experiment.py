@@ -24,7 +24,7 @@ from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import Cost, Plan
 from sanity.metrics import check_sizes
 from sanity.predictions import complaint, predictions
-from sanity.progress import duration, progress
+from sanity.progress import duration, progress, shown
 from sanity.reference import calibrate
 from sanity.report.figures import mask_grid, save, similarity_curves
 from sanity.report.summary import summary
@@ -67,8 +67,13 @@ def run(
 
 def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
     """Runs a job as `run` does, and says what it did: a state of `sanity.sweep.STATES`."""
+    logging.getLogger("sanity").setLevel(job.settings.runtime.log_level.upper())
+    with shown(job.settings.runtime.progress):
+        return _execute(job, hydra)
+
+
+def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
     settings = job.settings
-    logging.getLogger("sanity").setLevel(settings.runtime.log_level.upper())
     if settings.dry_run:
         announce(prepare(job))
         return "shown"
@@ -256,7 +261,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
     scorer = Scorer(job.metrics, images, experiment.targets, job.settings.null_model)
     total = left * experiment.plan.distinct
-    with progress(total, "explaining", job.settings.runtime.progress) as tick:
+    with progress(total, "explaining") as tick:
         for explained in explain(
             experiment.classifier,
             images,

@@ -5,12 +5,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal, Protocol
 
 Style = Literal["auto", "bar", "lines", "none"]
 _LINE_EVERY = 15.0  # seconds
 
 log = logging.getLogger(__name__)
+_style: ContextVar[Style] = ContextVar("style", default="auto")
 
 
 class Tick(Protocol):
@@ -22,17 +24,25 @@ class Tick(Protocol):
 
 
 @contextmanager
-def progress(
-    total: int, what: str, style: Style = "auto", unit: str = "gradient"
-) -> Iterator[Tick]:
-    """Shows how far some work is.
+def shown(style: Style) -> Iterator[None]:
+    """Shows all progress inside in one style; `auto` is a bar on a terminal, elsewhere lines."""
+    token = _style.set(style)
+    try:
+        yield
+    finally:
+        _style.reset(token)
+
+
+@contextmanager
+def progress(total: int, what: str, unit: str = "gradient") -> Iterator[Tick]:
+    """Shows how far some work is, in the style of `shown`.
 
     Args:
         total: Units of work.
         what: What is being done.
-        style: `auto` is `bar` if standard error is a terminal, else `lines`.
         unit: Name of one unit.
     """
+    style = _style.get()
     if style == "auto":
         style = "bar" if sys.stderr.isatty() else "lines"
     if style == "bar":

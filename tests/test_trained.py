@@ -258,3 +258,36 @@ def test_the_experiment_records_what_was_learned(cache, tmp_path):
     assert abs(means["gradient"]) < 0.5
     assert means["edge_detector"] == pytest.approx(1)
     assert load_predictions(folder).groupby("stage", observed=True).size().tolist() == [8, 8]
+
+
+def test_a_dry_run_trains_nothing_and_says_what_would_be(cache, tmp_path, monkeypatch, caplog):
+    from sanity import classifiers
+    from sanity.experiment import run
+
+    monkeypatch.setattr(classifiers, "_classifiers", {})
+    net = ["model=mlp", "model.units=[32]", "model.stop_at=0.9", "data=digits", "data.limit=4"]
+    job = ["randomization=labels", *net, "metric=[spearman]", "method=[gradient]", "model.epochs=1"]
+    where = [f"output={tmp_path}/out", "runtime.progress=none"]
+    with monkeypatch.context() as patched, caplog.at_level(logging.INFO):
+        patched.setattr(Learner, "step", None)
+        run(overrides=[*job, *where, "dry_run=true"])
+    n = len(Digits().arrays("train")[1])
+    for labels in ("true", "permuted"):
+        said = f"mlp on {labels} labels is not trained yet, and would be: at most 1 epochs of {n}"
+        assert f"{said} images" in caplog.messages
+    assert "  permuted labels: labels changed 0.9" in caplog.text
+    assert "a gradient: about" in caplog.messages[-1]
+    assert not cache.exists() and not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="mlp on true labels reached"):  # now it is trained
+        run(overrides=[*job, *where])
+
+
+@pytest.mark.parametrize("style", ["none", "lines", "bar"])
+def test_training_shows_its_progress_as_asked_for(style, cache, caplog, capfd, monkeypatch):
+    from sanity import progress
+
+    monkeypatch.setattr(progress, "_LINE_EVERY", 0)
+    with progress.shown(style), caplog.at_level(logging.INFO):
+        SMALL[0].load()
+    assert ("training mlp on true labels, at most: 1 of" in caplog.text) == (style == "lines")
+    assert ("training mlp on true labels, at most:" in capfd.readouterr().err) == (style == "bar")

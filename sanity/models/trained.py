@@ -96,8 +96,12 @@ class Trained:
         """As many as the data has."""
         return len(self.data.class_names)
 
-    def load(self) -> "Classifier":
+    def load(self, train: bool = True) -> "Classifier":
         """The network, trained on the true labels; trains it unless that has been done before.
+
+        Args:
+            train: Otherwise it and its `training` only say what they would train, and have their
+                first weights instead.
 
         Raises:
             ConfigError: It does not reach its accuracy within its epochs.
@@ -114,7 +118,8 @@ class Trained:
 
         def fit(some_labels: np.ndarray, called: str) -> "Fitted":
             what = f"{self.name} on {called}"
-            return _once(architecture, recipe, (images, some_labels), test, self.seed, what)
+            labelled = images, some_labels
+            return _once(architecture, recipe, labelled, test, self.seed, what, train)
 
         fitted = fit(labels, "true labels")
         with tf.name_scope(""):
@@ -182,9 +187,13 @@ def _once(
     test: tuple[np.ndarray, np.ndarray],
     seed: int,
     what: str,
+    allowed: bool,
 ) -> "Fitted":
-    """A trained network from the cache, or trained and put there, by one process at a time."""
-    from sanity.models.training import fit
+    """A trained network from the cache, or trained and put there, by one process at a time.
+
+    Where it is not allowed to train one, it says so, and returns one that has learned nothing.
+    """
+    from sanity.models.training import Fitted, fit
     from sanity.storage import FolderLock
 
     settings = [_FORMAT, asdict(architecture), asdict(recipe), seed]
@@ -197,6 +206,10 @@ def _once(
     if fitted is not None:
         log.info("%s was trained before: %s", what, path)
         return fitted
+    if not allowed:
+        message = "%s is not trained yet, and would be: at most %d epochs of %d images"
+        log.info(message, what, recipe.epochs, len(train[0]))
+        return Fitted(architecture.initial(seed), {})
     lock = FolderLock(path)
     lock.acquire(wait=True)
     try:
