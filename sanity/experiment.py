@@ -11,6 +11,7 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _FIGURES = 10  # images for which a grid is drawn
 _CALIBRATED = 20  # images whose masks metrics are calibrated with, at the most
+# What one gradient or forward pass has taken in this process, so that a sweep measures it once.
+_seconds: "WeakKeyDictionary[Classifier, dict[tuple, float]]" = WeakKeyDictionary()
 _VERSIONS = ("sanity", "tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
 
 
@@ -215,34 +218,44 @@ def _seconds_a_gradient(experiment: Experiment, count: int) -> float:
     def compute(inputs: np.ndarray, targets: np.ndarray) -> None:
         classifier.gradients(inputs, targets, rule, inputs if compared else None)
 
-    return _seconds_each(experiment, count, compute)
+    return _seconds_each(experiment, count, rule, compute)
 
 
 def _seconds_a_forward_pass(experiment: Experiment, count: int) -> float:
     """The time of one of so many forward passes."""
-    return _seconds_each(experiment, count, lambda x, targets: experiment.classifier.logits(x))
+
+    def compute(inputs: np.ndarray, targets: np.ndarray) -> None:
+        experiment.classifier.logits(inputs)
+
+    return _seconds_each(experiment, count, "forward", compute)
 
 
 def _seconds_each(
-    experiment: Experiment, count: int, compute: Callable[[np.ndarray, np.ndarray], Any]
+    experiment: Experiment,
+    count: int,
+    what: str,
+    compute: Callable[[np.ndarray, np.ndarray], None],
 ) -> float:
-    """The time of one of so many images in a batch."""
+    """The time of one of so many images in a batch, measured once for each size of it."""
     if not count:
         return 0.0
     size = min(max(count, 2), experiment.classifier.batch_size)
+    known = _seconds.setdefault(experiment.classifier, {})
+    if (what, size) in known:
+        return known[what, size]
     which = np.resize(np.arange(len(experiment.images)), size)
     x, targets = experiment.images.x[which], experiment.targets[which]
     compute(x[:2], targets[:2])  # traces the graph
     start = time.perf_counter()
     compute(x, targets)
-    return (time.perf_counter() - start) / size
+    known[what, size] = (time.perf_counter() - start) / size
+    return known[what, size]
 
 
 def _compute(experiment: Experiment, folder: RunFolder) -> None:
     """Computes the units that are not there yet: a group of images at a stage each."""
     job, images, stages = experiment.job, experiment.images, experiment.stages
-    predicted = _predict(experiment)
-    folder.write_predictions(predicted)
+    told = _Predictions(experiment, folder)
     kept = job.settings.masks.count(len(images))
     shapes = folder.mask_shapes() if kept else None  # known where an earlier try came so far
     if shapes:
@@ -272,6 +285,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
             wanted=wanted,
             done=tick,
         ):
+            told.at(explained.stage)
             if not shapes:
                 shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
                 _lay_out_masks(experiment, folder, kept, shapes)
@@ -282,6 +296,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
                 for method, masks in explained.masks.items():
                     folder.write_masks(method, where, explained.stage.index, masks)
                 folder.write_unit(unit, scores)
+    predicted = told.all()
     scores = folder.scores()
     with writing(folder.path):
         draw(experiment, folder, scores, predicted)
@@ -374,24 +389,46 @@ def _lay_out_masks(
     log.info("masks of %d images take up to %.0f MB", kept, size / 1e6)
 
 
-def _predict(experiment: Experiment) -> "pd.DataFrame":
-    """The network's predictions at every stage; logs a line for each."""
-    import pandas as pd
+class _Predictions:
+    """The network's predictions at every stage; a line is logged for each.
 
-    classifier, stages = experiment.classifier, experiment.stages
-    frames = []
-    with classifier.restored():
-        for stage in stages:
-            classifier.set_weights(stage.weights(), stage.index)
-            frame = predictions(classifier, experiment.images, experiment.targets, stage)
-            log.info("%s", _stage_line(stage, len(stage.new or stage.variables), frame))
-            if experiment.job.settings.figures == "stages":
-                for line in printed(stage, frame, classifier.class_names):
-                    log.info("%s", line)
-            if said := complaint(frame):
-                log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
-            frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    They are made stage by stage as the first group of images goes through them: the weights of all
+    stages take long to make, and the first gradient need not wait for that.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder):
+        self._experiment, self._folder = experiment, folder
+        self._frames: dict[int, pd.DataFrame] = {}
+
+    def at(self, stage: "Stage") -> None:
+        """Makes those of a stage, unless they are made; leaves its weights in place."""
+        if stage.index in self._frames:
+            return
+        experiment = self._experiment
+        classifier = experiment.classifier
+        classifier.set_weights(stage.weights(), stage.index)
+        frame = predictions(classifier, experiment.images, experiment.targets, stage)
+        log.info("%s", _stage_line(stage, len(stage.new or stage.variables), frame))
+        if experiment.job.settings.figures == "stages":
+            for line in printed(stage, frame, classifier.class_names):
+                log.info("%s", line)
+        if said := complaint(frame):
+            log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
+        self._frames[stage.index] = frame
+        if len(self._frames) == len(experiment.stages):
+            self._folder.write_predictions(self._joined())
+
+    def all(self) -> "pd.DataFrame":
+        """Those of all stages, which are stored by then; the trained weights are back in place."""
+        with self._experiment.classifier.restored():
+            for stage in self._experiment.stages:
+                self.at(stage)
+        return self._joined()
+
+    def _joined(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.concat([self._frames[k] for k in sorted(self._frames)], ignore_index=True)
 
 
 def _stage_line(stage: "Stage", new: int, frame: "pd.DataFrame") -> str:

@@ -69,6 +69,22 @@ def test_one_method_of_any_kind_is_timed(small, noise_images, caplog, method):
     assert "about" in messages[-1]
 
 
+def test_each_kind_of_batch_is_timed_once(small, noise_images, caplog, monkeypatch):
+    chosen = {"gradient": methods.Gradient(), "mine": Perturbing()}
+    _, first = announced(small, noise_images, chosen, caplog)
+    caplog.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(small, "gradients", None)
+        patched.setattr(small, "logits", None)
+        _, second = announced(small, noise_images, chosen, caplog)
+    assert first[-1] == second[-1] and "ms a gradient" in first[-1]
+    patterns = []
+    monkeypatch.setattr(small, "gradients", lambda x, *rest: patterns.append((len(x), rest[1])))
+    announced(small, noise_images.take(range(3)), {"gradient": methods.Gradient()}, caplog)
+    announced(small, noise_images, {"guided_backprop": methods.GuidedBackprop()}, caplog)
+    assert patterns == [(2, "plain"), (3, "plain"), (2, "guided_backprop"), (5, "guided_backprop")]
+
+
 def test_controls_cost_nothing(small, noise_images, caplog):
     rows, messages = announced(small, noise_images, {"one": methods.RandomMask()}, caplog)
     assert rows["in all"] == (0, 0)

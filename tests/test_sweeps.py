@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -273,6 +274,25 @@ def test_a_second_job_loads_and_traces_nothing(here, monkeypatch):
         scores_below(fresh),
         scores_below(here / "outputs").query("seed == 1").reset_index(drop=True),
     )
+
+
+def test_a_second_job_soon_computes_its_first_gradient(here, monkeypatch):
+    """On the embedded model, 20 stages ahead; see `scripts/second_job.py`."""
+    from sanity.classifier import Classifier
+
+    class Reached(Exception):
+        pass
+
+    def reached(*args):
+        raise Reached
+
+    quick = ["data.limit=1", "method=[gradient]", "metric=[spearman]", "runtime.progress=none"]
+    library.run(overrides=[*quick, "layers.last=1"])
+    monkeypatch.setattr(Classifier, "gradients", reached)
+    start = time.perf_counter()
+    with pytest.raises(Reached):
+        library.run(overrides=[*quick, "seed=1"])
+    assert time.perf_counter() - start < 2
 
 
 def test_models_are_kept_by_their_configuration_and_files(here):
