@@ -24,7 +24,7 @@ def loaded(job: "Job") -> "Classifier":
     """
     node = job.config["model"]
     dry = job.settings.dry_run and getattr(job.model, "retrainable", False)
-    key = json.dumps([node, list(_files(node)), dry], sort_keys=True, default=str)
+    key = json.dumps([node, list(files(node)), dry], sort_keys=True, default=str)
     classifier = _classifiers.pop(key, None)
     if classifier is None:
         classifier = job.model.load(train=False) if dry else job.model.load()
@@ -35,13 +35,13 @@ def loaded(job: "Job") -> "Classifier":
     return classifier
 
 
-def _files(value: Any) -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of all files that the values of a model's configuration lead to."""
+def files(value: Any) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of all files that the values of a configuration lead to."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
         for item in value:
-            yield from _files(item)
+            yield from files(item)
     elif isinstance(value, str) and "/" in value:
         path = Path(value).expanduser()
         for file in [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]:

@@ -22,7 +22,9 @@ RESULTS_FORMAT = 1  # raise it when the meaning of stored numbers changes
 _ONE = ("model", "data", "layers", "randomization")
 _SEVERAL = ("method", "metric")
 # What says where and how a job runs, but not what comes out.
-_NOT_IDENTITY = ("name", "output", "runtime", "dry_run", "force", "figures", "verdict")
+_NOT_IDENTITY = (
+    *("name", "output", "runtime", "dry_run", "force", "figures", "verdict", "originals"),
+)
 
 
 @checked
@@ -79,6 +81,7 @@ class Settings:
     masks: Masks = Masks()
     figures: Literal["grids", "stages"] = "grids"
     output: str = "outputs"
+    originals: bool = True
     dry_run: bool = False
     force: bool = False
     verdict: Thresholds = Thresholds()

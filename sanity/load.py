@@ -29,7 +29,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Coded = tuple[np.ndarray, list[str]]
 Column = np.ndarray | Coded
 
-_NO_COLUMNS = ("runtime", "output", "force", "dry_run", "verdict", "hydra")
+_NO_COLUMNS = ("runtime", "output", "originals", "force", "dry_run", "verdict", "hydra")
 RUN_COLUMNS = ("run", "path", "status")
 
 
@@ -143,7 +143,8 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
 
     Choices (`model`, `randomization`, …) come under their group's name, values under their dotted
     key (`method.smoothgrad.samples`), `target` as `target_rule`. Left out are lists, `_target_`s,
-    and what does not belong to a result: `runtime`, `output`, `force`, `dry_run`, `verdict`.
+    and what does not belong to a result: `runtime`, `output`, `originals`, `force`, `dry_run`,
+    `verdict`.
 
     Args:
         config: The resolved configuration.

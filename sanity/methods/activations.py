@@ -1,6 +1,6 @@
 """Methods that weigh a layer's activations: Grad-CAM and what is made of it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class GradCam:
         layer: A spatial tensor (n, h, w, channels) on the way to the logits, by its name in the
             graph or, if the model names outputs, by theirs; None for the last one.
     """
+
+    draws: ClassVar[bool] = False
 
     layer: str | None = None
 
@@ -62,6 +64,8 @@ class GradCamPlusPlus(GradCam):
     piecewise linear; elsewhere that is the usual approximation.
     """
 
+    draws: ClassVar[bool] = False
+
     def weights(self, activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """Σ α · relu(gradient), α = g² / (2g² + g³ ΣA), 0 where the gradient is 0."""
         sums = activations.sum((1, 2), keepdims=True)
@@ -80,6 +84,8 @@ class GuidedGradCam(GuidedBackprop):
     Attributes:
         layer: As for Grad-CAM.
     """
+
+    draws: ClassVar[bool] = False
 
     layer: str | None = None
 

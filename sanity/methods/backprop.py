@@ -1,7 +1,7 @@
 """Methods that change the way back: other backprop rules at the image itself."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class GuidedBackprop(Gradient):
     """Gradient whose ReLUs also stop what is negative (Springenberg et al. 2015)."""
 
+    draws: ClassVar[bool] = False
+
     @property
     def rule(self) -> str:
         """Guided Backprop's."""
@@ -29,6 +31,8 @@ class GuidedBackprop(Gradient):
 @checked
 class Deconvnet(Gradient):
     """Gradient whose ReLUs stop what is negative, and only that (Zeiler & Fergus 2014)."""
+
+    draws: ClassVar[bool] = False
 
     @property
     def rule(self) -> str:
@@ -47,6 +51,8 @@ class DeepLiftRescale(GradientMethod):
         baseline: What the image is compared with.
         multiplier: Whether the multipliers are multiplied by (image − baseline).
     """
+
+    draws: ClassVar[bool] = False
 
     baseline: Baseline = "black"
     multiplier: bool = True
@@ -78,6 +84,8 @@ class EpsilonLRP(Gradient):
         epsilon: Added to the size of a nonlinearity's input, by which its output is divided.
         multiplier: Whether the modified gradient is multiplied by the image.
     """
+
+    draws: ClassVar[bool] = False
 
     epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     multiplier: bool = True

@@ -1,7 +1,7 @@
 """Methods made of gradients: where they need them, and what they make of them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -72,6 +72,8 @@ class GradientMethod:
 class Gradient(GradientMethod):
     """The gradient of the logit with respect to the image (Simonyan et al. 2014)."""
 
+    draws: ClassVar[bool] = False  # nothing by the seed, see `sanity.originals.draws`
+
     def points(self) -> Mapping[Point, float]:
         """The image."""
         return {Original(): 1.0}
@@ -80,6 +82,8 @@ class Gradient(GradientMethod):
 @checked
 class GradientXInput(Gradient):
     """Gradient times image, elementwise (Shrikumar et al. 2016)."""
+
+    draws: ClassVar[bool] = False
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Gradient × image."""
@@ -138,6 +142,8 @@ class IntegratedGradients(GradientMethod):
         baseline: Where the path starts.
         multiplier: Whether the mean gradient is multiplied by (image − baseline).
     """
+
+    draws: ClassVar[bool] = False
 
     steps: Annotated[int, Field(ge=2)] = 25
     quadrature: Quadrature = "endpoints"

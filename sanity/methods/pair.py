@@ -6,7 +6,7 @@ classifier's, so that its batch size does not change how a sum is rounded.
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -76,6 +76,8 @@ class BlurIG(_Pair):
         grad_step: Of the difference quotient of the blur, pixels.
     """
 
+    draws: ClassVar[bool] = False
+
     steps: Annotated[int, Field(ge=1)] = 100
     max_sigma: Annotated[float, Field(gt=0)] = 50.0
     grad_step: Annotated[float, Field(gt=0)] = 0.01
@@ -112,6 +114,8 @@ class GuidedIG(_Pair):
             Integrated Gradients, 1 no bound.
     """
 
+    draws: ClassVar[bool] = False
+
     steps: Annotated[int, Field(ge=1)] = 200
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.25
     max_distance: Annotated[float, Field(ge=0, le=1)] = 0.02
@@ -147,6 +151,8 @@ class XRAI(_Pair):
         steps: Points on the path from each baseline.
         algorithm: `full`, or `fast`, which ranks regions without regard to their overlap.
     """
+
+    draws: ClassVar[bool] = False
 
     steps: Annotated[int, Field(ge=2)] = 100
     algorithm: Literal["full", "fast"] = "full"

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,8 @@ class Occlusion:
         value: What covers it, in the image's range [0, 1].
         stride: Pixels from window to window.
     """
+
+    draws: ClassVar[bool] = False
 
     size: Annotated[int, Field(ge=1)] = 15
     value: Annotated[float, Field(ge=0, le=1)] = 0.0
