@@ -18,7 +18,7 @@ from sanity.classifier import Classifier
 def main() -> None:
     """Runs two jobs that differ in their seed, and times them."""
     overrides = [word for word in sys.argv[1:] if word != "--profile"]
-    compute, calls = Classifier.gradients, []
+    compute, calls = Classifier.batch_gradient, []
 
     def timed(*args, **kwargs):
         calls.append(time.perf_counter())
@@ -26,7 +26,7 @@ def main() -> None:
             profile.disable()
         return compute(*args, **kwargs)
 
-    Classifier.gradients = timed
+    Classifier.batch_gradient = timed
     with tempfile.TemporaryDirectory() as folder:
         for seed in (0, 1):
             calls.clear()
