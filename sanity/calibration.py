@@ -1,6 +1,6 @@
 """Moving statistics re-estimated on fixed images, so that a randomized network still sees."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,10 @@ class Calibration:
             )
         return images.x[:IMAGES]
 
+    @cached_property
+    def _moments(self) -> Callable[[Iterable[str]], dict[str, np.ndarray]]:
+        return self.classifier.batch_moments(self.images)
+
     def after(self, changed: Iterable[str]) -> list[str]:
         """The moving statistics that no longer fit once some variables have changed.
 
@@ -81,4 +85,4 @@ class Calibration:
             wanted: Names of the statistics, see `after`.
         """
         with self.classifier.holding(weights):
-            return self.classifier.batch_moments(self.images, wanted)
+            return self._moments(wanted)

@@ -6,8 +6,8 @@ cascade from the output all segments before the randomized one are as they were,
 activations for the same images: only gradients go through them again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,38 +24,39 @@ class Segment:
     """A part of the network with one input and one output.
 
     Attributes:
-        forward: From its input to its output and to what `backward` needs of this pass.
-        backward: From that, and the gradient at its output, to the gradient at its input.
+        forward: From its input, and its settings, to its output and to what else is wanted of this
+            pass: with a way back, what that needs.
         variables: Names of the variables that it reads.
+        backward: From what the pass forward kept, and the gradient at its output, to the gradient
+            at its input; None if there is no way back.
+        settings: Names of further values that it is given.
     """
 
-    forward: Callable[[Any], list[Any]]
-    backward: Callable[..., Any]
+    forward: Callable[..., list[Any]]
     variables: tuple[str, ...]
+    backward: Callable[..., Any] | None = None
+    settings: tuple[str, ...] = ()
 
 
 def segments(
     graph: FlatGraph,
-    output: str,
+    tensors: Sequence[str],
     images: tf.TensorSpec,
     placeholders: Mapping[str, str],
-    starts: Sequence[Sequence[str]],
     overrides: Mapping[str, str] | None = None,
 ) -> list[Segment]:
-    """The segments from images to logits.
+    """The segments from images to logits, with a way back.
 
     Args:
         graph: The network.
-        output: Its logits.
-        images: What it takes.
+        tensors: Where they end: the `cuts`, then the logits.
+        images: What the network takes.
         placeholders: The placeholder of each variable.
-        starts: Groups of variables, e.g. a block's: a segment starts as near before each as it can.
         overrides: The gradient that takes the place of each op type's own, see `FlatGraph.build`.
     """
-    tensors = [graph.input, *_cuts(graph, output, images, placeholders, starts), output]
     names = {placeholder: name for name, placeholder in placeholders.items()}
     found, spec = [], images
-    for start, end in zip(tensors, tensors[1:], strict=False):
+    for start, end in zip([graph.input, *tensors], tensors, strict=False):
         part = graph.between([start], [end])
         segment, spec = _segment(part, end, spec, names, overrides)
         found.append(segment)
@@ -68,47 +69,56 @@ class Walk:
     Args:
         chain: The segments.
         inputs: The batch.
-        top: The gradient (n, classes) at the logits.
     """
 
-    def __init__(self, chain: Sequence[Segment], inputs: np.ndarray, top: Any):
+    def __init__(self, chain: Sequence[Segment], inputs: np.ndarray):
         self._chain = chain
-        self._top = top
         self._steps: list[_Step] = []
         self._inputs = tf.constant(inputs)
 
-    def gradient(self, changed: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The gradient (n, H, W, C) with respect to the batch, with the weights in place.
+    def forward(self, values: Mapping[str, np.ndarray]) -> list[list[Any]]:
+        """What each segment keeps of the pass forward, with the weights in place.
 
         Args:
-            changed: Values of the variables that are not as trained: by them it is seen which
-                segments are as they were at the last call.
+            values: Of the settings, and of the variables that are not as trained: by them it is
+                seen which segments are as they were at the last call.
         """
         same = 0
-        while same < len(self._steps) and self._steps[same].holds(self._chain[same], changed):
+        while same < len(self._steps) and self._steps[same].holds(values):
             same += 1
         del self._steps[same:]
         x = self._steps[-1].output if self._steps else self._inputs
         for segment in self._chain[same:]:
-            x, *saved = segment.forward(x)
-            values = {name: changed.get(name) for name in segment.variables}
-            self._steps.append(_Step(x, saved, values))
-        gradient = self._top
-        for segment, step in zip(reversed(self._chain), reversed(self._steps), strict=True):
-            gradient = segment.backward(*step.saved, gradient)
-        return gradient.numpy()
+            x, *kept = segment.forward(x, *[tf.constant(values[name]) for name in segment.settings])
+            known = {name: values.get(name) for name in (*segment.variables, *segment.settings)}
+            self._steps.append(_Step(x, kept, known))
+        return [step.kept for step in self._steps]
+
+    def gradient(self, values: Mapping[str, np.ndarray], top: Any) -> np.ndarray:
+        """The gradient (n, H, W, C) with respect to the batch, with the weights in place.
+
+        Args:
+            values: See `forward`.
+            top: The gradient (n, classes) at the logits.
+        """
+        for segment, kept in zip(
+            reversed(self._chain), reversed(self.forward(values)), strict=True
+        ):
+            assert segment.backward is not None
+            top = segment.backward(*kept, top)
+        return top.numpy()
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A segment's pass: its output, what the way back needs, and the weights it was made with."""
+    """A segment's pass: its output, what else is kept of it, and the values it was made with."""
 
     output: Any
-    saved: list[Any]
-    values: dict[str, np.ndarray | None] = field(repr=False)
+    kept: list[Any]
+    values: dict[str, np.ndarray | None]
 
-    def holds(self, segment: Segment, changed: Mapping[str, np.ndarray]) -> bool:
-        return all(_same(self.values[name], changed.get(name)) for name in segment.variables)
+    def holds(self, values: Mapping[str, np.ndarray]) -> bool:
+        return all(_same(value, values.get(name)) for name, value in self.values.items())
 
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
@@ -119,14 +129,24 @@ def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return np.array_equal(a, b)  # moving statistics are estimated again at each stage
 
 
-def _cuts(
+def cuts(
     graph: FlatGraph,
     output: str,
     images: tf.TensorSpec,
     placeholders: Mapping[str, str],
     starts: Sequence[Sequence[str]],
+    among: Container[str],
 ) -> list[str]:
-    """Tensors through which everything passes, the last one before each group of variables."""
+    """Tensors through which everything passes, the last one before each group of variables.
+
+    Args:
+        graph: The network.
+        output: Its logits.
+        images: What it takes.
+        placeholders: The placeholder of each variable.
+        starts: Groups of variables, e.g. a block's.
+        among: Names of the ops whose output may be chosen.
+    """
     above = graph.before(output)
     path = [name for name in graph.nodes if name in above and name in graph.depths]
     position = {graph.input: -1} | {name: i for i, name in enumerate(path)}
@@ -137,7 +157,7 @@ def _cuts(
                 reach[op_of(source)] = position[name]
     candidates, far = [], reach[graph.input]
     for i, name in enumerate(path[:-1]):
-        if far <= i:  # nothing from before is read after it
+        if far <= i and name in among:  # nothing from before is read after it
             candidates.append((i, name))
         far = max(far, reach[name])
     specs = graph.specs([f"{name}:0" for _, name in candidates], images)
@@ -193,8 +213,8 @@ def _segment(
 
     variables = tuple(names[p] for p in part.captures if p in names)
     # As concrete functions, which are called at half the cost of those that may have to trace.
-    made = Segment(forward.get_concrete_function(), backward.get_concrete_function(), variables)
-    return made, output
+    ways = forward.get_concrete_function(), backward.get_concrete_function()
+    return Segment(ways[0], variables, ways[1]), output
 
 
 def _flat(traced: Any) -> FlatGraph:

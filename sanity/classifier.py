@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from sanity.batch_norm import BatchNorm, calibrated, find
+from sanity.batch_norm import BatchNorm, Calibrated, calibrated, calibration_segments, find
 from sanity.blocks import find_blocks
-from sanity.chain import Segment, Walk, segments
+from sanity.chain import Segment, Walk, cuts, segments
 from sanity.errors import ConfigError
 from sanity.folding import folded
 from sanity.graph import FlatGraph, flatten, op_of
@@ -255,8 +255,8 @@ class Classifier:
             baselines = None if baselines is None else np.concatenate([baselines, baselines])
         if baselines is not None:
             images, top = np.concatenate([images, baselines]), np.concatenate([top, 0 * top])
-        walk = Walk(chain, images, tf.constant(top))
-        return lambda: walk.gradient(self._changed)[:count]
+        walk, upper = Walk(chain, images), tf.constant(top)
+        return lambda: walk.gradient(self._changed, upper)[:count]
 
     def _fitting(
         self, rule: str, images: np.ndarray, baselines: np.ndarray | None
@@ -286,26 +286,34 @@ class Classifier:
         """The batch norms with moving statistics, from input to output."""
         return find(self.graph, self.placeholders, self.parameters)
 
-    def batch_moments(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
-        """Moving statistics that fit the images, in one pass and one batch.
+    def batch_moments(self, images: np.ndarray) -> Callable[[Iterable[str]], dict[str, np.ndarray]]:
+        """What gives moving statistics that fit some images, under the weights then in place.
+
+        All images pass at once. What is wanted are names of moving means and variances; a batch
+        norm whose mean is among them normalises by the images' own moments on the way, the others
+        as always. The result has each variable's shape: means, and variances of the population.
+        Called again after weights have changed, it computes anew what depends on them only.
 
         Args:
             images: (n, H, W, C).
-            wanted: The moving means and variances to be found; a batch norm whose mean is among
-                them normalises by the images' own moments on the way, the others as always.
-
-        Returns:
-            By name, each with its variable's shape: means, and variances of the population.
         """
-        names = set(wanted)
-        which = np.array([norm.mean in names for norm in self.batch_norms])
-        found: dict[str, np.ndarray] = {}
-        if which.any():
-            moments = self._moments(images, which)
-            for norm, mean, variance in zip(self.batch_norms, *moments, strict=True):
-                if norm.mean in names:
-                    found |= {norm.mean: mean.numpy(), norm.variance: variance.numpy()}
-        return {name: found[name] for name in wanted}
+        norms, network = self.batch_norms, self._calibrated
+        walk = Walk(self._calibration, images)
+
+        def moments(wanted: Iterable[str]) -> dict[str, np.ndarray]:
+            names = list(wanted)
+            switched = [np.array(norm.mean in names) for norm in norms]
+            kept = walk.forward(
+                {**self._changed, **dict(zip(network.switches, switched, strict=True))}
+            )
+            found = {}
+            for segment, values in zip(self._calibration, kept, strict=True):
+                for index, switch in enumerate(segment.settings):
+                    norm = norms[network.switches.index(switch)]
+                    found[norm.mean], found[norm.variance] = values[2 * index : 2 * index + 2]
+            return {name: found[name].numpy() for name in names}
+
+        return moments
 
     def check_rule(self, rule: str) -> None:
         """Makes sure that a backprop rule changes anything here.
@@ -405,18 +413,24 @@ class Classifier:
         return read
 
     @cached_property
-    def _moments(self) -> Callable:
-        network = calibrated(self.graph, self.placeholders, self.batch_norms)
-        means, variances = (list(tensors) for tensors in zip(*network.moments, strict=True))
-        switches = tf.TensorSpec([len(means)], tf.bool)
+    def _calibrated(self) -> Calibrated:
+        return calibrated(self.graph, self.placeholders, self.batch_norms)
 
-        @tf.function(input_signature=[self._images, switches])
-        def moments(images: Any, which: Any) -> tuple[list, list]:
-            replaced = dict(zip(network.switches, tf.unstack(which), strict=True))
-            tensors = network.graph.build(images, means + variances, replace=replaced)
-            return tensors[: len(means)], tensors[len(means) :]
+    @cached_property
+    def _calibration(self) -> list[Segment]:
+        return calibration_segments(
+            self._calibrated, self.batch_norms, self._ends, self._images, self.placeholders
+        )
 
-        return moments
+    @cached_property
+    def _ends(self) -> list[str]:
+        """Where segments end: as near before each block as possible, and at the logits."""
+        blocks: dict[str, list[str]] = {}
+        for name, parameter in self.parameters.items():
+            blocks.setdefault(parameter.block, []).append(name)
+        starts = [blocks[block] for block in self.blocks if block in blocks]
+        graph, output, among = self._folded, self.logits_tensor, self.graph.nodes
+        return [*cuts(graph, output, self._images, self.placeholders, starts, among), output]
 
     @cached_property
     def _folded(self) -> FlatGraph:
@@ -425,17 +439,9 @@ class Classifier:
     @_kept
     def _chain(self, rule: str) -> list[Segment]:
         self.check_rule(rule)
-        blocks: dict[str, list[str]] = {}
-        for name, parameter in self.parameters.items():
-            blocks.setdefault(parameter.block, []).append(name)
-        return segments(
-            self._computed(self._folded),
-            self.logits_tensor,
-            self._images,
-            self.placeholders,
-            [blocks[block] for block in self.blocks if block in blocks],
-            rule_of(rule).overrides,
-        )
+        graph = self._computed(self._folded)
+        overrides = rule_of(rule).overrides
+        return segments(graph, self._ends, self._images, self.placeholders, overrides)
 
     @_kept
     def _layer_gradient(self, tensor: str) -> Callable:

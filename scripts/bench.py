@@ -116,14 +116,12 @@ def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "floa
 
     network = experiment.classifier
     network.precision = precision
-    blocks = [[n for n, p in network.parameters.items() if p.block == b] for b in network.blocks]
     network.__dict__["_kept_chain"] = {
         (rule,): segments(
             network._computed(network._folded if fold else network.graph),
-            network.logits_tensor,
+            network._ends if cut else [network.logits_tensor],
             network._images,
             network.placeholders,
-            blocks if cut else [],
             rule_of(rule).overrides,
         )
         for rule in experiment.plan.points

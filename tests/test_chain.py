@@ -1,5 +1,7 @@
 """The chain against plain gradients of the whole graph, under any sequence of weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -122,7 +124,7 @@ def test_what_has_not_changed_is_not_computed_again(noise_images):
             counted.append(index)
             return segment.forward(x)
 
-        return type(segment)(forward, segment.backward, segment.variables)
+        return replace(segment, forward=forward)
 
     network.__dict__["_kept_chain"] = {
         ("plain",): [counting(i, segment) for i, segment in enumerate(chain)]
@@ -164,8 +166,7 @@ def test_an_equal_estimate_is_no_change(noise_images):
     chain = network._chain("plain")
     network.__dict__["_kept_chain"] = {
         ("plain",): [
-            type(s)(lambda x, s=s: calls.append(1) or s.forward(x), s.backward, s.variables)
-            for s in chain
+            replace(s, forward=lambda x, s=s: calls.append(1) or s.forward(x)) for s in chain
         ]
     }
     gradient = network.batch_gradient(noise_images.x, TARGETS)
@@ -203,6 +204,27 @@ def test_weights_read_by_two_segments(noise_images):
 
 
 def test_without_groups_there_is_one_segment(small):
-    found = segments(small.graph, small.logits_tensor, small._images, small.placeholders, [])
+    found = segments(small.graph, [small.logits_tensor], small._images, small.placeholders)
     (segment,) = found
     assert set(segment.variables) == set(small.parameters)
+
+
+@pytest.mark.parametrize("order", ["cascading", "cascading_bottom_up", "independent"])
+def test_moments_are_those_of_a_fresh_pass(lite0, samples, order):
+    """To the bit, whatever passed before."""
+    layers = ["head", "block15", "block8", "block1", "stem"]
+    stages = Randomization(order=order, moving_statistics="keep").stages(lite0, layers, 0)
+    names = [name for norm in lite0.batch_norms[3:] for name in (norm.mean, norm.variance)]
+    x = samples.x[:3]
+    moments = lite0.batch_moments(x)
+    with lite0.restored():
+        for stage in [*stages, stages[2], stages[0]]:
+            lite0.set_weights(stage.weights(), stage.index)
+            found, fresh = moments(names), lite0.batch_moments(x)(names)
+            for name in names:
+                np.testing.assert_array_equal(found[name], fresh[name], err_msg=name)
+        some = moments(names[-4:])  # the first of these are the moving ones now
+        (fresh,) = lite0.read(x, [lite0.batch_norms[-2].tensor])
+        np.testing.assert_allclose(
+            some[names[-4]], fresh.mean((0, 1, 2), np.float64), rtol=1e-4, atol=1e-5
+        )

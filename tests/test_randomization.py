@@ -419,7 +419,7 @@ def test_keras_finds_the_same_moments(calibration):
     )
     net = Classifier(lambda x: model(x, training=False), (16, 16, 3), blocks=["dense", "conv"])
     names = [n for n in net.parameters if "/moving_" in n]
-    found = net.batch_moments(calibration, names)
+    found = net.batch_moments(calibration)(names)
     model(calibration, training=True)
     for name in names:
         expected = getattr(layer, name.split("/")[-1]).numpy()
