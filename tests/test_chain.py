@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sanity.chain import segments
 from sanity.classifier import Classifier
+from sanity.graph import tensor_of
 from sanity.randomization import Randomization
 from sanity.rules import rule as rule_of
 from tests.networks import small_classifier
@@ -224,7 +225,7 @@ def test_moments_are_those_of_a_fresh_pass(lite0, samples, order):
             for name in names:
                 np.testing.assert_array_equal(found[name], fresh[name], err_msg=name)
         some = moments(names[-4:])  # the first of these are the moving ones now
-        (fresh,) = lite0.read(x, [lite0.batch_norms[-2].tensor])
+        (fresh,) = lite0.read(x, [tensor_of(lite0.batch_norms[-2].tensor)])
         np.testing.assert_allclose(
             some[names[-4]], fresh.mean((0, 1, 2), np.float64), rtol=1e-4, atol=1e-5
         )
