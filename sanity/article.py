@@ -40,8 +40,7 @@ def printed(stage: "Stage", frame: "pd.DataFrame", class_names: Sequence[str] | 
 def stage_figure(
     image: np.ndarray,
     masks: Mapping[str, np.ndarray],
-    stage: int,
-    layer: str,
+    stage: "Stage",
     predicted: str,
 ) -> "Figure":
     """The article's figure of a stage: the image and its masks, six panels for five methods.
@@ -49,9 +48,7 @@ def stage_figure(
     Args:
         image: (H, W, C).
         masks: (H, W) or (H, W, C) by method.
-        stage: Its index.
-        layer: The block randomized.
+        stage: The stage.
         predicted: What the network says now.
     """
-    what = f"{layer} randomized" if layer else "as trained"
-    return article_stage(image, masks, f"stage {stage}, {what}: {predicted}")
+    return article_stage(image, masks, f"stage {stage.index}, {stage.change}: {predicted}")

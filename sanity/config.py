@@ -304,6 +304,8 @@ def _check_together(job: Job) -> None:
 
     if hasattr(job.randomization, "check_model"):
         job.randomization.check_model(job.model)
+    if hasattr(job.randomization, "check_target"):
+        job.randomization.check_target(job.settings.target)
     if getattr(job.model, "blocks", None):
         job.layers.select(job.model.blocks)
     classes = getattr(job.model, "n_classes", None)

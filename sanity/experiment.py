@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +24,9 @@ from sanity.errors import ConfigError
 from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import Cost, Plan
 from sanity.metrics import check_sizes
-from sanity.predictions import complaint, predictions
+from sanity.predictions import class_name, complaint, predictions
 from sanity.progress import duration, progress, shown
+from sanity.randomization import predicted as predicted_classes
 from sanity.reference import calibrate
 from sanity.report.figures import mask_grid, save, similarity_curves
 from sanity.report.summary import summary
@@ -102,7 +103,7 @@ class Experiment:
         job: What was asked for.
         classifier: The network.
         images: What is explained.
-        targets: (n,), the class explained of each image.
+        targets: (n,), the class explained of each image at stage 0.
         stages: The states of the weights.
     """
 
@@ -146,6 +147,8 @@ def prepare(job: Job) -> Experiment:
     targets = explained_classes(
         settings.target, predicted, images, classes, names, classifier.class_offset
     )
+    if settings.target == "predicted_each_stage":
+        stages = [replace(stage, classes=predicted_classes) for stage in stages]
     return Experiment(job, classifier, images, targets, stages)
 
 
@@ -272,7 +275,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
     left += len(unfinished) if len(ranges) > 1 else 0  # for the null, an original of another group
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
-    scorer = Scorer(job.metrics, images, experiment.targets, job.settings.null_model)
+    scorer = Scorer(job.metrics, images, job.settings.null_model)
     total = left * experiment.plan.distinct
     with progress(total, "explaining") as tick:
         for explained in explain(
@@ -334,10 +337,10 @@ def draw(
             save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
         if experiment.job.settings.figures == "stages":
             said = _answers(predicted, name)
-            for stage, layer in enumerate(layers):
-                panels = {method: stack[stage] for method, stack in masks.items()}
-                figure = stage_figure(image, panels, stage, layer, said[stage])
-                file = f"{name.replace('/', '_')}_stage{stage:02d}"
+            for stage in experiment.stages:
+                panels = {method: stack[stage.index] for method, stack in masks.items()}
+                figure = stage_figure(image, panels, stage, said[stage.index])
+                file = f"{name.replace('/', '_')}_stage{stage.index:02d}"
                 save(figure, figures / file, formats=("png",))
 
 
@@ -408,7 +411,7 @@ class _Predictions:
         classifier = experiment.classifier
         classifier.set_weights(stage.weights(), stage.index)
         frame = predictions(classifier, experiment.images, experiment.targets, stage)
-        log.info("%s", _stage_line(stage, len(stage.new or stage.variables), frame))
+        log.info("%s", _stage_line(stage, frame, classifier))
         if experiment.job.settings.figures == "stages":
             for line in printed(stage, frame, classifier.class_names):
                 log.info("%s", line)
@@ -431,12 +434,13 @@ class _Predictions:
         return pd.concat([self._frames[k] for k in sorted(self._frames)], ignore_index=True)
 
 
-def _stage_line(stage: "Stage", new: int, frame: "pd.DataFrame") -> str:
+def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier") -> str:
+    changed = len(stage.new or stage.variables)
     verb = "learned anew" if stage.facts else "randomized"
-    what = f"{stage.layer}: {new} variables {verb}" if stage.index else "as trained"
-    said = Counter(zip(frame["predicted"], frame["predicted_name"], strict=True))
-    labels = [f"{k} {name}" + (f" (x{n})" if n > 1 else "") for (k, name), n in said.items()]
-    shown = ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
+    what = f"{stage.layer}: {changed} variables {verb}" if changed else stage.change
+    shown = _counted(frame["predicted"], classifier)
+    if stage.classes and not changed and stage.index:  # the network says what it said
+        what += f": explained {_counted(frame['target'], classifier)}"
     probability = frame["target_probability"].mean()
     share = frame["between_share"].iloc[0]
     apart = "" if np.isnan(share) else f"; logits differ between images: {share:.2f}"
@@ -444,6 +448,15 @@ def _stage_line(stage: "Stage", new: int, frame: "pd.DataFrame") -> str:
         f"stage {stage.index:2d}  {what}; predicted {shown}; "
         f"target's probability {probability:.2g}{apart}"
     )
+
+
+def _counted(classes: "pd.Series", classifier: "Classifier") -> str:
+    """The first three classes, with how many images each has if that is more than one."""
+    said = Counter(classes)
+    labels = [
+        f"{k} {class_name(classifier, k)}" + (f" (x{n})" if n > 1 else "") for k, n in said.items()
+    ]
+    return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")
 
 
 def _facts(experiment: Experiment) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Explained:
         group: Positions of the images.
         stage: The state of the weights.
         masks: (n, H, W[, C]) float32 by method.
+        targets: (n,), the class explained of each.
         before: At stage 0, the original mask (1, H, W[, C]) of the image before the group's first
             (before the very first: of the last), by method; empty where the group is all images.
     """
@@ -35,6 +36,7 @@ class Explained:
     group: range
     stage: "Stage"
     masks: dict[str, np.ndarray]
+    targets: np.ndarray
     before: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -58,7 +60,7 @@ def explain(
     Args:
         classifier: The network.
         images: What is explained.
-        targets: (n,), the class explained of each.
+        targets: (n,), the class explained of each, unless a stage explains others.
         methods: By name; gradient methods share their gradients.
         stages: See `Randomization.stages`.
         seed: Of noise and random masks.
@@ -71,6 +73,8 @@ def explain(
         for group in groups(len(images), size, len(stages)):
             left = [stage for stage in stages if wanted(group, stage)]
             at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
+            if any(stage.classes for stage in left):
+                at_once = 1  # stages together explain the same classes
             for start in range(0, len(left), at_once):
                 yield from explainer.explain(group, left[start : start + at_once])
 
@@ -92,14 +96,22 @@ class _Explainer:
 
     def explain(self, group: range, stages: Sequence["Stage"]) -> Iterator[Explained]:
         """The masks of some images at some stages."""
-        for stage, masks in zip(stages, self._masks(group, stages), strict=True):
+        targets = self._classes(group, stages[0])
+        for stage, masks in zip(stages, self._masks(group, stages, targets), strict=True):
             before = self._before(group, stage) if stage.index == 0 else {}
             if stage.index == 0:
                 self.last = group[-1], {name: values[-1:] for name, values in masks.items()}
-            yield Explained(group, stage, masks, before)
+            yield Explained(group, stage, masks, targets, before)
 
-    def _masks(self, group: range, stages: Sequence["Stage"]) -> Iterator[dict[str, np.ndarray]]:
-        some, targets = self.images.take(group), self.targets[group]
+    def _classes(self, group: range, stage: "Stage") -> np.ndarray:
+        if stage.classes:
+            self._enter(stage)
+        return stage.explained(self.classifier, self.images.take(group), self.targets[group])
+
+    def _masks(
+        self, group: range, stages: Sequence["Stage"], targets: np.ndarray
+    ) -> Iterator[dict[str, np.ndarray]]:
+        some = self.images.take(group)
         subjects = [Subject(x, n, self.seed) for x, n in zip(some.x, some.names, strict=True)]
         gradients = self.plan.prepare(subjects, targets, self.classifier.batch_size)
         states = [partial(self._enter, stage) for stage in stages]
@@ -122,7 +134,8 @@ class _Explainer:
             return {}
         if before == self.last[0]:
             return self.last[1]
-        (masks,) = self._masks(range(before, before + 1), [trained])
+        alone = range(before, before + 1)
+        (masks,) = self._masks(alone, [trained], self._classes(alone, trained))
         return masks
 
 

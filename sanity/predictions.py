@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def predictions(
     classifier: "Classifier", images: Images, targets: np.ndarray, stage: "Stage"
 ) -> "pd.DataFrame":
-    """One row an image, with the weights in place.
+    """One row an image, with the weights in place; `targets` are the classes of stage 0.
 
     Columns: image, stage, layer, predicted (class), predicted_name, probability (softmax),
     target (class), target_probability, target_logit, logit_std (over classes), between_share (of
@@ -35,6 +35,7 @@ def predictions(
 
     logits = classifier.logits(images.x).astype(np.float64)
     rows = np.arange(len(images))
+    targets = stage.explained(classifier, images, targets)
     with np.errstate(invalid="ignore"):
         log_softmax = _log_softmax(logits)
         spread, share = logits.std(axis=1), between_share(logits)

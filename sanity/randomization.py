@@ -19,12 +19,15 @@ from sanity.randomness import generator
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
+    from sanity.data import Images
     from sanity.parameters import Parameter
 
 log = logging.getLogger(__name__)
 
 Order = Literal["cascading", "cascading_bottom_up", "independent", "full", "random_order"]
 Policy = Literal["draw", "identity", "keep"]
+# From the network with a stage's weights in place, images and the classes explained at stage 0.
+Classes = Callable[["Classifier", "Images", np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Stage:
         depth: The block's place in the graph: how many ops lie between the images and the first
             use of a variable in `new`, at the most.
         facts: What else is known of it, for run.json and the log.
+        classes: Gives the class explained of each image, (n,), if that is not stage 0's.
     """
 
     index: int
@@ -49,6 +53,20 @@ class Stage:
     new: tuple[str, ...] = ()
     depth: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    classes: Classes | None = None
+
+    def explained(
+        self, classifier: "Classifier", images: "Images", targets: np.ndarray
+    ) -> np.ndarray:
+        """The class explained of each image, (n,), given stage 0's; needs the weights in place."""
+        return self.classes(classifier, images, targets) if self.classes else targets
+
+    @property
+    def change(self) -> str:
+        """What sets it apart from stage 0, in words."""
+        if not self.index:
+            return "as trained"
+        return self.layer if self.facts or not self.variables else f"{self.layer} randomized"
 
     @property
     def n_randomized(self) -> int:
@@ -58,6 +76,11 @@ class Stage:
     def weights(self) -> dict[str, np.ndarray]:
         """What `Classifier.set_weights` puts in place."""
         return {name: self.draw(name) for name in self.variables}
+
+
+def predicted(classifier: "Classifier", images: "Images", targets: np.ndarray) -> np.ndarray:
+    """The classes that a stage's own network predicts (Adebayo et al. 2018's code): `Classes`."""
+    return classifier.logits(images.x).argmax(axis=1)
 
 
 @checked

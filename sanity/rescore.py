@@ -118,11 +118,10 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
     layout_of(names, [], shapes)
     for shape in shapes.values():
         check_sizes(metrics, shape)
-    first = stored.drop_duplicates("image").set_index("image")["target"]
+    classes = stored.drop_duplicates(["stage", "image"]).set_index(["stage", "image"])["target"]
     n = len(names)
     blank = Images(np.zeros((n, 1, 1, 1), np.float32), names, [None] * n, [None] * n, [""] * n)
-    targets = first[names].to_numpy()
-    scorer = Scorer(metrics, blank, targets, config.get("null_model", "other_image"))
+    scorer = Scorer(metrics, blank, config.get("null_model", "other_image"))
     parts = []
     for start in range(0, len(kept), _GROUP):
         group = range(start, min(start + _GROUP, len(kept)))
@@ -137,7 +136,8 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
                     there = last < len(kept)
                     before[m] = chosen[m][last : last + 1].values if there else missing
             at: Any = SimpleNamespace(index=stage, layer=layer)
-            parts.append(scorer.score(Explained(group, at, masks, before)))
+            targets = classes[[(stage, names[i]) for i in group]].to_numpy()
+            parts.append(scorer.score(Explained(group, at, masks, targets, before)))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -36,7 +36,6 @@ class Scorer:
     Args:
         metrics: By name.
         images: The run's images.
-        targets: (n,), the class explained of each.
         null: Which null.
     """
 
@@ -44,12 +43,10 @@ class Scorer:
         self,
         metrics: Mapping[str, Any],
         images: Images,
-        targets: np.ndarray,
         null: Null = "other_image",
     ):
         self._metrics = metrics
         self._images = images
-        self._targets = targets
         self._null = null
         self._group: range | None = None
         self._originals: dict[tuple[str, str], _Original] = {}
@@ -82,7 +79,7 @@ class Scorer:
                     pd.DataFrame(
                         {
                             "image": names,
-                            "target": self._targets[group],
+                            "target": explained.targets,
                             "method": method,
                             "stage": stage.index,
                             "layer": stage.layer,

@@ -207,8 +207,10 @@ def _decide(
         return NONE, ["a control"]
     if row["identity"] is None:
         return NONE, ["this metric has no value that a mask has with itself"]
+    if order is None:
+        return NONE, ["no cascade from the output: this randomization has no order"]
     if order != CASCADE:
-        return NONE, [f"no cascade from the output (order {order or 'unknown'})"]
+        return NONE, [f"no cascade from the output (order {order})"]
     if share < thresholds.dead:
         return INVALID, [
             f"dead network: {share:.2g} of its logits' variance lies between images,"

@@ -48,7 +48,7 @@ def make_run(path, *overrides, metrics=METRICS, names=NAMES, keep=None, finish=T
     seed, n, kept = job.settings.seed, len(names), len(names) if keep is None else keep
     blank = Images(np.zeros((n, 2, 2, 3), np.float32), names, [None] * n, [None] * n, [""] * n)
     targets = np.arange(n)
-    scorer = Scorer(job.metrics, blank, targets, job.settings.null_model)
+    scorer = Scorer(job.metrics, blank, job.settings.null_model)
     hydra = {"runtime": {"choices": job.choices}}
     with RunFolder.open(path, job.config, job.overrides, hydra) as run:
         run.start({})
@@ -60,7 +60,7 @@ def make_run(path, *overrides, metrics=METRICS, names=NAMES, keep=None, finish=T
                 }
                 before = {m: masks_of(m, 0, seed, names)[[group.start - 1]] for m in SHAPES}
                 stage = Stage(index, layer, (), np.zeros)
-                scores = scorer.score(Explained(group, stage, masks, before))
+                scores = scorer.score(Explained(group, stage, masks, targets[group], before))
                 for m in methods:
                     run.write_masks(m, group, index, masks[m])
                 run.write_unit(f"g{group.start}-s{index}", scores, predictions_of(group, index))

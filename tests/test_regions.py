@@ -135,13 +135,17 @@ def test_scores_have_the_share_of_each_stage_and_chance():
     regions = np.zeros((5, 4, 6), bool)
     regions[:, :, :2] = True
     images = with_regions(regions)
-    scorer = Scorer({"region_share": RegionShare()}, images, np.zeros(5, int))
+    scorer = Scorer({"region_share": RegionShare()}, images)
     frames, expected = [], []
     for group in (range(3), range(3, 5)):
         for index in (0, 1):
             masks = draw.standard_normal((len(group), 4, 6)).astype(np.float32)
             stage = Stage(index, "top" * index, (), dict().__getitem__)
-            frames.append(scorer.score(Explained(group, stage, {"gradient": masks})))
+            frames.append(
+                scorer.score(
+                    Explained(group, stage, {"gradient": masks}, np.zeros(len(group), int))
+                )
+            )
             expected += list(abs(masks[:, :, :2]).sum((1, 2)) / abs(masks).sum((1, 2)))
     rows = pd.concat(frames)
     np.testing.assert_allclose(rows["value"], expected)

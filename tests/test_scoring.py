@@ -34,9 +34,9 @@ def rows(frame, metric="pearson"):
 def test_value_and_null_by_hand():
     draw = np.random.default_rng(0)
     original, randomized = draw.standard_normal((2, 3, 16, 16, 3))
-    scorer = Scorer(METRICS, images(3), TARGETS[:3])
-    first = scorer.score(Explained(range(3), stage(0), {"m": original}))
-    later = scorer.score(Explained(range(3), stage(1), {"m": randomized}))
+    scorer = Scorer(METRICS, images(3))
+    first = scorer.score(Explained(range(3), stage(0), {"m": original}, TARGETS[:3]))
+    later = scorer.score(Explained(range(3), stage(1), {"m": randomized}, TARGETS[:3]))
     for name, metric in METRICS.items():
         np.testing.assert_allclose(rows(first, name)["value"], 1)
         np.testing.assert_array_equal(
@@ -52,9 +52,9 @@ def test_value_and_null_by_hand():
 def test_a_single_image_is_held_against_itself_flipped():
     draw = np.random.default_rng(0)
     original, randomized = draw.standard_normal((2, 1, 16, 16))
-    scorer = Scorer(METRICS, images(1), TARGETS[:1])
-    scorer.score(Explained(range(1), stage(0), {"m": original}))
-    later = scorer.score(Explained(range(1), stage(1), {"m": randomized}))
+    scorer = Scorer(METRICS, images(1))
+    scorer.score(Explained(range(1), stage(0), {"m": original}, TARGETS[:1]))
+    later = scorer.score(Explained(range(1), stage(1), {"m": randomized}, TARGETS[:1]))
     expected = score(METRICS["pearson"], original[:, :, ::-1], randomized)
     np.testing.assert_array_equal(rows(later)["null"], expected)
 
@@ -62,8 +62,10 @@ def test_a_single_image_is_held_against_itself_flipped():
 def test_shuffled_keeps_the_marginals():
     draw = np.random.default_rng(0)
     original = draw.standard_normal((2, 16, 16, 3)) ** 3
-    scorer = Scorer(METRICS, images(2), TARGETS[:2], "shuffled")
-    found = [scorer.score(Explained(range(2), stage(0), {"m": original})) for _ in range(2)]
+    scorer = Scorer(METRICS, images(2), "shuffled")
+    found = [
+        scorer.score(Explained(range(2), stage(0), {"m": original}, TARGETS[:2])) for _ in range(2)
+    ]
     np.testing.assert_array_equal(found[0]["null"], found[1]["null"])
     assert (rows(found[0])["null"].abs() < 0.3).all()
 
@@ -71,7 +73,7 @@ def test_shuffled_keeps_the_marginals():
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_groups_change_no_null(small, noise_images, monkeypatch, size):
     def scores():
-        scorer = Scorer(METRICS, noise_images, TARGETS)
+        scorer = Scorer(METRICS, noise_images)
         stages = Randomization().stages(small, ["top", "middle"], 0)
         parts = explain(small, noise_images, TARGETS, METHODS, stages)
         found = [scorer.score(part) for part in parts]
@@ -90,9 +92,9 @@ def test_constant_and_nan_masks_have_a_reason():
     masks = np.random.default_rng(0).standard_normal((3, 16, 16))
     broken = masks.copy()
     broken[0], broken[1, 3, 3] = 2.0, np.nan
-    scorer = Scorer(METRICS, images(3), TARGETS[:3])
-    scorer.score(Explained(range(3), stage(0), {"m": masks}))
-    found = rows(scorer.score(Explained(range(3), stage(1), {"m": broken})))
+    scorer = Scorer(METRICS, images(3))
+    scorer.score(Explained(range(3), stage(0), {"m": masks}, TARGETS[:3]))
+    found = rows(scorer.score(Explained(range(3), stage(1), {"m": broken}, TARGETS[:3])))
     assert found["value"].isna().tolist() == [True, True, False]
     assert all(found["reason"][:2])
     assert found["reason"].iloc[2] == ""

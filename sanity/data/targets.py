@@ -71,7 +71,7 @@ def targets(
 
     Args:
         rule: "predicted", "label", a class's number in the model or its name;
-            "predicted_each_stage" gives the classes predicted here, at stage 0.
+            "predicted_each_stage" gives those of stage 0; later stages have their own.
         predicted: The model's classes for these images, (n,); only these two rules need it.
         images: Whose labels the rule "label" takes.
         n_classes: Of the model.
