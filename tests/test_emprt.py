@@ -52,5 +52,9 @@ def test_smprt_is_the_papers():
     job = compose(["experiment=smprt"])
     method = job.methods["smoothgrad"]
     assert (method.samples, method.noise) == (50, 0.1)
+    for name in ("gradient_x_input", "guided_backprop"):
+        denoised = job.methods[f"denoised_{name}"]
+        assert (denoised.samples, denoised.noise) == (50, 0.1)
+        assert denoised.method == job.methods[name]
     assert job.randomization.order == "cascading_bottom_up"
     assert "random_mask" in job.methods

@@ -4,6 +4,7 @@ from sanity.methods.activations import GradCam, GradCamPlusPlus, GuidedGradCam
 from sanity.methods.backprop import Deconvnet, DeepLiftRescale, EpsilonLRP, GuidedBackprop
 from sanity.methods.controls import Constant, EdgeDetector, Input, RandomMask
 from sanity.methods.cost import Cost
+from sanity.methods.denoised import Denoised
 from sanity.methods.gradients import (
     ExpectedGradients,
     Gradient,
@@ -28,6 +29,7 @@ __all__ = [
     "Cost",
     "Deconvnet",
     "DeepLiftRescale",
+    "Denoised",
     "EdgeDetector",
     "EpsilonLRP",
     "ExpectedGradients",
