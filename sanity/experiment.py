@@ -415,7 +415,7 @@ class _Predictions:
         if experiment.job.settings.figures == "stages":
             for line in printed(stage, frame, classifier.class_names):
                 log.info("%s", line)
-        if said := complaint(frame):
+        if said := complaint(frame, experiment.job.settings.verdict.dead):
             log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
         self._frames[stage.index] = frame
         if len(self._frames) == len(experiment.stages):

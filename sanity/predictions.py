@@ -6,12 +6,8 @@ import numpy as np
 
 from sanity.data import Images
 
-# A network is dead when less than this share of its logits' variance lies between images. With
-# batch norm kept, the embedded model stays above 5e-3; reset on the trained statistics, it ends
-# below 1e-4, where float32 no longer orders the gradient's entries as float64 does.
-DEAD_SHARE = 1e-3
 # Beyond these, float32's softmax is the same for whatever the network computes.
-DEAD_SPREAD = 1e-6
+VANISHED = 1e-6
 EXPLODED = 1e6
 
 if TYPE_CHECKING:
@@ -59,11 +55,23 @@ def predictions(
     )
 
 
-def complaint(predicted: "pd.DataFrame") -> str | None:
+def death(share: float, dead: float) -> str | None:
+    """What is said of a dead network, which says the same of every image; None if it lives.
+
+    Args:
+        share: See `between_share`; NaN, where nothing is known, is no death.
+        dead: The least share for masks to mean something: `verdict.dead`.
+    """
+    if not share < dead:
+        return None
+    return f"dead network: {share:.2g} of its logits' variance lies between images, below {dead:g}"
+
+
+def complaint(predicted: "pd.DataFrame", dead: float) -> str | None:
     """Why a stage's masks say nothing, from its `predictions`; None if that cannot be seen.
 
-    A network is broken (logits are not finite), exploded (they are beyond 1e6), or dead: all its
-    logits are alike, or they are the same for every image.
+    A network is broken (logits are not finite), exploded (they are beyond 1e6), vanished (an
+    image's logits are all alike) or dead (see `death`).
     """
     spread, share = predicted["logit_std"].to_numpy(), predicted["between_share"].iloc[0]
     broken = int((~np.isfinite(spread)).sum())
@@ -71,14 +79,9 @@ def complaint(predicted: "pd.DataFrame") -> str | None:
         return f"the logits of {broken} of {len(predicted)} images are not finite"
     if np.abs(predicted["target_logit"]).max() > EXPLODED or spread.max() > EXPLODED:
         return f"the network has exploded: its logits spread by {spread.max():.1g}"
-    if spread.max() < DEAD_SPREAD:
-        return f"the network is dead: its logits spread by {spread.max():.1g} only"
-    if share < DEAD_SHARE:
-        return (
-            "the network is dead: it says the same of every image (share of the logits' variance "
-            f"between images {share:.1g})"
-        )
-    return None
+    if spread.max() < VANISHED:
+        return f"the network has vanished: its logits spread by {spread.max():.1g} only"
+    return death(share, dead)
 
 
 def class_name(classifier: "Classifier", index: int) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.config import Thresholds
+from sanity.predictions import death
 from sanity.reference import relative
 from sanity.report.style import CONTROLS
 from sanity.statistics import Estimate
@@ -211,11 +212,8 @@ def _decide(
         return NONE, ["no cascade from the output: this randomization has no order"]
     if order != CASCADE:
         return NONE, [f"no cascade from the output (order {order})"]
-    if share < thresholds.dead:
-        return INVALID, [
-            f"dead network: {share:.2g} of its logits' variance lies between images,"
-            f" below {thresholds.dead:g}"
-        ]
+    if said := death(share, thresholds.dead):
+        return INVALID, [said]
     if 2 * early.images < row["all"] or not early.images:
         reason = row["reason"] or "no score"
         return INVALID, [f"{reason} in {row['all'] - early.images} of {row['all']} images"]

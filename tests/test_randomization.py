@@ -670,18 +670,22 @@ def test_health_of_a_stage(noise_images):
     def said(**weights):
         with net.restored():
             net.set_weights({name.replace("__", "/"): value for name, value in weights.items()})
-            return complaint(predictions(net, noise_images, targets, stage))
+            return complaint(predictions(net, noise_images, targets, stage), dead=1e-3)
 
     kernel = trained["top/kernel"]
     assert said() is None
-    assert "dead: its logits spread" in said(
+    assert "vanished: its logits spread" in said(
         top__kernel=np.zeros_like(kernel), top__bias=np.zeros(7, np.float32)
     )
-    assert "dead: it says the same of every image" in said(top__kernel=np.zeros_like(kernel))
+    assert "dead network: 0 of its logits' variance" in said(top__kernel=np.zeros_like(kernel))
+    alive = predictions(net, noise_images, targets, stage)
+    share = alive["between_share"].iloc[0]
+    assert complaint(alive, share) is None
+    assert complaint(alive, share * 1.01).startswith("dead network: 0.00")
     assert "exploded" in said(top__kernel=kernel * np.float32(1e9))
     assert "of 5 of 5 images are not finite" in said(top__kernel=kernel * np.float32(np.inf))
     # A ReLU takes NaN for 0: a negative variance shows by its images being all alike.
-    assert "dead: it says the same of every image" in said(
+    assert "dead network: 0 of its logits' variance" in said(
         stem__moving_variance=-np.ones_like(trained["stem/moving_variance"])
     )
 
