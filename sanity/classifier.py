@@ -17,7 +17,7 @@ from sanity.errors import ConfigError
 from sanity.folding import folded
 from sanity.graph import FlatGraph, flatten, op_of
 from sanity.outputs import choose_logits, vectors
-from sanity.parameters import Parameter, describe
+from sanity.parameters import Parameter, describe, meeting
 from sanity.precision import in_bfloat16
 from sanity.rules import rule as rule_of
 
@@ -280,6 +280,18 @@ class Classifier:
         """
         values, gradients = self._batched(self._layer_gradient(tensor), images, targets)
         return values, gradients
+
+    @cached_property
+    def last_kernels(self) -> list[str]:
+        """The kernels nearest to the logits, by name; several if they stand side by side."""
+        before = self.graph.before(self.logits_tensor)
+        kernels = [
+            p
+            for p in self.parameters.values()
+            if p.kind == "kernel" and meeting(self.graph, self.placeholders[p.name]) in before
+        ]
+        deepest = max((p.depth for p in kernels), default=0)
+        return [p.name for p in kernels if p.depth == deepest]
 
     @cached_property
     def batch_norms(self) -> list[BatchNorm]:

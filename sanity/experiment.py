@@ -119,6 +119,13 @@ class Experiment:
         return gradient_plan(self.job.methods)
 
     @property
+    def begins_at_output(self) -> bool:
+        """Whether the first randomized stage takes the network's last kernel."""
+        return not set(self.classifier.last_kernels).isdisjoint(
+            n for stage in self.stages[1:2] for n in stage.new
+        )
+
+    @property
     def facts(self) -> list[dict[str, Any]]:
         """What is known of each stage's network, e.g. its accuracies where it was trained here."""
         trained = self.classifier.facts
@@ -371,6 +378,7 @@ def _verdicts(
         predicted,
         {name: getattr(metric, "identity", None) for name, metric in job.metrics.items()},
         job.config["randomization"].get("order"),
+        begins_at_output=experiment.begins_at_output,
         thresholds=job.settings.verdict,
         calibration=calibration,
         controls=controls,
@@ -476,6 +484,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         },
         "layers": [stage.layer for stage in experiment.stages],
         "stages": experiment.facts,
+        "begins_at_output": experiment.begins_at_output,
         "depths": [stage.depth for stage in experiment.stages],
         "sha256": {
             "model": classifier.sha256,

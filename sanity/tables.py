@@ -203,6 +203,7 @@ def verdict_tables(
             predictions[predictions["path"].astype(str).isin([str(run) for run in runs])],
             {name: getattr(metric, "identity", None) for name, metric in metrics.items()},
             (config.get("randomization") or {}).get("order"),
+            begins_at_output=_begins_at_output(infos[0], config),
             thresholds=thresholds,
             calibration=calibration,
             unrelated=unrelated(runs, _bounded(metrics)) if alike else None,
@@ -225,6 +226,18 @@ def configuration(run: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read, so {run} cannot be compared") from error
     return content if isinstance(content, dict) else {}
+
+
+def _begins_at_output(info: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether a cascade begins with the network's last block, as far as a run says.
+
+    Of a run made before this was recorded: unless the model's configuration lists blocks of which
+    its first one is another.
+    """
+    if "begins_at_output" in info:
+        return info["begins_at_output"]
+    blocks, layers = (config.get("model") or {}).get("blocks") or [], info.get("layers", [])
+    return not (layers[1:] and layers[1] in blocks[1:])
 
 
 def metric_nodes(run: Path, info: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def verdicts(
     identities: Mapping[str, float | None],
     order: str | None,
     *,
+    begins_at_output: bool = True,
     thresholds: Thresholds | None = None,
     calibration: "pd.DataFrame | None" = None,
     unrelated: "pd.DataFrame | None" = None,
@@ -59,6 +60,7 @@ def verdicts(
         predictions: As in predictions.parquet, of the same runs; without, no network is dead.
         identities: What each metric gives a mask with itself; None where there is no such value.
         order: Of the randomization; verdicts are for `cascading` alone.
+        begins_at_output: Whether the first stage randomizes the network's last kernel.
         thresholds: What decides.
         calibration: See `sanity.reference.calibrate`; without, metrics are trusted.
         unrelated: See `sanity.reference.unrelated`; without, there is no final similarity.
@@ -76,15 +78,16 @@ def verdicts(
     thresholds = thresholds or Thresholds()
     last = int(scores["stage"].max())
     share = _between_share(predictions, early_stages(last))
+    why_none = _no_cascade(scores, order, begins_at_output)
     rows = []
     for key, part in scores.groupby(["method", "metric"], observed=True, sort=False):
         method, metric = map(str, key)
         row: dict[str, Any] = {"method": method, "metric": metric}
-        row |= _measured(part, last, identities.get(metric), order)
+        row |= _measured(part, last, identities.get(metric), cascade=why_none is None)
         row |= _final(part, last, identities.get(metric), _of(unrelated, method, metric))
         row["images"], row["seeds"] = row["estimate"].images, row["estimate"].seeds
         blends = _of(calibration, method, metric)
-        row["verdict"], said = _decide(row, method in controls, order, share, blends, thresholds)
+        row["verdict"], said = _decide(row, method in controls, why_none, share, blends, thresholds)
         row["evidence"] = "; ".join([*said, *_evidence(row, last)])
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -133,6 +136,21 @@ def _of(frame: "pd.DataFrame | None", method: str, metric: str) -> "pd.DataFrame
     return rows if len(rows) else None
 
 
+def _no_cascade(scores: "pd.DataFrame", order: str | None, begins_at_output: bool) -> str | None:
+    """Why the early stages do not take the decision away; None if they do."""
+    if order is None:
+        return "no cascade from the output: this randomization has no order"
+    if order != CASCADE:
+        return f"no cascade from the output (order {order})"
+    if not begins_at_output:
+        first = scores.loc[scores["stage"] == 1, "layer"].astype(str).iloc[:1]
+        return (
+            f"no cascade from the output: it begins at {' '.join(first)}, and the network's last "
+            "layer goes on deciding"
+        )
+    return None
+
+
 def _between_share(predictions: "pd.DataFrame | None", stages: range) -> float:
     """The median over the early stages (and seeds), NaN where nothing is known."""
     if predictions is None:
@@ -152,7 +170,7 @@ def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":
 
 
 def _measured(
-    part: "pd.DataFrame", last: int, identity: float | None, order: str | None
+    part: "pd.DataFrame", last: int, identity: float | None, cascade: bool
 ) -> dict[str, Any]:
     """The early similarity, of how many images there are, and why others have none."""
     nan = math.nan
@@ -160,7 +178,7 @@ def _measured(
     empty = Estimate(nan, nan, nan, 0, 0)
     row = {"estimate": empty, "all": part["image"].nunique(), "reason": "", "identity": identity}
     row |= dict.fromkeys(("early", "low", "high", "score", "null"), nan)
-    if identity is None or order != CASCADE or last < 1:
+    if identity is None or not cascade or last < 1:
         return row
     values, nulls = _means(part, stages, "value"), _means(part, stages, "null")
     whole = np.isfinite(values + nulls).all(axis=1)
@@ -197,7 +215,7 @@ def _final(
 def _decide(
     row: dict[str, Any],
     control: bool,
-    order: str | None,
+    why_none: str | None,
     share: float,
     blends: "pd.DataFrame | None",
     thresholds: Thresholds,
@@ -208,10 +226,8 @@ def _decide(
         return NONE, ["a control"]
     if row["identity"] is None:
         return NONE, ["this metric has no value that a mask has with itself"]
-    if order is None:
-        return NONE, ["no cascade from the output: this randomization has no order"]
-    if order != CASCADE:
-        return NONE, [f"no cascade from the output (order {order})"]
+    if why_none:
+        return NONE, [why_none]
     if said := death(share, thresholds.dead):
         return INVALID, [said]
     if 2 * early.images < row["all"] or not early.images:

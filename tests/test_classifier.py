@@ -103,6 +103,12 @@ def test_parameters(small):
     assert list(small.parameters)[-1] == "top/bias"
 
 
+def test_last_kernels(small, lite0):
+    assert small.last_kernels == ["top/kernel"]
+    (name,) = lite0.last_kernels
+    assert lite0.parameters[name].block == "logits"
+
+
 def test_any_tensor_can_be_read(small, noise_images):
     name = next(n for n, node in small.graph.nodes.items() if node.op == "DepthwiseConv2dNative")
     (values,) = small.read(noise_images.x, [f"{name}:0"])

@@ -12,6 +12,7 @@ from sanity.metrics import MeanSquaredError, Pearson, Spearman, Ssim, score
 from sanity.reference import TILE, blend, calibrate, relative, unrelated
 from sanity.results import RunFolder
 from sanity.statistics import Estimate
+from sanity.tables import _begins_at_output
 from sanity.verdict import early_stages, is_control, judge, records, table, verdicts
 
 NAMES = [f"image_{i}" for i in range(8)]
@@ -155,6 +156,23 @@ def test_other_orders_get_no_verdict(order):
     row = one(scores_of(constant(0.9), constant(0.1)), order=order)
     assert row["verdict"] == "none" and "no cascade" in row["evidence"]
     assert math.isnan(row["early"])
+
+
+def test_a_cascade_that_leaves_the_last_layer_gets_no_verdict():
+    row = one(scores_of(constant(0.9), constant(0.1)), begins_at_output=False)
+    assert row["verdict"] == "none" and math.isnan(row["early"])
+    assert "begins at layer1, and the network's last layer goes on deciding" in row["evidence"]
+
+
+def test_what_old_runs_say_of_where_they_begin():
+    config = {"model": {"blocks": ["logits", "block8", "stem"]}}
+    assert _begins_at_output({"layers": ["", "logits", "stem"]}, config)
+    assert not _begins_at_output({"layers": ["", "block8", "stem"]}, config)
+    assert _begins_at_output({"layers": ["", "block8"], "begins_at_output": True}, config)
+    assert not _begins_at_output({"layers": ["", "logits"], "begins_at_output": False}, config)
+    for nothing in ({}, {"model": None}, {"model": {"blocks": None}}):
+        assert _begins_at_output({"layers": ["", "block8"]}, nothing)
+    assert _begins_at_output({}, config)
 
 
 def test_metrics_without_identity_and_controls_get_no_verdict():
