@@ -29,7 +29,7 @@ from sanity.progress import duration, progress, shown
 from sanity.randomization import predicted as predicted_classes
 from sanity.reference import calibrate
 from sanity.report.figures import mask_grid, save, similarity_curves
-from sanity.report.summary import summary
+from sanity.report.summary import missing, summary
 from sanity.results import RunFolder, masks_nbytes
 from sanity.runtime import start_tensorflow
 from sanity.scoring import Scorer
@@ -316,6 +316,8 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
     shown = found[found["metric"] == first]
     for line in [*summary(scores, first).splitlines(), *table(shown).splitlines()]:
         log.info("%s", line)
+    if said := missing(scores):
+        log.info("%s", said)
     log.info("run.json has the verdicts by all metrics; sanity-compare shows them")
     log.info("results are in %s", folder.path)
 

@@ -22,3 +22,31 @@ def summary(scores: pd.DataFrame, metric: str) -> str:
     images = chosen["image"].nunique()
     title = f"{metric}: similarity to the original mask, mean over {images} images"
     return f"{title}\n{table.round(2).to_string(na_rep='-')}"
+
+
+def missing(scores: pd.DataFrame) -> str | None:
+    """How many scores are NaN, and why, by method: a line; None if none is.
+
+    Args:
+        scores: As in scores.parquet.
+    """
+    gone = scores[scores["value"].isna()]
+    alone = scores["null"].isna() & scores["value"].notna()
+    said = []
+    if len(gone):
+        reasons = gone["reason"].fillna("").astype(str)
+        unknown = "no reason known to " + gone["metric"].astype(str)
+        why = reasons.where(reasons != "", unknown)
+        counts = gone.assign(why=why).groupby(["method", "why"], observed=True, sort=False).size()
+        each = ", ".join(
+            f"{row.method} {row.n} ({row.why})" for row in counts.reset_index(name="n").itertuples()
+        )
+        said.append(f"{len(gone)} of {len(scores)} scores are NaN: {each}")
+    if alone.any():
+        counts = scores[alone].groupby("method", observed=True, sort=False).size()
+        each = ", ".join(f"{method} {n}" for method, n in counts.items())
+        said.append(
+            f"{alone.sum()} of {len(scores)} nulls are NaN, because the other image's mask is "
+            f"constant or not finite: {each}"
+        )
+    return "; ".join(said) or None
