@@ -20,9 +20,10 @@ from sanity.classifiers import loaded
 from sanity.config import Job, compose
 from sanity.data import Images
 from sanity.data import targets as explained_classes
+from sanity.effort import Effort, Times
 from sanity.errors import ConfigError
 from sanity.explain import explain, gradient_plan, groups
-from sanity.methods import Cost, Plan
+from sanity.methods import Cost, Plan, own_cost
 from sanity.metrics import check_sizes
 from sanity.predictions import class_name, complaint, predictions
 from sanity.progress import duration, progress, shown
@@ -90,8 +91,7 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
         experiment = prepare(job)
         folder.start(_facts(experiment))
         with _log_file(folder.log_path):
-            announce(experiment)
-            _compute(experiment, folder)
+            _compute(experiment, folder, announce(experiment))
     return "finished"
 
 
@@ -117,6 +117,14 @@ class Experiment:
     def plan(self) -> Plan:
         """The gradients that the methods share."""
         return gradient_plan(self.job.methods)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What an image asks for at a stage, shared gradients once."""
+        total = Cost(gradients=self.plan.distinct)
+        for method in self.job.methods.values():
+            total += own_cost(method, self.classifier, self.images)
+        return total
 
     @property
     def begins_at_output(self) -> bool:
@@ -168,8 +176,8 @@ def _check(name: str, method: Any, classifier: "Classifier") -> None:
         raise ConfigError(f"method.{name}: {error}") from error
 
 
-def announce(experiment: Experiment) -> None:
-    """Says how much will be computed, and about how long that takes."""
+def announce(experiment: Experiment) -> Times:
+    """Says how much will be computed, and about how long that takes; returns what a pass takes."""
     job, plan, n_images = experiment.job, experiment.plan, len(experiment.images)
     log.info(
         "%s explains %d images at %d stages by %d methods, scored by %d metrics",
@@ -184,32 +192,26 @@ def announce(experiment: Experiment) -> None:
             log.info("  %s: %s", stage.layer or "as trained", _said(facts))
     row = "  %-37s %9s %14s"
     log.info(row, "an image and stage", "gradients", "forward passes")
-    total = Cost()
+    asked = Cost()
     for name, method in job.methods.items():
-        cost = _cost(experiment, method)
-        total += cost
-        log.info(row, name, cost.gradients + plan.asked.get(name, 0), cost.forward)
-    log.info(row, "together", total.gradients + sum(plan.asked.values()), total.forward)
-    total += Cost(gradients=plan.distinct)
-    log.info(row, "shared ones once", total.gradients, total.forward)
-    a_stage = total * n_images
+        cost = own_cost(method, experiment.classifier, experiment.images)
+        cost += Cost(gradients=plan.asked.get(name, 0))
+        asked += cost
+        log.info(row, name, cost.gradients, cost.forward)
+    log.info(row, "together", asked.gradients, asked.forward)
+    log.info(row, "shared ones once", experiment.cost.gradients, experiment.cost.forward)
+    a_stage = experiment.cost * n_images
     total = a_stage * len(experiment.stages)
     log.info(row, "in all", total.gradients, total.forward)
-    times = {
-        "a gradient": (total.gradients, _seconds_a_gradient(experiment, a_stage.gradients)),
-        "a forward pass": (total.forward, _seconds_a_forward_pass(experiment, a_stage.forward)),
-    }
-    if total != Cost():
-        each = [f"{seconds * 1e3:.0f} ms {what}" for what, (n, seconds) in times.items() if n]
-        together = duration(sum(n * seconds for n, seconds in times.values()))
-        log.info("  %s: about %s", ", ".join(each), together)
-
-
-def _cost(experiment: Experiment, method: Any) -> Cost:
-    """What a method asks for beside the plan."""
-    if not hasattr(method, "cost"):
-        return Cost()
-    return method.cost(experiment.classifier, experiment.images)
+    times = Times(
+        _seconds_a_gradient(experiment, a_stage.gradients),
+        _seconds_a_forward_pass(experiment, a_stage.forward),
+    )
+    each = [f"{times.gradient * 1e3:.0f} ms a gradient"] if total.gradients else []
+    each += [f"{times.forward * 1e3:.0f} ms a forward pass"] if total.forward else []
+    if each:
+        log.info("  %s: about %s", ", ".join(each), duration(times.seconds(total)))
+    return times
 
 
 def _said(facts: Mapping[str, Any]) -> str:
@@ -262,7 +264,7 @@ def _seconds_each(
     return known[what, size]
 
 
-def _compute(experiment: Experiment, folder: RunFolder) -> None:
+def _compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
     """Computes the units that are not there yet: a group of images at a stage each."""
     job, images, stages = experiment.job, experiment.images, experiment.stages
     told = _Predictions(experiment, folder)
@@ -279,12 +281,17 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
         return group in unfinished and (stage.index == 0 or _unit(group, stage) not in done)
 
     left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
-    left += len(unfinished) if len(ranges) > 1 else 0  # for the null, an original of another group
+    if len(ranges) > 1:  # for the null, the original of the image before a group's first
+        left += sum(
+            k == 0 or ranges[k - 1] not in unfinished
+            for k, group in enumerate(ranges)
+            if group in unfinished
+        )
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
     scorer = Scorer(job.metrics, images, job.settings.null_model)
-    total = left * experiment.plan.distinct
-    with progress(total, "explaining") as tick:
+    effort = Effort(experiment.cost * left, times)
+    with progress(effort.passes, "explaining", effort.unit) as tick:
         for explained in explain(
             experiment.classifier,
             images,
@@ -293,7 +300,7 @@ def _compute(experiment: Experiment, folder: RunFolder) -> None:
             stages,
             job.settings.seed,
             wanted=wanted,
-            done=tick,
+            done=effort.done(tick),
         ):
             told.at(explained.stage)
             if not shapes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.data import Images
-from sanity.methods import GradientMethod, Plan, Subject
+from sanity.methods import Cost, GradientMethod, Plan, Subject, own_cost
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
@@ -49,7 +49,7 @@ def explain(
     seed: int = 0,
     *,
     wanted: Callable[[range, "Stage"], bool] = lambda group, stage: True,
-    done: Callable[[int], None] = lambda gradients: None,
+    done: Callable[[Cost], None] = lambda cost: None,
 ) -> Iterator[Explained]:
     """Explains images at all stages, group by group; the trained weights are back at the end.
 
@@ -65,7 +65,7 @@ def explain(
         stages: See `Randomization.stages`.
         seed: Of noise and random masks.
         wanted: Whether a group is needed at a stage; else it is passed over.
-        done: Told how many gradients have been computed.
+        done: Told what has been computed, each time that something has.
     """
     explainer = _Explainer(classifier, images, targets, methods, seed, done)
     with classifier.restored():
@@ -86,7 +86,7 @@ class _Explainer:
     targets: np.ndarray
     methods: Mapping[str, Any]
     seed: int
-    done: Callable[[int], None]
+    done: Callable[[Cost], None]
     # The original mask of the last image of the last group, and its position.
     last: tuple[int, dict[str, np.ndarray]] = field(default_factory=lambda: (-1, {}))
 
@@ -115,14 +115,33 @@ class _Explainer:
         subjects = [Subject(x, n, self.seed) for x, n in zip(some.x, some.names, strict=True)]
         gradients = self.plan.prepare(subjects, targets, self.classifier.batch_size)
         states = [partial(self._enter, stage) for stage in stages]
-        computed = gradients.compute(self.classifier, states, self.done)
+        computed = gradients.compute(
+            self.classifier, states, lambda count: self.done(Cost(gradients=count))
+        )
         for enter in states:
             enter()
             found = gradients.complete(self.classifier, computed.pop(0))
             for name, method in self.methods.items():
                 if name not in found:
-                    found[name] = method.masks(self.classifier, some, targets, self.seed)
+                    found[name] = self._by_itself(method, some, targets)
+                else:
+                    self.done(own_cost(method, self.classifier, some) * len(some))
             yield {name: found[name] for name in self.methods}
+
+    def _by_itself(self, method: Any, images: Images, targets: np.ndarray) -> np.ndarray:
+        """The masks of a method that leaves nothing to the plan.
+
+        Image by image if each fills batches of its own, so that `done` is told often enough.
+        """
+        cost = own_cost(method, self.classifier, images)
+        fills = cost.gradients + cost.forward >= self.classifier.batch_size
+        size = 1 if fills else len(images)
+        found = []
+        for start in range(0, len(images), size):
+            some = range(start, start + size)
+            found.append(method.masks(self.classifier, images.take(some), targets[some], self.seed))
+            self.done(cost * size)
+        return np.concatenate(found)
 
     def _enter(self, stage: "Stage") -> None:
         self.classifier.set_weights(stage.weights(), stage.index)

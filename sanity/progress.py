@@ -51,7 +51,9 @@ def progress(total: int, what: str, unit: str = "gradient") -> Iterator[Tick]:
 
         with (
             logging_redirect_tqdm(),
-            tqdm(total=total, desc=what, unit=f" {unit}s", smoothing=0.1, mininterval=0.2) as bar,
+            tqdm(
+                total=total, desc=what, unit=f" {_plural(unit)}", smoothing=0.1, mininterval=0.2
+            ) as bar,
         ):
 
             def tick(done: int) -> None:
@@ -73,9 +75,14 @@ def _lines(total: int, what: str, unit: str) -> Tick:
         if now - last >= _LINE_EVERY and finished < total:
             last = now
             left = (now - start) / finished * (total - finished)
-            log.info("%s: %d of %d %ss, %s left", what, finished, total, unit, duration(left))
+            units, left_for = _plural(unit), duration(left)
+            log.info("%s: %d of %d %s, %s left", what, finished, total, units, left_for)
 
     return tick
+
+
+def _plural(unit: str) -> str:
+    return f"{unit}es" if unit.endswith("s") else f"{unit}s"
 
 
 def duration(seconds: float) -> str:

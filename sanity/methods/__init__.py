@@ -3,7 +3,7 @@
 from sanity.methods.activations import GradCam, GradCamPlusPlus, GuidedGradCam
 from sanity.methods.backprop import Deconvnet, DeepLiftRescale, EpsilonLRP, GuidedBackprop
 from sanity.methods.controls import Constant, EdgeDetector, Input, RandomMask
-from sanity.methods.cost import Cost
+from sanity.methods.cost import Cost, own_cost
 from sanity.methods.denoised import Denoised
 from sanity.methods.gradients import (
     ExpectedGradients,
@@ -61,4 +61,5 @@ __all__ = [
     "Subject",
     "VarGrad",
     "XRAI",
+    "own_cost",
 ]

@@ -1,7 +1,11 @@
 """What a method asks of the network, for the announcement before a run."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from sanity.classifier import Classifier
+    from sanity.data import Images
 
 
 @dataclass(frozen=True)
@@ -27,3 +31,8 @@ class Cost:
 
     def __mul__(self, times: int) -> Self:
         return replace(self, gradients=self.gradients * times, forward=self.forward * times)
+
+
+def own_cost(method: Any, classifier: "Classifier", images: "Images") -> Cost:
+    """What any method asks for an image at a stage, beside the plan."""
+    return method.cost(classifier, images) if hasattr(method, "cost") else Cost()
