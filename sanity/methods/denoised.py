@@ -54,7 +54,7 @@ def noisy_subject(copy: Noisy, subject: Subject) -> Subject:
 
 @checked
 class Denoised(GradientMethod):
-    """A gradient method's mean mask over noisy copies (Hedström et al. 2024, sMPRT, equation 5).
+    """A gradient method's mean mask over noisy copies (sMPRT, Hedström et al. 2024).
 
     Of Gradient that is SmoothGrad; the noise is SmoothGrad's, with which it shares its gradients.
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,8 +16,10 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.data import Images
 from sanity.errors import ConfigError
+from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
 from sanity.methods.cost import Cost
-from sanity.methods.segments import Baseline, Game, Segmentation, baseline, segment
+from sanity.methods.segments import Game, Segmentation, segment, segment_means
+from sanity.methods.subject import Subject
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -202,14 +204,19 @@ class Segmented:
         segmentation: `slic`, superpixels, or `grid`, rectangles.
         segments: About how many.
         compactness: Of superpixels: the higher, the squarer.
-        baseline: What is seen where a segment is off: black, white, the image's mean colour, or
-            the segment's.
+        baseline: What is seen where a segment is off: as for Integrated Gradients, or the segment's
+            mean colour.
     """
 
     segmentation: Segmentation = "slic"
     segments: Annotated[int, Field(ge=2)] = 50
     compactness: Annotated[float, Field(gt=0)] = 10.0
-    baseline: Baseline = "black"
+    baseline: Baseline | Literal["segment_mean"] = "black"
+
+    def check(self, classifier: "Classifier") -> None:
+        """Refuses a baseline that does not fit the model's images (ConfigError)."""
+        if self.baseline != "segment_mean":
+            check_baseline(self.baseline, classifier.input_shape)
 
     def masks(
         self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
@@ -217,15 +224,19 @@ class Segmented:
         """Masks (n, H, W)."""
         found = []
         for image, name, target in zip(images.x, images.names, targets, strict=True):
-            game = self.game(classifier, image, int(target))
+            game = self.game(classifier, Subject(image, name, seed), int(target))
             with np.errstate(invalid="ignore"):  # infinite logits
                 found.append(self.values(game, seed, name)[game.segments])
         return np.stack(found).astype(np.float32)
 
-    def game(self, classifier: "Classifier", image: np.ndarray, target: int) -> Game:
-        """The image (H, W, C) as a game of its segments."""
+    def game(self, classifier: "Classifier", subject: Subject, target: int) -> Game:
+        """An image as a game of its segments."""
+        image = subject.image
         segments = segment(image, self.segmentation, self.segments, self.compactness)
-        absent = baseline(image, segments, self.baseline)
+        if self.baseline == "segment_mean":
+            absent = segment_means(image, segments)
+        else:
+            absent = baseline_image(baseline_key(self.baseline), subject)
         return Game(classifier, image, absent, segments, target)
 
     def values(self, game: Game, seed: int, name: str) -> np.ndarray:
@@ -280,7 +291,7 @@ class Lime(Segmented):
         kernel_width: w.
     """
 
-    baseline: Baseline = "segment_mean"
+    baseline: Baseline | Literal["segment_mean"] = "segment_mean"
     samples: Annotated[int, Field(ge=2)] = 1000
     kernel_width: Annotated[float, Field(gt=0)] = 0.25
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from sanity.classifier import Classifier
 
 Segmentation = Literal["slic", "grid"]
-Baseline = Literal["black", "white", "mean", "segment_mean"]
 
 
 class Recent:
@@ -76,20 +75,8 @@ def grid(height: int, width: int, count: int) -> np.ndarray:
     return (row[:, None] * columns + column).astype(np.int32)
 
 
-def baseline(image: np.ndarray, segments: np.ndarray, kind: Baseline) -> np.ndarray:
-    """What an image (H, W, C) shows where a segment is switched off.
-
-    Args:
-        image: In [0, 1].
-        segments: (H, W).
-        kind: `black`, `white`, the image's `mean` colour, or each segment's (`segment_mean`).
-    """
-    if kind == "black":
-        return np.zeros_like(image)
-    if kind == "white":
-        return np.ones_like(image)
-    if kind == "mean":
-        return np.broadcast_to(image.mean((0, 1), np.float64), image.shape).astype(image.dtype)
+def segment_means(image: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """An image (H, W, C) in which each segment (H, W) has its mean colour throughout."""
     sizes = np.bincount(segments.ravel())
     sums = [np.bincount(segments.ravel(), channel.ravel()) for channel in np.moveaxis(image, -1, 0)]
     return (np.stack(sums, -1) / sizes[:, None]).astype(image.dtype)[segments]

@@ -13,7 +13,9 @@ from sanity.classifier import Classifier
 from sanity.data import Images
 from sanity.errors import ConfigError
 from sanity.methods import KernelShap, Lime, Occlusion, Rise, ShapleySampling
-from sanity.methods.segments import baseline, grid, segment
+from sanity.methods.baselines import baseline_image, baseline_key
+from sanity.methods.segments import grid, segment, segment_means
+from sanity.methods.subject import Subject
 from sanity.randomness import generator
 
 SEED = 5
@@ -243,18 +245,29 @@ def test_superpixels_are_found_once_an_image(case, monkeypatch):
     assert len(found) == len(images)
 
 
-def test_baselines():
+def test_mean_colours_of_segments():
     image = pictures((8, 6, 3)).x[0]
     segments = grid(8, 6, 4)
-    assert (baseline(image, segments, "black") == 0).all()
-    assert (baseline(image, segments, "white") == 1).all()
-    mean = baseline(image, segments, "mean")
-    np.testing.assert_allclose(mean, np.ones((8, 6, 1)) * image.mean((0, 1)), rtol=1e-6)
-    local = baseline(image, segments, "segment_mean")
+    local = segment_means(image, segments)
     for number in range(4):
         inside = segments == number
         expected = np.broadcast_to(image[inside].mean(0), image[inside].shape)
         np.testing.assert_allclose(local[inside], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "absent", ["black", "white", "mean", "blurred", "uniform", 0.25, [0.1, 0.5, 0.9]]
+)
+def test_a_segment_that_is_off_shows_the_baseline_of_all_methods(curved_rgb, absent):
+    classifier, images = curved_rgb
+    subject = Subject(images.x[0], "a", SEED)
+    method = ShapleySampling(samples=1, segmentation="grid", segments=4, baseline=absent)
+    method.check(classifier)
+    game = method.game(classifier, subject, 1)
+    expected = baseline_image(baseline_key(absent), subject)
+    np.testing.assert_array_equal(game.shown(np.zeros((1, 4)))[0], expected)
+    with pytest.raises(ConfigError, match="has 2 values"):
+        ShapleySampling(baseline=[0.1, 0.2]).check(classifier)
 
 
 # Shapley values
@@ -282,7 +295,7 @@ def exact_shapley(worth, players):
 def test_shapley_sampling_approaches_the_exact_values(case):
     classifier, images, targets = case
     method = ShapleySampling(segmentation="grid", segments=6, samples=2000)
-    game = method.game(classifier, images.x[0], int(targets[0]))
+    game = method.game(classifier, Subject(images.x[0], "a", SEED), int(targets[0]))
     exact = exact_shapley(game.worth, game.players)
     found = method.values(game, SEED, "zebra")
     few = [
@@ -298,7 +311,7 @@ def test_the_contributions_of_one_order(case):
     """One order at a time against a sum written out."""
     classifier, images, targets = case
     method = ShapleySampling(segmentation="grid", segments=3, samples=1)
-    game = method.game(classifier, images.x[0], int(targets[0]))
+    game = method.game(classifier, Subject(images.x[0], "a", SEED), int(targets[0]))
     n = game.players
     orders = set()
     for seed in range(40):
@@ -319,7 +332,7 @@ def test_the_contributions_of_one_order(case):
     samples=st.integers(1, 5),
     segments=st.integers(2, 12),
     kind=st.sampled_from(["slic", "grid"]),
-    absent=st.sampled_from(["black", "white", "mean", "segment_mean"]),
+    absent=st.sampled_from(["black", 0.7, "mean", "blurred", "uniform", "segment_mean"]),
     seed=st.integers(0, 100),
 )
 @settings(max_examples=30, deadline=None)
@@ -330,7 +343,7 @@ def test_shapley_values_sum_to_the_difference(curved_rgb, samples, segments, kin
         ShapleySampling(samples=samples, **chosen),
         KernelShap(samples=20 * segments, **chosen),
     ):
-        game = method.game(classifier, images.x[0], 1)
+        game = method.game(classifier, Subject(images.x[0], "a", SEED), 1)
         whole, nothing = classifier.logits(np.stack([images.x[0], game.absent]))[:, 1]
         total = method.values(game, seed, "a").sum()
         assert abs(total - (float(whole) - float(nothing))) < 1e-5 * max(1, abs(whole))
@@ -394,7 +407,7 @@ def test_kernel_shap_is_the_packages(case):
 def test_kernel_shap_with_every_coalition_is_exact(case):
     classifier, images, targets = case
     method = KernelShap(samples=1000, segmentation="grid", segments=6)
-    game = method.game(classifier, images.x[1], int(targets[1]))
+    game = method.game(classifier, Subject(images.x[1], "a", SEED), int(targets[1]))
     exact = exact_shapley(game.worth, game.players)
     found = method.values(game, SEED, "a")
     np.testing.assert_allclose(found, exact, atol=1e-5 * np.abs(exact).max())
