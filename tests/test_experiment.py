@@ -53,3 +53,26 @@ def test_missing_by_method_and_reason():
         "hog); 1 of 6 nulls are NaN, because the other image's mask is constant or not finite: b 1"
     )
     assert missing(scores[scores["method"] == "c"]) is None
+
+
+def test_both_cascades_end_in_the_same_scores(tmp_path, monkeypatch):
+    """Nested draws: at the last stage all blocks have the same weights, whatever came first."""
+    monkeypatch.chdir(tmp_path)
+    chosen = ["method=[gradient,smoothgrad,guided_backprop,grad_cam,occlusion,random_mask]"]
+    chosen += ["method.smoothgrad.samples=3", "method.occlusion.size=4"]
+    keys = ["method", "image", "stage", "metric"]
+    tables, masks = [], []
+    for order in ("cascading", "cascading_bottom_up"):
+        path = sanity.run(overrides=[*ANY, *chosen, f"randomization={order}"])
+        tables.append(sanity.load_runs(path).sort_values(keys).set_index("stage"))
+        masks.append(sanity.load_masks(path))
+    down, up = tables
+    assert down["layer"].loc[3].iloc[0] == "stem" and up["layer"].loc[3].iloc[0] == "top"
+    for column in ("value", "null"):
+        np.testing.assert_array_equal(down[column].loc[3], up[column].loc[3])
+        assert np.isfinite(down[column].loc[3]).all()
+    for method in masks[0].data_vars:
+        np.testing.assert_array_equal(*(m[method].sel(stage=3).values for m in masks))
+    of_gradient = down["method"] == "gradient"
+    for stage in (1, 2):  # and not before
+        assert (down[of_gradient]["value"].loc[stage] != up[of_gradient]["value"].loc[stage]).all()
