@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from sanity.checked import checked
-from sanity.data import ImageNetSamples
+from sanity.data import Folder, ImageNetSamples
 from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
 from sanity.methods.points import (
     AtBaseline,
@@ -215,19 +215,21 @@ class ExpectedGradients(GradientMethod):
 
     Attributes:
         samples: Number of draws.
-        references: The data spec, such as `sanity.data.Folder`; by default the embedded images.
+        references: `samples`, the embedded images; the path of a folder; or any data spec.
         multiplier: Whether gradients are multiplied by (image − reference).
     """
 
     samples: Samples = 25
-    references: Any = Field(default_factory=ImageNetSamples)
+    references: Any = Field(default="samples", validate_default=True)
     multiplier: bool = True
 
     @field_validator("references")
     @classmethod
     def _is_data(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return ImageNetSamples() if value == "samples" else Folder(path=value)
         if not hasattr(value, "load"):
-            raise ValueError("must have the _target_ of a data option")
+            raise ValueError("must be samples, a folder, or have the _target_ of a data option")
         return value
 
     def points(self) -> Mapping[Point, float]:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from sanity import methods
 from sanity.classifier import Classifier
 from sanity.config import compose
+from sanity.data import ImageNetSamples
 from sanity.errors import ConfigError
 from sanity.methods import Subject
 from tests.networks import small_classifier
@@ -27,7 +28,7 @@ from tests.networks import small_classifier
         ("vargrad.samples=1", "should be greater than or equal to 2"),
         ("integrated_gradients_smoothgrad.noise=-1", "should be greater than or equal to 0"),
         ("expected_gradients.samples=0", "should be greater than or equal to 1"),
-        ("expected_gradients.references=3", "must have the _target_ of a data option"),
+        ("expected_gradients.references=3", "must be samples, a folder, or have the _target_"),
         ("deeplift_rescale.baseline=[0.5,2]", "less than or equal to 1"),
         ("epsilon_lrp.epsilon=0", "should be greater than 0"),
         ("grad_cam.layer=3", "valid string"),
@@ -43,15 +44,21 @@ def test_a_value_that_cannot_be_is_refused_before_the_model_is_loaded(override, 
 def test_references_from_a_folder_of_ones_own(small, tmp_path):
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
     key = "method.expected_gradients.references"
-    overrides = ["method=[expected_gradients]", f"{key}._target_=sanity.data.Folder"]
+
+    def made(*overrides):
+        return compose(["method=[expected_gradients]", *overrides]).methods["expected_gradients"]
+
     with pytest.raises(ConfigError, match=rf"{key}\.path must be given"):
-        compose(overrides)
-    method = compose([*overrides, f"+{key}.path={tmp_path}"]).methods["expected_gradients"]
-    method.check(small)
-    (point, *_) = method.points()
-    start = point.start(Subject(np.zeros(small.input_shape, np.float32), "a", 0))
-    np.testing.assert_array_equal(start, np.broadcast_to([1, 0, 0], small.input_shape))
-    gone = compose([*overrides, f"+{key}.path={tmp_path}/gone"]).methods["expected_gradients"]
+        made(f"{key}={{_target_: sanity.data.Folder}}")
+    spelt_out = made(f"{key}={{_target_: sanity.data.Folder, path: '{tmp_path}'}}")
+    of_data = made(f"{key}=${{data}}", "data=folder", f"data.path={tmp_path}", "data.limit=1")
+    for method in (made(f"{key}={tmp_path}"), spelt_out, of_data):
+        method.check(small)
+        (point, *_) = method.points()
+        start = point.start(Subject(np.zeros(small.input_shape, np.float32), "a", 0))
+        np.testing.assert_array_equal(start, np.broadcast_to([1, 0, 0], small.input_shape))
+    assert made().references == ImageNetSamples() == methods.ExpectedGradients().references
+    gone = made(f"{key}={tmp_path}/gone")
     with pytest.raises(ConfigError, match="gone: there is no such file or folder"):
         gone.check(small)
 
@@ -150,7 +157,7 @@ def test_the_library_refuses_as_well():
     for make in (
         lambda: methods.IntegratedGradients(steps=0),
         lambda: methods.SmoothGrad(noise=-0.1),
-        lambda: methods.ExpectedGradients(references="cats"),
+        lambda: methods.ExpectedGradients(references=3),
     ):
         with pytest.raises(ValidationError):
             make()
