@@ -231,32 +231,31 @@ class Classifier:
         for start in range(0, len(images), size):
             some = slice(start, start + size)
             compared = None if baselines is None else baselines[some]
-            found.append(self.batch_gradient(images[some], targets[some], rule, compared)())
+            found.append(self.batch_gradient(images[some], rule, compared)(targets[some]))
         return np.concatenate(found)
 
     def batch_gradient(
-        self,
-        images: np.ndarray,
-        targets: np.ndarray,
-        rule: str = "plain",
-        baselines: np.ndarray | None = None,
-    ) -> Callable[[], np.ndarray]:
-        """What gives the gradients of one batch under the weights that are in place when called.
+        self, images: np.ndarray, rule: str = "plain", baselines: np.ndarray | None = None
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """What gives the gradients of one batch, of the targets and under the weights at its call.
 
         As `gradients`, but all in one batch; called again after weights have changed, it computes
         anew what depends on them only.
         """
         baselines = self._fitting(rule, images, baselines)
         count, chain = len(images), self._chain(rule)
-        top = np.zeros([count, self.n_classes], np.float32)
-        top[np.arange(count), targets] = 1
         if count == 1:
-            images, top = np.concatenate([images, images]), np.concatenate([top, top])
+            images = np.concatenate([images, images])
             baselines = None if baselines is None else np.concatenate([baselines, baselines])
-        if baselines is not None:
-            images, top = np.concatenate([images, baselines]), np.concatenate([top, 0 * top])
-        walk, upper = Walk(chain, images), tf.constant(top)
-        return lambda: walk.gradient(self._changed, upper)[:count]
+        walk = Walk(chain, images if baselines is None else np.concatenate([images, baselines]))
+        rows = len(images) * (1 if baselines is None else 2)
+
+        def gradients(targets: np.ndarray) -> np.ndarray:
+            top = np.zeros([rows, self.n_classes], np.float32)
+            top[np.arange(len(images)), targets] = 1  # of one image's copy, both
+            return walk.gradient(self._changed, tf.constant(top))[:count]
+
+        return gradients
 
     def _fitting(
         self, rule: str, images: np.ndarray, baselines: np.ndarray | None

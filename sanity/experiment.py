@@ -25,6 +25,7 @@ from sanity.errors import ConfigError
 from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import Cost, Plan, own_cost
 from sanity.metrics import check_sizes
+from sanity.originals import originals
 from sanity.predictions import class_name, complaint, predictions
 from sanity.progress import duration, progress, shown
 from sanity.randomization import predicted as predicted_classes
@@ -301,8 +302,9 @@ def _compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
             job.settings.seed,
             wanted=wanted,
             done=effort.done(tick),
+            entered=told.at,
+            originals=originals(job, experiment.classifier, images, experiment.targets),
         ):
-            told.at(explained.stage)
             if not shapes:
                 shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
                 _lay_out_masks(experiment, folder, kept, shapes)
@@ -412,8 +414,8 @@ def _lay_out_masks(
 class _Predictions:
     """The network's predictions at every stage; a line is logged for each.
 
-    They are made stage by stage as the first group of images goes through them: the weights of all
-    stages take long to make, and the first gradient need not wait for that.
+    They are made stage by stage as the first batch goes through them: the weights of all stages
+    take a while to make, and the first gradient need not wait for that.
     """
 
     def __init__(self, experiment: Experiment, folder: RunFolder):
@@ -421,12 +423,9 @@ class _Predictions:
         self._frames: dict[int, pd.DataFrame] = {}
 
     def at(self, stage: "Stage") -> None:
-        """Makes those of a stage, unless they are made; leaves its weights in place."""
-        if stage.index in self._frames:
-            return
+        """Makes those of a stage, whose weights are in place."""
         experiment = self._experiment
         classifier = experiment.classifier
-        classifier.set_weights(stage.weights(), stage.index)
         frame = predictions(classifier, experiment.images, experiment.targets, stage)
         log.info("%s", _stage_line(stage, frame, classifier))
         if experiment.job.settings.figures == "stages":
@@ -440,9 +439,12 @@ class _Predictions:
 
     def all(self) -> "pd.DataFrame":
         """Those of all stages, which are stored by then; the trained weights are back in place."""
-        with self._experiment.classifier.restored():
+        classifier = self._experiment.classifier
+        with classifier.restored():
             for stage in self._experiment.stages:
-                self.at(stage)
+                if stage.index not in self._frames:  # where an earlier try had come so far
+                    classifier.set_weights(stage.weights(), stage.index)
+                    self.at(stage)
         return self._joined()
 
     def _joined(self) -> "pd.DataFrame":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sanity.methods import Cost, GradientMethod, Plan, Subject, own_cost
 
 if TYPE_CHECKING:
     from sanity.classifier import Classifier
+    from sanity.originals import Originals
     from sanity.randomization import Stage
 
 _BYTES = 640 * 2**20  # of masks and sums, at the most
@@ -50,6 +51,8 @@ def explain(
     *,
     wanted: Callable[[range, "Stage"], bool] = lambda group, stage: True,
     done: Callable[[Cost], None] = lambda cost: None,
+    entered: Callable[["Stage"], None] = lambda stage: None,
+    originals: "Originals | None" = None,
 ) -> Iterator[Explained]:
     """Explains images at all stages, group by group; the trained weights are back at the end.
 
@@ -66,15 +69,15 @@ def explain(
         seed: Of noise and random masks.
         wanted: Whether a group is needed at a stage; else it is passed over.
         done: Told what has been computed, each time that something has.
+        entered: Called when a stage's weights are in place for the first time.
+        originals: Masks of stage 0 that are kept; those found there are not computed again.
     """
-    explainer = _Explainer(classifier, images, targets, methods, seed, done)
+    explainer = _Explainer(classifier, images, targets, methods, seed, done, entered, originals)
     with classifier.restored():
         size = images.x[0].nbytes * max(1, len(methods))
         for group in groups(len(images), size, len(stages)):
             left = [stage for stage in stages if wanted(group, stage)]
             at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
-            if any(stage.classes for stage in left):
-                at_once = 1  # stages together explain the same classes
             for start in range(0, len(left), at_once):
                 yield from explainer.explain(group, left[start : start + at_once])
 
@@ -87,8 +90,11 @@ class _Explainer:
     methods: Mapping[str, Any]
     seed: int
     done: Callable[[Cost], None]
-    # The original mask of the last image of the last group, and its position.
+    entered: Callable[["Stage"], None]
+    originals: "Originals | None"
+    # The original masks of the last image of the last group, and its position.
     last: tuple[int, dict[str, np.ndarray]] = field(default_factory=lambda: (-1, {}))
+    seen: set[int] = field(default_factory=set)  # stages that were entered
 
     @cached_property
     def plan(self) -> Plan:
@@ -96,37 +102,73 @@ class _Explainer:
 
     def explain(self, group: range, stages: Sequence["Stage"]) -> Iterator[Explained]:
         """The masks of some images at some stages."""
-        targets = self._classes(group, stages[0])
-        for stage, masks in zip(stages, self._masks(group, stages, targets), strict=True):
+        for stage, (masks, targets) in zip(stages, self._masks(group, stages), strict=True):
             before = self._before(group, stage) if stage.index == 0 else {}
             if stage.index == 0:
                 self.last = group[-1], {name: values[-1:] for name, values in masks.items()}
             yield Explained(group, stage, masks, targets, before)
 
-    def _classes(self, group: range, stage: "Stage") -> np.ndarray:
-        if stage.classes:
-            self._enter(stage)
-        return stage.explained(self.classifier, self.images.take(group), self.targets[group])
-
     def _masks(
-        self, group: range, stages: Sequence["Stage"], targets: np.ndarray
-    ) -> Iterator[dict[str, np.ndarray]]:
-        some = self.images.take(group)
+        self, group: range, stages: Sequence["Stage"]
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """The masks by method, and the classes explained, at each stage."""
+        some, here = self.images.take(group), self.targets[group]
         subjects = [Subject(x, n, self.seed) for x, n in zip(some.x, some.names, strict=True)]
-        gradients = self.plan.prepare(subjects, targets, self.classifier.batch_size)
-        states = [partial(self._enter, stage) for stage in stages]
+        gradients = self.plan.prepare(subjects, here, self.classifier.batch_size)
+        states = [self._state(stage, some, here) for stage in stages]
+        first = self._kept(group, stages[0])  # stage 0, if it is among them, is the first
+        whole = all(name in first for name in self.plan.methods)
+        if whole:
+            states[0]()
         computed = gradients.compute(
-            self.classifier, states, lambda count: self.done(Cost(gradients=count))
+            self.classifier,
+            states[1:] if whole else states,
+            lambda count: self.done(Cost(gradients=count)),
         )
-        for enter in states:
-            enter()
-            found = gradients.complete(self.classifier, computed.pop(0))
+        if whole:
+            self.done(Cost(gradients=self.plan.distinct * len(group)))
+            computed.insert(0, {})
+        for stage, enter in zip(stages, states, strict=True):
+            targets, found, sums = enter(), {}, computed.pop(0)
+            if stage is stages[0]:
+                found = first
+            if sums:
+                found = found | gradients.complete(self.classifier, sums, targets)
             for name, method in self.methods.items():
                 if name not in found:
                     found[name] = self._by_itself(method, some, targets)
                 else:
                     self.done(own_cost(method, self.classifier, some) * len(some))
-            yield {name: found[name] for name in self.methods}
+            if self.originals and stage.index == 0:
+                for name, masks in found.items():
+                    if name not in first:
+                        self.originals.put(name, group, masks)
+            yield {name: found[name] for name in self.methods}, targets
+
+    def _kept(self, group: range, stage: "Stage") -> dict[str, np.ndarray]:
+        """Masks of stage 0 that need not be computed."""
+        if stage.index or self.originals is None:
+            return {}
+        found = {name: self.originals.get(name, group) for name in self.methods}
+        return {name: masks for name, masks in found.items() if masks is not None}
+
+    def _state(
+        self, stage: "Stage", images: Images, targets: np.ndarray
+    ) -> Callable[[], np.ndarray]:
+        """What puts a stage's weights in place and gives the classes explained."""
+
+        @cache
+        def classes() -> np.ndarray:
+            if stage.index not in self.seen:
+                self.seen.add(stage.index)
+                self.entered(stage)
+            return stage.explained(self.classifier, images, targets)
+
+        def enter() -> np.ndarray:
+            self.classifier.set_weights(stage.weights(), stage.index)
+            return classes()
+
+        return enter
 
     def _by_itself(self, method: Any, images: Images, targets: np.ndarray) -> np.ndarray:
         """The masks of a method that leaves nothing to the plan.
@@ -143,9 +185,6 @@ class _Explainer:
             self.done(cost * size)
         return np.concatenate(found)
 
-    def _enter(self, stage: "Stage") -> None:
-        self.classifier.set_weights(stage.weights(), stage.index)
-
     def _before(self, group: range, trained: "Stage") -> dict[str, np.ndarray]:
         """The original masks of the image before a group's first, if that is of another group."""
         before = (group.start - 1) % len(self.images)
@@ -153,8 +192,7 @@ class _Explainer:
             return {}
         if before == self.last[0]:
             return self.last[1]
-        alone = range(before, before + 1)
-        (masks,) = self._masks(alone, [trained], self._classes(alone, trained))
+        ((masks, _),) = self._masks(range(before, before + 1), [trained])
         return masks
 
 

@@ -53,13 +53,13 @@ def test_as_near_to_float64_as_the_plain_graph(lite0, samples):
 
     metrics = compose(["metric=[ssim,spearman,spearman_abs,hog]"]).metrics.values()
     stages = Randomization().stages(lite0, lite0.blocks, 0)
-    fast = lite0.batch_gradient(x, targets)
+    fast = lite0.batch_gradient(x)
     originals: list = []
     with lite0.restored():
         for stage in [stages[i] for i in (0, 1, 10, 19)]:
             lite0.set_weights(stage.weights(), stage.index)
             truth = exact(x.astype(np.float64), targets).numpy()
-            found = [fast(), whole_gradient(lite0, x, targets)]
+            found = [fast(targets), whole_gradient(lite0, x, targets)]
             ours, plain = (
                 np.median(np.median(np.abs(masks - truth), axis=(1, 2, 3))) for masks in found
             )

@@ -106,11 +106,11 @@ def test_what_is_kept_changes_nothing(network, noise_images, order, rule):
     x = noise_images.x
     stages = Randomization(order=order).stages(network, network.blocks, 0)
     with network.restored():
-        gradient = network.batch_gradient(x, TARGETS, rule)
+        gradient = network.batch_gradient(x, rule)
         for stage in [*stages, *reversed(stages), stages[1], stages[0]]:
             network.set_weights(stage.weights(), stage.index)
             again = network.gradients(x, TARGETS, rule)
-            np.testing.assert_array_equal(gradient(), again)
+            np.testing.assert_array_equal(gradient(TARGETS), again)
             wanted = whole_gradient(network, x, TARGETS, rule)
             np.testing.assert_allclose(again, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
@@ -135,7 +135,7 @@ def test_what_has_not_changed_is_not_computed_again(noise_images):
         *([f"block{i}/a/kernel", f"block{i}/b/kernel"] for i in range(3)),
         ["top/kernel"],
     ]
-    gradient = network.batch_gradient(noise_images.x, TARGETS)
+    gradient = network.batch_gradient(noise_images.x)
     with network.restored():
         for changed, wanted in [
             ([], [0, 1, 2, 3, 4]),
@@ -148,7 +148,7 @@ def test_what_has_not_changed_is_not_computed_again(noise_images):
         ]:
             network.set_weights({name: ZEROED(network, name) for name in changed})
             counted.clear()
-            gradient()
+            gradient(TARGETS)
             assert counted == wanted, changed
 
 
@@ -170,12 +170,12 @@ def test_an_equal_estimate_is_no_change(noise_images):
             replace(s, forward=lambda x, s=s: calls.append(1) or s.forward(x)) for s in chain
         ]
     }
-    gradient = network.batch_gradient(noise_images.x, TARGETS)
+    gradient = network.batch_gradient(noise_images.x)
     with network.restored():
         for value, count in [(mean + 1, len(chain)), (mean + 1, 0), (mean + 2, len(chain))]:
             network.set_weights({"stem/moving_mean": value})
             calls.clear()
-            gradient()
+            gradient(TARGETS)
             assert len(calls) == count
 
 
@@ -196,12 +196,14 @@ def test_weights_read_by_two_segments(noise_images):
     network = Classifier(function, (16, 16, 3), name="shared")
     readers = [i for i, s in enumerate(network._chain("plain")) if "a/kernel" in s.variables]
     assert len(readers) == 2
-    gradient = network.batch_gradient(noise_images.x, TARGETS)
-    gradient()
+    gradient = network.batch_gradient(noise_images.x)
+    gradient(TARGETS)
     with network.restored():
         network.set_weights({"a/kernel": network.trained["a/kernel"] + 0.5})
         wanted = whole_gradient(network, noise_images.x, TARGETS)
-        np.testing.assert_allclose(gradient(), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+        np.testing.assert_allclose(
+            gradient(TARGETS), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max()
+        )
 
 
 def test_without_groups_there_is_one_segment(small):

@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +16,7 @@ import pytest
 
 import sanity as library
 from sanity import classifiers
+from sanity.classifier import Classifier
 from sanity.config import compose
 from sanity.randomness import generator
 from sanity.results import load_masks, load_predictions
@@ -276,23 +276,35 @@ def test_a_second_job_loads_and_traces_nothing(here, monkeypatch):
     )
 
 
-def test_a_second_job_soon_computes_its_first_gradient(here, monkeypatch):
-    """On the embedded model, 20 stages ahead; see `scripts/second_job.py`."""
-    from sanity.classifier import Classifier
+def test_originals_are_computed_once_for_all_jobs(here, monkeypatch):
+    """Jobs that differ in their randomization only; the scores are those of jobs by themselves."""
+    computed = []
+    gradients = Classifier.batch_gradient
 
-    class Reached(Exception):
-        pass
+    def counting(self, images, rule="plain", baselines=None):
+        compute = gradients(self, images, rule, baselines)
 
-    def reached(*args):
-        raise Reached
+        def counted(targets):
+            computed.append(self.state)
+            return compute(targets)
 
-    quick = ["data.limit=1", "method=[gradient]", "metric=[spearman]", "runtime.progress=none"]
-    library.run(overrides=[*quick, "layers.last=1"])
-    monkeypatch.setattr(Classifier, "batch_gradient", reached)
-    start = time.perf_counter()
-    with pytest.raises(Reached):
-        library.run(overrides=[*quick, "seed=1"])
-    assert time.perf_counter() - start < 2
+        return counted
+
+    monkeypatch.setattr(Classifier, "batch_gradient", counting)
+    orders = ["cascading", "independent"]
+    for order in orders:
+        library.run(overrides=[*QUICK, f"randomization={order}"])
+        assert (0 in computed) == (order == orders[0])
+        assert 1 in computed
+        computed.clear()
+    fresh = here / "fresh"
+    for order in orders:
+        library.run(
+            overrides=[*QUICK, f"randomization={order}", f"output={fresh}", "originals=false"]
+        )
+        assert 0 in computed
+        computed.clear()
+    assert_equal(scores_below(here / "outputs"), scores_below(fresh))
 
 
 def test_models_are_kept_by_their_configuration_and_files(here):

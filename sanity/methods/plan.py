@@ -83,7 +83,7 @@ class Gradients:
         self._methods = plan.methods
         self._weights = {name: method.points() for name, method in plan.methods.items()}
         self._subjects = list(subjects)
-        self._targets = targets
+        self._targets = targets  # where no state gives others
         self._batches: list[_Batch] = []
         for rule, points in plan.points.items():
             owners = [(i, point) for i in range(len(self._subjects)) for point in points]
@@ -95,12 +95,13 @@ class Gradients:
 
     def explain(self, classifier: "Classifier") -> dict[str, np.ndarray]:
         """The masks (n, H, W, C) float32 of each method, with the weights in place."""
-        return self.complete(classifier, self.compute(classifier, [lambda: None])[0])
+        (masks,) = self.compute(classifier, [lambda: self._targets])
+        return self.complete(classifier, masks, self._targets)
 
     def compute(
         self,
         classifier: "Classifier",
-        states: Sequence[Callable[[], None]],
+        states: Sequence[Callable[[], np.ndarray]],
         done: Callable[[int], None] = lambda gradients: None,
     ) -> list[dict[str, np.ndarray]]:
         """The masks in each of several states of the weights, not yet completed.
@@ -110,7 +111,7 @@ class Gradients:
 
         Args:
             classifier: The network.
-            states: Each puts its weights in place.
+            states: Each puts its weights in place and gives the class explained of each image.
             done: Told after each batch how many gradients it was.
         """
         sums = [_Sums(self._methods, self._weights, self._subjects) for _ in states]
@@ -118,11 +119,10 @@ class Gradients:
             pending: Future | None = None
             for batch in self._batches:
                 inputs, references = self._inputs(batch)
-                targets = self._targets[[owner for owner, _ in batch.owners]]
-                gradients = classifier.batch_gradient(inputs, targets, batch.rule, references)
+                gradients = classifier.batch_gradient(inputs, batch.rule, references)
+                images = [owner for owner, _ in batch.owners]
                 for enter, total in zip(states, sums, strict=True):
-                    enter()
-                    found = gradients()
+                    found = gradients(enter()[images])
                     if pending:
                         pending.result()
                     pending = adding.submit(total.add, batch, found)
@@ -132,11 +132,11 @@ class Gradients:
         return [total.masks() for total in sums]
 
     def complete(
-        self, classifier: "Classifier", masks: Mapping[str, np.ndarray]
+        self, classifier: "Classifier", masks: Mapping[str, np.ndarray], targets: np.ndarray
     ) -> dict[str, np.ndarray]:
         """The masks of a state, once its weights are in place again."""
         return {
-            name: method.complete(masks[name], classifier, self._subjects, self._targets)
+            name: method.complete(masks[name], classifier, self._subjects, targets)
             for name, method in self._methods.items()
         }
 
