@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--markdown", metavar="FILE", help="writes the table as printed")
     add("--latex", metavar="FILE", help="writes it for LaTeX (booktabs)")
     add("--figure", metavar="FILE", help="writes the curves: .pdf, .png, .svg")
-    add("--report", metavar="FILE", help="writes one self-contained HTML page: curves, masks, table")
+    add(
+        "--report", metavar="FILE", help="writes one self-contained HTML page: curves, masks, table"
+    )
     add("--quiet", action="store_true", help="print no table")
     add("--no-verdicts", action="store_true", help="give no verdicts")
     add(

@@ -42,7 +42,14 @@ from sanity.storage import (
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunFolder", "load_images", "load_masks", "load_predictions", "load_runs", "masks_nbytes"]
+__all__ = [
+    "RunFolder",
+    "load_images",
+    "load_masks",
+    "load_predictions",
+    "load_runs",
+    "masks_nbytes",
+]
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ class Run:
         """What there is to know of a run without its results."""
         info = read_json(path / "run.json") or {}
         values = dict(info.get("columns", {}))
+        # Lists are no columns, but runs of different blocks do not belong together.
+        values["blocks"] = ", ".join(layer for layer in info.get("layers", []) if layer)
         return cls(path, info, configuration(path), values)
 
     @property
@@ -75,7 +78,9 @@ def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
     return found
 
 
-def groups(runs: Sequence[Run], differ: Mapping[str, list[str]]) -> dict[tuple[str, ...], list[int]]:
+def groups(
+    runs: Sequence[Run], differ: Mapping[str, list[str]]
+) -> dict[tuple[str, ...], list[int]]:
     """The runs that differ in draws and parts of the images alone, by their other values."""
     keys = [key for key in differ if key not in _TOGETHER]
     found: dict[tuple[str, ...], list[int]] = {}
@@ -101,20 +106,20 @@ def curves(
         a value in all seeds) and missing (scores that are not finite).
     """
     codes = [
-        pd.Categorical(scores["metric"], metrics).codes,
-        pd.Categorical(scores["method"], methods).codes,
+        _codes(scores["metric"], metrics),
+        _codes(scores["method"], methods),
         scores["stage"].to_numpy(),
         pd.factorize(scores["image"].astype(str))[0],
         pd.factorize(seeds)[0],
     ]
     known = (codes[0] >= 0) & (codes[1] >= 0)
-    where = tuple(code[known][::-1] for code in codes)  # of doubles, the first counts
+    where: tuple[Any, ...] = tuple(c[known][::-1] for c in codes)  # of doubles, the first counts
     shape = (len(metrics), len(methods), n, *(int(code.max(initial=-1)) + 1 for code in codes[3:]))
     table = np.full((3, *shape), np.nan)  # value, null, whether there is a row
     value = scores["value"].to_numpy(float)[known][::-1]
-    table[(0, *where)] = np.where(np.isfinite(value), value, np.nan)
-    table[(1, *where)] = scores["null"].to_numpy(float)[known][::-1]
-    table[(2, *where)] = 1
+    table[0][where] = np.where(np.isfinite(value), value, np.nan)
+    table[1][where] = scores["null"].to_numpy(float)[known][::-1]
+    table[2][where] = 1
     found: dict[str, dict[str, dict[str, list]]] = {}
     for i, metric in enumerate(metrics):
         for j, method in enumerate(methods):
@@ -168,15 +173,16 @@ def collect(
         for i, (run, path) in enumerate(zip(runs, paths, strict=True))
     ]
     carried = _masks(runs, shown_runs, methods)
-    shown_groups = []
+    shown_groups: list[dict[str, Any]] = []
     for values, members in groups(runs, differ).items():
         chosen = np.isin(number, members)
         part, of_part = scores[chosen], number[chosen]
         first = runs[members[0]]
-        layers = first.layers or _layers(part)
+        layers = _common([runs[i].layers or _layers(part) for i in members])
         keys = [key for key in differ if key not in _TOGETHER]
         label = ", ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
-        names = [_names(part[key]) for key in ("metric", "method")]
+        own_metrics, own_methods = (_names(part[key]) for key in ("metric", "method"))
+        n = len(layers)
         group = {
             "label": label,
             "values": dict(zip(keys, values, strict=True)),
@@ -189,13 +195,15 @@ def collect(
                 **(first.config.get("verdict") or {}),
                 **(thresholds or {}),
             },
-            "curves": curves(part, seeds[of_part], *names, len(layers)),
+            "curves": curves(part, seeds[of_part], own_metrics, own_methods, n),
             "verdicts": _verdicts(part, [runs[i] for i in members], verdicts),
         }
         if len(members) > 1 and len(runs) <= _SEPARATE:
             for i in members:
                 own = part[of_part == i]
-                shown_runs[i]["curves"] = curves(own, seeds[[i] * len(own)], *names, len(layers))
+                shown_runs[i]["curves"] = curves(
+                    own, seeds[[i] * len(own)], own_metrics, own_methods, n
+                )
         for i in members:
             shown_runs[i]["group"] = len(shown_groups)
         shown_groups.append(group)
@@ -213,8 +221,19 @@ def collect(
     }
 
 
+def _codes(column: pd.Series, names: Sequence[str]) -> np.ndarray:
+    """The number of each value in the names, -1 for others."""
+    return pd.Index(names).get_indexer(pd.Index(column.astype(str)))
+
+
 def _names(column: pd.Series) -> list[str]:
     return [str(name) for name in dict.fromkeys(column)]
+
+
+def _common(layers: Sequence[list[str]]) -> list[str]:
+    """The block of each stage, "several" where runs differ, as in orders drawn by the seed."""
+    by_stage = zip_longest(*layers, fillvalue="")
+    return [names[0] if len(set(names)) == 1 else "several" for names in by_stage]
 
 
 def _layers(scores: pd.DataFrame) -> list[str]:
@@ -227,15 +246,15 @@ def _verdicts(
     scores: pd.DataFrame, runs: Sequence[Run], verdicts: Mapping[str, pd.DataFrame] | None
 ) -> list[dict[str, Any]]:
     """A row a method and metric of one group."""
-    pairs = scores.drop_duplicates(["method", "metric"])[["method", "metric", "scheme"]]
-    pairs = pairs.astype(str)
-    wanted = {(row.method, row.metric): row.scheme for row in pairs.itertuples()}
+    said = scores.drop_duplicates(["method", "metric"])[["method", "metric", "scheme"]]
+    wanted = {(m, k): scheme for m, k, scheme in said.astype(str).to_numpy().tolist()}
     if verdicts is None:
         rows = [row for run in runs for row in run.info.get("verdicts", [])]
         return [row for row in rows if (row["method"], row["metric"]) in wanted]
     found = []
     for scheme, table in verdicts.items():
-        chosen = [wanted.get(pair) == scheme for pair in zip(table["method"], table["metric"])]
+        pairs = zip(table["method"], table["metric"], strict=True)
+        chosen = [wanted.get(pair) == scheme for pair in pairs]
         found += records(table[chosen])
     return found
 
@@ -244,12 +263,12 @@ def _run(run: Run, predictions: pd.DataFrame, values: dict[str, str]) -> dict[st
     """What is shown of a run beside scores and masks."""
     complaints = []
     shares = []
-    for stage, part in predictions.groupby("stage"):
+    for _, part in predictions.groupby("stage"):
         complaints.append(complaint(part) or "")
         shares.append(float(part["between_share"].iloc[0]))
     classes = {}
-    for row in predictions.drop_duplicates("predicted").itertuples():
-        classes[int(row.predicted)] = str(row.predicted_name)
+    for number, name in zip(predictions["predicted"], predictions["predicted_name"], strict=True):
+        classes[int(number)] = str(name)
     return {
         "id": str(run.info.get("run", run.path.name)),
         "path": str(run.path),
@@ -290,7 +309,8 @@ def _masks(runs: Sequence[Run], shown: list[dict[str, Any]], methods: Sequence[s
             continue
         shape = dataset[names[0]].shape[2:4]
         stores.append((number, dataset, names))
-        wanted.append(tiles.share(dataset.sizes["image"], dataset.sizes["stage"], len(names), shape))
+        sizes = dataset.sizes
+        wanted.append(tiles.share(sizes["image"], sizes["stage"], len(names), shape))
     shares = tiles.fit(wanted)
     for (number, dataset, names), part in zip(stores, shares, strict=False):
         photographs = load_images(runs[number].path)
@@ -303,22 +323,12 @@ def _masks(runs: Sequence[Run], shown: list[dict[str, Any]], methods: Sequence[s
                 png, special = tiles.sprite(stack, part.size)
                 sprites[name] = {"png": png, "special": special}
             picture = photographs.get(image)
-            rows = predictions[predictions["image"] == image].sort_values("stage")
             shown[number]["pictures"].append(
                 {
                     "image": image,
                     "photo": None if picture is None else tiles.photograph(picture),
                     "masks": sprites,
-                    "predictions": [
-                        [
-                            int(row.stage),
-                            int(row.predicted),
-                            float(row.probability),
-                            int(row.target),
-                            float(row.target_probability),
-                        ]
-                        for row in rows.itertuples()
-                    ],
+                    "predictions": _predictions(predictions, image),
                 }
             )
         shown[number] |= {
@@ -328,6 +338,13 @@ def _masks(runs: Sequence[Run], shown: list[dict[str, Any]], methods: Sequence[s
             "shape": list(dataset[names[0]].shape[2:4]),
         }
     return {"runs": len(shares), "of": len(wanted)}
+
+
+def _predictions(predictions: pd.DataFrame, image: str) -> list[list[Any]]:
+    """Of an image: stage, class predicted, its probability, class explained, its probability."""
+    columns = ["stage", "predicted", "probability", "target", "target_probability"]
+    rows = predictions.loc[predictions["image"] == image, columns].sort_values("stage")
+    return [list(row) for row in rows.itertuples(index=False, name=None)]
 
 
 def _rows(
@@ -343,13 +360,13 @@ def _rows(
         "images": images,
         "reasons": names,
         "run": number.tolist(),
-        "image": pd.Categorical(scores["image"], images).codes.tolist(),
-        "method": pd.Categorical(scores["method"], methods).codes.tolist(),
-        "metric": pd.Categorical(scores["metric"], metrics).codes.tolist(),
+        "image": _codes(scores["image"], images).tolist(),
+        "method": _codes(scores["method"], methods).tolist(),
+        "metric": _codes(scores["metric"], metrics).tolist(),
         "stage": scores["stage"].tolist(),
         "value": scores["value"].tolist(),
         "null": scores["null"].tolist(),
-        "reason": pd.Categorical(reasons, names).codes.tolist(),
+        "reason": _codes(reasons, names).tolist(),
     }
 
 

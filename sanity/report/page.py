@@ -1,8 +1,9 @@
 """One self-contained HTML page on one run or several: `report.html`.
 
-The page is `page.html` with `page.css`, `page.js` and the data in it; it asks for nothing over the
-network, and its content policy forbids it. Names come from users: Jinja2 escapes them in the HTML,
-`as_json` in the data, and the script puts text nowhere but into text nodes and attributes.
+The page is `page_files/page.html` with the style, the scripts and the data in it; it asks for
+nothing over the network, and its content policy forbids it. Names come from users: Jinja2 escapes
+them in the HTML, `as_json` in the data, and the scripts put text nowhere but into text nodes and
+attributes.
 """
 
 import base64
@@ -10,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -25,8 +27,10 @@ from sanity.storage import replace_file, writing
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
-_HERE = Path(__file__).parent
+_FILES = Path(__file__).parent / "page_files"
+_SCRIPTS = ("base", "charts", "masks", "scheme", "table", "main")  # in this order, in one scope
 _WORDS = {"insensitive": "■", "sensitive": "●", "inconclusive": "◐", "invalid": "×", "none": "–"}
 _FROM, _TO = -0.25, 1.1  # of the axis of early similarities
 
@@ -71,7 +75,7 @@ def render(data: dict[str, Any], title: str = "") -> str:
     runs = [Run.read(Path(run["path"])) for run in data["runs"]]
     title = title or (data["runs"][0]["id"] if len(runs) == 1 else f"{len(runs)} runs compared")
     looks = {name: _look(name, name in data["controls"]) for name in data["methods"]}
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return _template().render(
         title=title,
@@ -85,7 +89,7 @@ def render(data: dict[str, Any], title: str = "") -> str:
         ],
         facts=facts(runs, differing(runs), data),
         doubts=doubts(runs, data),
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        style=(_FILES / "page.css").read_text(encoding="utf-8"),
         script=script,
         digest=digest,
         json=as_json({**data, "looks": looks, "coolwarm": _coolwarm()}),
@@ -111,18 +115,32 @@ def _finite(value: Any) -> Any:
 
 
 @cache
+def _script() -> str:
+    parts = [(_FILES / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+
+
+@cache
 def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader(_FILES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
+    environment.filters["breakable"] = _breakable
     return environment.get_template("page.html")
+
+
+def _breakable(text: str) -> "Markup":
+    """A name that may be broken where its parts meet."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(re.split(r"(?<=[-_/.])", str(text)))  # joining escapes
 
 
 def _percent(value: float) -> str:
@@ -168,7 +186,7 @@ def _marker(code: str) -> tuple[str, bool]:
     words: list[str] = []
     for points, kind in path.iter_segments(curves=True, simplify=False):
         letter = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}[int(kind)]
-        pairs = [] if letter == "Z" else points.reshape(-1, 2)
+        pairs = [] if letter == "Z" else points.reshape(-1, 2).tolist()
         words.append(letter + " ".join(f"{x:.3g},{-y:.3g}" for x, y in pairs))
     return "".join(words), style.is_filled()
 
@@ -180,5 +198,3 @@ def _coolwarm() -> str:
 
     colors = matplotlib.colormaps["coolwarm"](range(256), bytes=True)[:, :3]
     return "".join(f"{r:02x}{g:02x}{b:02x}" for r, g, b in colors.tolist())
-
-

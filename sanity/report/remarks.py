@@ -1,5 +1,6 @@
 """What a page says in words: its first sentence, what was run, and what to distrust."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,14 +32,33 @@ def headline(group: Mapping[str, Any], metric: str, controls: Sequence[str]) -> 
     ]
     parts = []
     for verdict in (INSENSITIVE, SENSITIVE, INCONCLUSIVE, INVALID):
-        methods = [row["method"] for row in rows if row["verdict"] == verdict]
-        if methods:
-            said = (_ONE if len(methods) == 1 else _SAID)[verdict]
-            parts.append({"verdict": verdict, "methods": methods, "said": said})
+        alike = [row for row in rows if row["verdict"] == verdict]
+        if alike:
+            said = (_ONE if len(alike) == 1 else _SAID)[verdict]
+            why = {_why(row) for row in alike}
+            if verdict in (INCONCLUSIVE, INVALID) and len(why) == 1:
+                said += f", as {why.pop()}"
+            parts.append({"methods": [row["method"] for row in alike], "said": said})
     if not parts and rows:
-        why = rows[0]["evidence"].split(";")[0]
-        parts.append({"verdict": "none", "methods": [], "said": f"No verdicts: {why}"})
+        parts.append({"methods": [], "said": f"No verdicts: {_why(rows[0])}"})
+    ranked = sorted((row for row in rows if _known(row["early"])), key=lambda row: row["early"])
+    if len(ranked) > 1 and not any(row["verdict"] in (INSENSITIVE, SENSITIVE) for row in rows):
+        least, most = ranked[0], ranked[-1]
+        said = (
+            f"keeps most of its masks (early similarity {most['early']:.2f}), {least['method']}"
+            f" least ({least['early']:.2f})"
+        )
+        parts.append({"methods": [most["method"]], "said": said})
     return parts
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What was said before the numbers."""
+    return str(row["evidence"]).partition(";")[0]
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def facts(

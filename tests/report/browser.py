@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over its DevTools protocol through a pipe; nothing to install beside it."""
+"""Headless Chromium, driven over its DevTools protocol through a pipe."""
 
 import base64
 import contextlib
@@ -142,15 +142,15 @@ class Browser:
     def key(self, name: str) -> None:
         code = {"key": name, "code": name, "windowsVirtualKeyCode": KEYS[name]}
         text = {"text": "\r"} if name == "Enter" else {"text": " "} if name == " " else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **code, **text)
+        self.call(
+            "Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **code, **text
+        )
         self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     def mouse(self, x: float, y: float, click: bool = True) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         for kind in ("mousePressed", "mouseReleased") if click else ():
-            self.call(
-                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
-            )
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def click(self, selector: str) -> None:
         """Clicks the middle of an element, which must not be covered by another."""
