@@ -52,7 +52,7 @@ def share(images: int, stages: int, methods: int, shape: tuple[int, ...]) -> Sha
     return Share(min(images, _IMAGES), list(range(stages)), methods, shrunk(shape, SIDE))
 
 
-def fit(shares: list[Share], budget: int = BUDGET) -> list[Share]:
+def fit(shares: list[Share]) -> list[Share]:
     """Shares that fit together: fewer images, then fewer stages, then the first runs only.
 
     The stages that stay are spread evenly, the first and the last among them.
@@ -62,7 +62,7 @@ def fit(shares: list[Share], budget: int = BUDGET) -> list[Share]:
     def most(of: str) -> int:
         return max(s.images if of == "images" else len(s.stages) for s in shares)
 
-    while shares and sum(s.pixels for s in shares) > budget:
+    while shares and sum(s.pixels for s in shares) > BUDGET:
         few = most("images") <= _FEW_IMAGES, most("stages") <= _FEW_STAGES
         if not few[0]:
             _fewer_images(shares, most("images") - 1)

@@ -40,7 +40,7 @@ const state = {
   all: false,
   one: false,
   sort: null,
-  most: 200,
+  most: 40,
 };
 const group = () => D.groups[state.group];
 const run = () => D.runs[state.run];

@@ -98,7 +98,7 @@ const buildMasks = async () => {
         "figure",
         { class: "card" },
         h("figcaption", {}, h("span", { class: "name" }, "image")),
-        h("div", { class: "pair" }, h("div", {}, photo || h("small", {}, "not stored")), h("div", { class: "predicted" }, before, after, target)),
+        h("div", { class: "pair" }, h("div", {}, photo, h("small", {}, photo ? "as explained" : "not stored")), h("div", { class: "predicted" }, before, after, target)),
       ),
     );
     const first = { picture, before, after, target, photo: null };
