@@ -115,7 +115,7 @@ def _value(value: Any) -> str:
 def _scheme(run: Run, of: Any) -> str:
     said = of("randomization")
     order = text(run.values.get("randomization.order"))
-    if order not in (said, "–"):
+    if "," not in said and order not in (said, "–"):
         said += f", order {order}"
     initializer = (run.config.get("randomization") or {}).get("initializer")
     if isinstance(initializer, str):
@@ -127,14 +127,11 @@ def _scheme(run: Run, of: Any) -> str:
 
 def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
     """What a reader should know before believing the page."""
-    said = []
-    several = len(data["groups"]) > 1
+    by_group: dict[str, list[str]] = {}
     for group in data["groups"]:
-        prefix = f"{group['label']}: " if several else ""
-        thresholds = group["thresholds"]
         remarks = [
-            *_dead(group, data, thresholds),
-            *_few(group, thresholds),
+            *_dead(group, data, group["thresholds"]),
+            *_few(group, group["thresholds"]),
             *_missing(group),
         ]
         if group["order"] != CASCADE:
@@ -142,10 +139,15 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
                 "Verdicts are for cascades from the output only, and this is none"
                 f" (order {text(group['order'])}): read the curves."
             )
-        said += [(prefix + remark) for remark in remarks]
+        for remark in remarks:
+            by_group.setdefault(remark, []).append(group["label"])
+    said = [
+        remark if len(labels) == len(data["groups"]) else f"{'; '.join(labels)}: {remark}"
+        for remark, labels in by_group.items()
+    ]
     said += _uncalibrated(runs, data)
     said += _sampled(data)
-    return list(dict.fromkeys(said))
+    return said
 
 
 def _dead(

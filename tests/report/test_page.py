@@ -127,9 +127,7 @@ def test_curves_of_several_seeds_are_those_of_the_table(tmp_path):
 
 
 def test_json_is_no_markup_and_comes_back():
-    odd = {
-        "</script>": ["<!--", "&amp;", "\u2028\u2029", "é猫", math_nan := float("nan"), 0.1 + 0.2]
-    }
+    odd = {"</script>": ["<!--", "&amp;", "\u2028\u2029", "é猫", 0.1 + 0.2]}
     text = as_json(odd)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == odd

@@ -22,7 +22,7 @@ const pixels = (url, width, height) =>
 
 const paint = (canvas, levels, k, photo) => {
   const [height, width] = run().size;
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true }); // many and small: no GPU
   const out = context.createImageData(width, height);
   const signed = state.mode === "signed";
   const n = width * height;
