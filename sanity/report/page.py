@@ -58,7 +58,7 @@ def write(
     if scores.empty:
         raise ConfigError("there are no scores to report on")
     path = Path(file)
-    content = render(collect(scores, verdicts, thresholds), title).encode()
+    content = render(collect(scores, verdicts, thresholds), title).encode(errors="replace")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content)

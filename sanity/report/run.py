@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sanity.tables import configuration, load
 
 log = logging.getLogger(__name__)
 
+COLUMN, TEXT = 3.3, 6.9  # widths in a two-column paper, inches
 GRIDS = 10  # images for which a grid is drawn
 IMAGES = 12  # explained images that a run stores beside their masks, for grids and the page
 
@@ -47,24 +49,32 @@ def report(run: Path) -> None:
 def draw(run: Path) -> None:
     """Writes `figures/`: the curves, and grids for the first images whose masks are stored.
 
-    With `figures=stages` also the article's figure of each stage.
+    PNGs are for the screen; the curves' PDF and SVG are as wide as a column of a two-column paper,
+    the first grid's PDF as its text. With `figures=stages` also the article's figure of each stage.
     """
     figures = run / "figures"
     figures.mkdir(exist_ok=True)
     config = configuration(run)
-    save(similarity_curves(load([run])), figures / "curves")
+    scores = load([run])
+    save(similarity_curves(scores), figures / "curves", formats=("png",))
+    paper = similarity_curves(scores, width_inches=COLUMN)
+    save(paper, figures / "curves", formats=("pdf", "svg"))
     if not (run / "masks.zarr").exists():
         return
     dataset, photographs = load_masks(run), load_images(run)
     predicted = load_predictions(run)
     layers = [str(layer) for layer in dataset.layer.values]
     methods = [name for name in config["method"] if name in dataset.data_vars]
-    for name, pixels in list(photographs.items())[:GRIDS]:
+    for number, (name, pixels) in enumerate(list(photographs.items())[:GRIDS]):
         image = pixels / np.float32(255)
         masks = {method: dataset[method].sel(image=name).values for method in methods}
         for style in ("signed", "absolute"):
             grid = mask_grid(image, masks, layers, style, title=name)
             save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
+        if number == 0:
+            with suppress(ValueError):  # too many stages for a page
+                grid = mask_grid(image, masks, layers, "signed", width_inches=TEXT)
+                save(grid, figures / f"{name.replace('/', '_')}_signed", formats=("pdf",))
         if config.get("figures") == "stages":
             said = _answers(predicted, name)
             for stage, layer in enumerate(layers):

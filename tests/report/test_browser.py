@@ -424,3 +424,22 @@ def test_it_prints(browser, one):
     assert not any(browser.run(hidden))
     assert browser.run("document.querySelectorAll('canvas').length") > 0
     assert browser.errors() == []
+
+
+@pytest.mark.slow
+def test_the_default_jobs_page(browser, default_run):
+    page = default_run.folder / "report.html"
+    assert 3e6 < page.stat().st_size < 15e6
+    browser.open(page)
+    browser.wait(READY)
+    assert browser.run("document.querySelectorAll('.card[data-method]').length") == 21
+    assert browser.run("document.querySelectorAll('#panels .line').length") == 28
+    browser.click("#each")
+    browser.click("#all-metrics")
+    shown = all_rows(browser)
+    keys = ["image", "method", "stage", "metric"]
+    scores = pd.read_parquet(default_run.folder / "scores.parquet").set_index(keys)
+    found = shown.set_index(keys)["value"].astype(float)
+    np.testing.assert_array_equal(found.sort_index(), scores["value"].sort_index())
+    assert browser.errors() == []
+    assert browser.requests() == [page.as_uri()]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import sanity as library
 from sanity import tables
 from sanity.compare import main
 from sanity.load import load_images, load_masks, load_runs
@@ -20,6 +21,7 @@ from sanity.report.collect import collect, curves
 from sanity.report.curves import stage_means
 from sanity.report.page import as_json, write
 from sanity.report.run import finish
+from tests.pieces import ANY
 from tests.report.runs import LAYERS, METHODS, METRICS, make_run, masks_of, scores_of
 
 
@@ -140,6 +142,10 @@ def test_a_run_ends_with_its_page_and_figures(run):
     finish(run)
     assert {path.suffix for path in (run / "figures").glob("curves.*")} == {".png", ".pdf", ".svg"}
     assert len(list((run / "figures").glob("*_signed.png"))) == 3
+    pdf = (run / "figures" / "curves.pdf").read_bytes()
+    assert re.search(rb"/MediaBox \[ 0 0 237\.6 ", pdf)  # 3.3 inches
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf  # TrueType, embedded
+    assert 'width="237.6pt"' in (run / "figures" / "curves.svg").read_text()
     data = data_of(run / "report.html")
     assert data["methods"] == ["edge_detector", "gradient", "guided_backprop"]  # controls first
     rows = data["rows"]
@@ -153,6 +159,37 @@ def test_a_run_ends_with_its_page_and_figures(run):
     for row in data["groups"][0]["verdicts"]:
         assert row["evidence"] in text
     assert not re.search(r"""(src|href)=["'](?!data:|#)|@import|url\((?!data:)""", text)
+
+
+@pytest.mark.parametrize(
+    ("order", "random"),
+    [
+        ("cascading", [[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]]),
+        ("independent", [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    ],
+)
+def test_a_run_records_its_blocks_and_ends_with_a_page(tmp_path, order, random):
+    chosen = [f"randomization={order}", "figures=grids", f"output={tmp_path}", "method=[gradient]"]
+    run = library.run(overrides=[*ANY, *chosen])
+    blocks = json.loads((run / "run.json").read_text())["blocks"]
+    # Of tests.networks.small_classifier; moving mean and variance, 8 each, are estimated anew.
+    sizes = {"top": 16 * 7 + 7, "middle": 3 * 3 * 8 * 2 + 16, "stem": 3 * 3 * 3 * 8 + 4 * 8}
+    drawn = {**sizes, "stem": sizes["stem"] - 16}
+    for block, at in zip(blocks, random, strict=True):
+        assert block["parameters"] == sizes[block["name"]]
+        assert block["randomized"] == [drawn[block["name"]] * k for k in at]
+    data = data_of(run / "report.html")
+    assert [picture["image"] for picture in data["runs"][0]["pictures"]] == ["imagenet_00"]
+    assert data["rows"]["value"] == load_runs(run)["value"].tolist()
+
+
+def test_a_page_that_is_missing_is_made_again(tmp_path):
+    chosen = [*ANY, f"output={tmp_path}", "method=[gradient]", "layers.last=1"]
+    run = library.run(overrides=chosen)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    (run / "report.html").unlink()
+    assert library.run(overrides=chosen) == run
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_photographs_are_those_explained(run):

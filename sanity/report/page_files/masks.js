@@ -180,6 +180,9 @@ const showPredictions = ({ picture, before, after, target }) => {
   target.textContent = now ? `explained: ${classes[now[3]] ?? `class ${now[3]}`}, its probability now ${shown(now[4])}` : "";
 };
 const showMasks = () => {
+  const complaint = run().complaints[state.stage];
+  $("dead").hidden = !complaint;
+  $("dead").textContent = complaint ? `Stage ${state.stage}: ${complaint}. Masks there say nothing.` : "";
   if (!run().pictures.length) return;
   for (const card of cards) {
     if (card.method) show(card);

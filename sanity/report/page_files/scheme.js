@@ -32,6 +32,19 @@ const drawScheme = () => {
       strip(cells, `${block.name || "in no block"}: ${said}`),
     );
   }
+  const { shares, complaints } = run();
+  if (shares.some((share) => share !== null)) {
+    const cells = shares.map((share, k) => {
+      const title = `stage ${k}: ${shown(share, 2)} of the logits' variance lies between images${complaints[k] ? `; ${complaints[k]}` : ""}`;
+      return h("i", { "data-stage": k, title, class: complaints[k] ? "dead" : "health", style: `--random:${num(share) || 0}` });
+    });
+    const said = shares.map((share, k) => `${k}: ${shown(share, 2)}`).join(", ");
+    grid.append(
+      h("span", { class: "block apart" }, "tells images apart"),
+      h("span", { class: "size apart" }, h("small", {}, "share of variance")),
+      strip(cells, `Share of the logits' variance between images, by stage: ${said}`, " apart"),
+    );
+  }
   host.replaceChildren(grid);
   markScheme();
 };
