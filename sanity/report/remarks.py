@@ -86,7 +86,7 @@ def facts(
         ("seeds" if len(seeds) > 1 else "seed", ", ".join(seeds)),
         ("methods", str(len(data["methods"]))),
         ("metrics", ", ".join(data["metrics"])),
-        ("finished", text(info.get("finished")) if len(runs) == 1 else f"{len(runs)} runs"),
+        ("finished", _when(info) if len(runs) == 1 else f"{len(runs)} runs"),
     ]
     if counts.get("gradients"):
         total = sum(run.info.get("counts", {}).get("gradients", 0) for run in runs)
@@ -104,6 +104,10 @@ def facts(
         versions.append(("model's SHA-256", str(model)))
     folders = [(run["id"], run["path"]) for run in data["runs"]]
     return {"summary": summary, "settings": settings, "versions": versions, "folders": folders}
+
+
+def _when(info: Mapping[str, Any]) -> str:
+    return text(info.get("finished")).replace("T", " ").replace("+00:00", " UTC")
 
 
 def _value(value: Any) -> str:

@@ -11,6 +11,7 @@ const shown = (v, digits = 3) => {
   const text = small || Math.abs(x) >= 1e6 ? x.toPrecision(2) : x.toFixed(digits);
   return text.replace("-", "−");
 };
+const short = (v) => (Number.isFinite(num(v)) ? num(v).toFixed(2).replace("-", "−") : shown(v));
 const exact = (v) => (v === null || v === undefined ? "" : String(v));
 
 // Elements. Text goes into text nodes and attributes only, so that names are never markup.

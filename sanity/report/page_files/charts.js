@@ -116,7 +116,7 @@ const chart = (host, title, layers, lines) => {
     hover.setAttribute("visibility", "visible");
     hover.setAttribute("x1", x(stage));
     hover.setAttribute("x2", x(stage));
-    tip(title, stage, layers, drawn, left, top);
+    tip(title, stage, layers, drawn, left, top, svg.getBoundingClientRect());
   };
   const leave = () => {
     hover.setAttribute("visibility", "hidden");
@@ -150,7 +150,7 @@ const chart = (host, title, layers, lines) => {
   return svg;
 };
 
-const tip = (title, stage, layers, lines, left, top) => {
+const tip = (title, stage, layers, lines, left, top, chart) => {
   const rows = lines
     .filter(({ curve }) => stage < curve.mean.length)
     .map((line) => [line, num(line.curve.mean[stage])])
@@ -160,13 +160,13 @@ const tip = (title, stage, layers, lines, left, top) => {
     h("p", {}, `${title} · stage ${stage}, ${layerName(layers, stage)}`),
     h("table", {}, h("tbody", {}, rows.map(([{ method, curve, label }]) => {
       const [low, high] = [curve.low[stage], curve.high[stage]];
-      const interval = Number.isNaN(num(low)) ? "" : ` [${shown(low, 2)}, ${shown(high, 2)}]`;
+      const interval = Number.isNaN(num(low)) ? "" : ` [${short(low)}, ${short(high)}]`;
       return h(
         "tr",
         { "data-method": method, "data-value": exact(curve.mean[stage]), "data-low": exact(low), "data-high": exact(high), "data-null": exact(curve.null[stage]) },
-        h("td", {}, h("span", { class: "name" }, swatch(method), label || method)),
+        h("td", {}, h("span", { class: "name" }, swatch(method), middle(label || method, 30))),
         h("td", {}, shown(curve.mean[stage]) + interval),
-        h("td", {}, `null ${shown(curve.null[stage], 2)} · n ${curve.images[stage]}`),
+        h("td", {}, `null ${short(curve.null[stage])} · n ${curve.images[stage]}`),
       );
     }))),
   );
@@ -174,6 +174,7 @@ const tip = (title, stage, layers, lines, left, top) => {
   const { width, height } = box.getBoundingClientRect();
   const room = { x: document.documentElement.clientWidth, y: window.innerHeight };
   const over = left + 16 + width > room.x - 8 ? left - 16 - width : left + 16;
+  if (room.x < 640) top = chart.bottom + height > room.y ? chart.top - height - 20 : chart.bottom - 12; // beside, not upon
   box.style.left = `${Math.max(8, Math.min(over, room.x - width - 8))}px`;
   box.style.top = `${Math.max(8, Math.min(top + 16, room.y - height - 8))}px`;
 };
@@ -212,7 +213,7 @@ const drawMultiples = () => {
         if (D.groups[g].layers.length > layers.length) layers = D.groups[g].layers;
         for (const method of D.methods) {
           if (!curves[method]) continue;
-          const more = groups.length > 1 ? ` · ${D.groups[g].label}` : "";
+          const more = groups.length > 1 ? ` · ${Object.values(D.groups[g].values).join(", ")}` : "";
           lines.push({ method, curve: curves[method], label: method + more });
         }
       }
