@@ -53,9 +53,16 @@ def compare(options: argparse.Namespace) -> None:
     if not options.quiet:
         print(tables.caption(table))
         print(_text(tables.pivoted(table, options.digits)))
+    verdicts = {}
+    if options.report or not options.no_verdicts:
+        verdicts = tables.verdict_tables(options.paths, scores, thresholds)
     if not options.no_verdicts:
-        for scheme, found in tables.verdict_tables(options.paths, scores, thresholds).items():
+        for scheme, found in verdicts.items():
             print("\n" + (f"{scheme}\n" if scheme else "") + as_text(found))
+    if options.report:
+        from sanity.report.page import write
+
+        write(options.report, scores, verdicts, thresholds=thresholds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--markdown", metavar="FILE", help="writes the table as printed")
     add("--latex", metavar="FILE", help="writes it for LaTeX (booktabs)")
     add("--figure", metavar="FILE", help="writes the curves: .pdf, .png, .svg")
+    add(
+        "--report", metavar="FILE", help="writes one self-contained HTML page: curves, masks, table"
+    )
     add("--quiet", action="store_true", help="print no table")
     add("--no-verdicts", action="store_true", help="give no verdicts")
     add(

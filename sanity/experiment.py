@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sanity.article import printed, stage_figure
+from sanity.article import printed
 from sanity.classifiers import loaded
 from sanity.config import Job, compose
 from sanity.data import Images
@@ -30,12 +30,11 @@ from sanity.predictions import class_name, complaint, predictions
 from sanity.progress import duration, progress, shown
 from sanity.randomization import predicted as predicted_classes
 from sanity.reference import calibrate
-from sanity.report.figures import mask_grid, save, similarity_curves
+from sanity.report.run import IMAGES, finish
 from sanity.report.summary import missing, summary
 from sanity.results import RunFolder, masks_nbytes
 from sanity.runtime import start_tensorflow
 from sanity.scoring import Scorer
-from sanity.storage import writing
 from sanity.verdict import is_control, records, table, verdicts
 
 if TYPE_CHECKING:
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FIGURES = 10  # images for which a grid is drawn
 _CALIBRATED = 20  # images whose masks metrics are calibrated with, at the most
 # What one gradient or forward pass has taken in this process, so that a sweep measures it once.
 _seconds: "WeakKeyDictionary[Classifier, dict[tuple, float]]" = WeakKeyDictionary()
@@ -88,6 +86,8 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
     ) as folder:
         if folder.status == "completed":
             log.info("%s is there already; force=true computes it again", folder.path)
+            if not (folder.path / "report.html").exists():  # it was killed before its last step
+                finish(folder.path)
             return "already"
         experiment = prepare(job)
         folder.start(_facts(experiment))
@@ -317,10 +317,9 @@ def _compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
                 folder.write_unit(unit, scores)
     predicted = told.all()
     scores = folder.scores()
-    with writing(folder.path):
-        draw(experiment, folder, scores, predicted)
     found, facts = _verdicts(experiment, folder, scores, predicted)
     folder.complete(facts)
+    finish(folder.path)
     first = next(iter(job.metrics))
     shown = found[found["metric"] == first]
     for line in [*summary(scores, first).splitlines(), *table(shown).splitlines()]:
@@ -329,44 +328,6 @@ def _compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
         log.info("%s", said)
     log.info("run.json has the verdicts by all metrics; sanity-compare shows them")
     log.info("results are in %s", folder.path)
-
-
-def draw(
-    experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
-) -> None:
-    """Writes `figures/`: the similarity curves, and a grid for each of the first stored images."""
-    figures = folder.path / "figures"
-    figures.mkdir(exist_ok=True)
-    save(similarity_curves(scores), figures / "curves")
-    layers = [stage.layer for stage in experiment.stages]
-    for index in range(min(folder.kept, _FIGURES)):
-        masks = {
-            method: np.concatenate(
-                [
-                    folder.read_masks(method, slice(index, index + 1), stage)
-                    for stage in range(len(layers))
-                ]
-            )
-            for method in experiment.job.methods
-        }
-        name, image = experiment.images.names[index], experiment.images.x[index]
-        for style in ("signed", "absolute"):
-            grid = mask_grid(image, masks, layers, style, title=name)
-            save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
-        if experiment.job.settings.figures == "stages":
-            said = _answers(predicted, name)
-            for stage in experiment.stages:
-                panels = {method: stack[stage.index] for method, stack in masks.items()}
-                figure = stage_figure(image, panels, stage, said[stage.index])
-                file = f"{name.replace('/', '_')}_stage{stage.index:02d}"
-                save(figure, figures / file, formats=("png",))
-
-
-def _answers(predicted: "pd.DataFrame", image: str) -> dict[int, str]:
-    """What the network says of an image, by stage."""
-    rows = predicted[predicted["image"] == image]
-    said = zip(rows["stage"], rows["predicted_name"], rows["probability"], strict=True)
-    return {int(stage): f"{name} {probability:.4f}" for stage, name, probability in said}
 
 
 def _verdicts(
@@ -407,6 +368,8 @@ def _lay_out_masks(
 ) -> None:
     layers = [stage.layer for stage in experiment.stages]
     folder.create_masks(experiment.images.names[:kept], layers, shapes)
+    some = min(kept, IMAGES)
+    folder.write_images(experiment.images.names[:some], experiment.images.x[:some])
     size = masks_nbytes(kept, len(layers), shapes)
     log.info("masks of %d images take up to %.0f MB", kept, size / 1e6)
 
@@ -494,6 +457,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
         "layers": [stage.layer for stage in experiment.stages],
+        "blocks": _blocks(experiment),
         "stages": experiment.facts,
         "begins_at_output": experiment.begins_at_output,
         "depths": [stage.depth for stage in experiment.stages],
@@ -502,6 +466,28 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "images": dict(zip(images.names, images.sha256, strict=True)),
         },
     }
+
+
+def _blocks(experiment: Experiment) -> list[dict[str, Any]]:
+    """The network's blocks from output to input, how large they are, and what of them is random.
+
+    `randomized` counts the parameters that are not as trained at each stage, re-estimated
+    statistics of batch norm not among them.
+    """
+    drawn: set[str] = set()
+    random = []
+    for stage in experiment.stages:
+        drawn |= set(stage.new or stage.variables)
+        random.append(drawn & set(stage.variables))
+    parameters = list(experiment.classifier.parameters.values())
+    blocks = []
+    for name in [*experiment.classifier.blocks, ""]:
+        inside = [p for p in parameters if p.block == name]
+        size = sum(p.size for p in inside)
+        if name or size:
+            randomized = [sum(p.size for p in inside if p.name in names) for names in random]
+            blocks.append({"name": name, "parameters": size, "randomized": randomized})
+    return blocks
 
 
 @contextmanager

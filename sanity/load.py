@@ -101,6 +101,28 @@ def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
     return dataset.assign_coords({k: (d, np.array(v.tolist())) for k, (d, v) in labels.items()})
 
 
+def load_images(run: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """A run's explained images, the first of those whose masks are stored, as the model saw them.
+
+    Args:
+        run: The run's folder.
+
+    Returns:
+        uint8 (H, W, C) by name, in the images' order; none where the run did not store them.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    path = Path(run) / "images.npz"
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(zip(file["names"].tolist(), file["images"], strict=True))
+    except Exception as error:  # zip's, NumPy's and the operating system's
+        raise damage(path) from error
+
+
 def find_runs(path: Paths) -> list[Path]:
     """The run folders below a path or several, sorted.
 

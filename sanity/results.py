@@ -6,6 +6,7 @@ unit as done. `RunFolder.complete` joins the parts. Every file is replaced at on
 killed at any moment leaves nothing half-written that a later one would trust.
 """
 
+import io
 import logging
 import os
 import re
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sanity.errors import ConfigError
-from sanity.load import config_columns, load_masks, load_predictions, load_runs
+from sanity.load import config_columns, load_images, load_masks, load_predictions, load_runs
 from sanity.mask_store import MaskStore, layout_of, masks_nbytes, read_layout
 from sanity.storage import (
     PREDICTIONS,
@@ -41,7 +42,14 @@ from sanity.storage import (
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunFolder", "load_masks", "load_predictions", "load_runs", "masks_nbytes"]
+__all__ = [
+    "RunFolder",
+    "load_images",
+    "load_masks",
+    "load_predictions",
+    "load_runs",
+    "masks_nbytes",
+]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +60,7 @@ OWNED = (
     "scores.parquet",
     "predictions.parquet",
     "masks.zarr",
+    "images.npz",
     "figures",
     "report.html",
     ".hydra/config.yaml",
@@ -336,6 +345,14 @@ class RunFolder:
         with writing(self.path):
             remove(self.path / "parts")
         self._masks = MaskStore.create(path, layout)
+
+    def write_images(self, names: Sequence[str], images: np.ndarray) -> None:
+        """Stores explained images, (n, H, W, C) in [0, 1], with 8 bits; see `load_images`."""
+        self._check_running()
+        pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, names=np.array(list(names), dtype=str), images=pixels)
+        replace_file(self.path / "images.npz", buffer.getvalue())
 
     @property
     def kept(self) -> int:

@@ -102,8 +102,10 @@ def test_just_what_was_asked_for(tmp_path):
     assert {path.name for path in run.iterdir()} == {
         ".hydra",
         "figures",
+        "images.npz",
         "masks.zarr",
         "predictions.parquet",
+        "report.html",
         "run.json",
         "sanity.log",
         "scores.parquet",

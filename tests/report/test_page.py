@@ -1,0 +1,300 @@
+"""The page's data and text; tests/report/test_browser.py looks at it in a browser."""
+
+import base64
+import io
+import json
+import logging
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import sanity as library
+from sanity import tables
+from sanity.compare import main
+from sanity.load import load_images, load_masks, load_runs
+from sanity.report import collect as collect_module
+from sanity.report import tiles
+from sanity.report.collect import collect, curves
+from sanity.report.curves import stage_means
+from sanity.report.page import as_json, write
+from sanity.report.run import finish
+from tests.pieces import ANY
+from tests.report.runs import LAYERS, METHODS, METRICS, make_run, masks_of, scores_of
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("page") / "run")
+
+
+def data_of(page):
+    """What a page's script reads."""
+    (text,) = re.findall(
+        r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL
+    )
+    return json.loads(text)
+
+
+def pixels(url):
+    kind, _, content = url.partition(";base64,")
+    assert kind == "data:image/png"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+
+
+# Tiles
+
+
+def test_a_tile_is_the_mask_over_its_99th_percentile():
+    mask = masks_of("gradient", "one", 0)
+    url, special = tiles.sprite([mask, -mask], (12, 16))
+    assert special == ["", ""]
+    first, second = np.split(pixels(url), 2)
+    values = mask.astype(np.float64).sum(-1)
+    limit = np.percentile(values, 99)
+    np.testing.assert_allclose((first - 31.0) / 31, np.clip(values / limit, -1, 1), atol=0.51 / 31)
+    limit = np.percentile(-values, 99)
+    np.testing.assert_allclose(
+        (second - 31.0) / 31, np.clip(-values / limit, -1, 1), atol=0.51 / 31
+    )
+
+
+def test_a_tile_is_clipped_before_it_is_shrunk():
+    mask = np.zeros((4, 400), np.float32)
+    mask[:, ::2], mask[0, 0] = 1, 1e6
+    url, _ = tiles.sprite([mask], (1, 100))
+    assert set(np.unique(pixels(url))) <= {31 + 15, 31 + 16}  # half of them 1, half 0
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "NaN"), (np.inf, "infinite"), (0.0, "constant"), (3, "constant")]
+)
+def test_masks_that_show_nothing_say_so(value, said):
+    url, special = tiles.sprite([np.full((5, 4), value, np.float32)], (5, 4))
+    assert special == [said]
+    assert (pixels(url) == tiles.LEVELS).all()
+
+
+def test_what_does_not_fit_is_sampled_evenly():
+    whole = tiles.share(200, 20, 7, (224, 224, 3))
+    assert (whole.images, len(whole.stages), whole.size) == (12, 20, (160, 160))
+    (fitting,) = tiles.fit([whole])
+    assert (fitting.images, len(fitting.stages)) == (3, 20)  # the default job's, whole
+    many = tiles.fit([whole] * 40)
+    assert sum(share.pixels for share in many) <= tiles.BUDGET
+    assert len(many) == tiles._FEW_RUNS
+    for share in many:
+        assert share.stages[0] == 0 and share.stages[-1] == 19
+        assert max(np.diff(share.stages)) - min(np.diff(share.stages)) <= 1
+    wide = tiles.fit([tiles.share(1, 20, 200, (224, 224))])
+    assert sum(share.pixels for share in wide) <= tiles.BUDGET
+
+
+def test_the_largest_page_stays_below_15_megabytes():
+    noise = np.random.default_rng(0).uniform(-1, 1, (160, 160)).astype(np.float32)
+    url, _ = tiles.sprite([noise], (160, 160))  # nothing is harder to compress
+    assert len(url) / 160**2 * tiles.BUDGET < 14e6
+
+
+# Curves
+
+
+def test_curves_are_means_with_students_intervals():
+    scores = scores_of(["a", "b", "c", "d"], METHODS, METRICS, LAYERS)
+    scores.loc[scores.index[5::17], "value"] = np.nan
+    scores.loc[scores.index[7::40], "value"] = np.inf
+    found = curves(scores, pd.Series([0] * len(scores)), METRICS, list(METHODS), 4)
+    for row in stage_means(scores).itertuples():
+        curve = found[row.metric][row.method]
+        for name in ("mean", "low", "high", "null", "images", "missing"):
+            expected = getattr(row, name)
+            assert curve[name][row.stage] == pytest.approx(expected, rel=1e-12, nan_ok=True), name
+
+
+def test_curves_of_several_seeds_are_those_of_the_table(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path / str(seed), seed=seed, masks=None)
+    scores = tables.load([tmp_path])
+    (group,) = collect(scores)["groups"]
+    assert group["seeds"] == ["0", "1", "2"]
+    for row in tables.means(scores, ["metric", "stage", "method"]).itertuples():
+        curve = group["curves"][row.metric][row.method]
+        for name in ("mean", "low", "high", "images"):
+            assert curve[name][row.stage] == pytest.approx(getattr(row, name), rel=1e-9), name
+
+
+# Pages
+
+
+def test_json_is_no_markup_and_comes_back():
+    odd = {"</script>": ["<!--", "&amp;", "\u2028\u2029", "é猫", 0.1 + 0.2]}
+    text = as_json(odd)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == odd
+    assert json.loads(as_json([np.float32(0.5), np.int64(3), np.nan, np.inf, -np.inf])) == [
+        *(0.5, 3, None, "Infinity", "-Infinity")
+    ]
+
+
+def test_a_run_ends_with_its_page_and_figures(run):
+    finish(run)
+    assert {path.suffix for path in (run / "figures").glob("curves.*")} == {".png", ".pdf", ".svg"}
+    assert len(list((run / "figures").glob("*_signed.png"))) == 3
+    pdf = (run / "figures" / "curves.pdf").read_bytes()
+    assert re.search(rb"/MediaBox \[ 0 0 237\.6 ", pdf)  # 3.3 inches
+    assert b"/FontFile2" in pdf and b"/Type3" not in pdf  # TrueType, embedded
+    assert 'width="237.6pt"' in (run / "figures" / "curves.svg").read_text()
+    data = data_of(run / "report.html")
+    assert data["methods"] == ["edge_detector", "gradient", "guided_backprop"]  # controls first
+    rows = data["rows"]
+    scores = load_runs(run)
+    assert rows["value"] == scores["value"].tolist()  # to the bit
+    assert rows["null"] == scores["null"].tolist()
+    for key in ("method", "metric"):
+        assert [data[f"{key}s"][k] for k in rows[key]] == scores[key].tolist()
+    assert [rows["images"][k] for k in rows["image"]] == scores["image"].tolist()
+    text = (run / "report.html").read_text()
+    for row in data["groups"][0]["verdicts"]:
+        assert row["evidence"] in text
+    assert not re.search(r"""(src|href)=["'](?!data:|#)|@import|url\((?!data:)""", text)
+
+
+@pytest.mark.parametrize(
+    ("order", "random"),
+    [
+        ("cascading", [[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1]]),
+        ("independent", [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    ],
+)
+def test_a_run_records_its_blocks_and_ends_with_a_page(tmp_path, order, random):
+    chosen = [f"randomization={order}", "figures=grids", f"output={tmp_path}", "method=[gradient]"]
+    run = library.run(overrides=[*ANY, *chosen])
+    blocks = json.loads((run / "run.json").read_text())["blocks"]
+    # Of tests.networks.small_classifier; moving mean and variance, 8 each, are estimated anew.
+    sizes = {"top": 16 * 7 + 7, "middle": 3 * 3 * 8 * 2 + 16, "stem": 3 * 3 * 3 * 8 + 4 * 8}
+    drawn = {**sizes, "stem": sizes["stem"] - 16}
+    for block, at in zip(blocks, random, strict=True):
+        assert block["parameters"] == sizes[block["name"]]
+        assert block["randomized"] == [drawn[block["name"]] * k for k in at]
+    data = data_of(run / "report.html")
+    assert [picture["image"] for picture in data["runs"][0]["pictures"]] == ["imagenet_00"]
+    assert data["rows"]["value"] == load_runs(run)["value"].tolist()
+
+
+def test_a_page_that_is_missing_is_made_again(tmp_path):
+    chosen = [*ANY, f"output={tmp_path}", "method=[gradient]", "layers.last=1"]
+    run = library.run(overrides=chosen)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    (run / "report.html").unlink()
+    assert library.run(overrides=chosen) == run
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_photographs_are_those_explained(run):
+    stored = load_images(run)
+    assert list(stored) == ["one", "two", "three"]
+    assert all(image.shape == (12, 16, 3) and image.dtype == np.uint8 for image in stored.values())
+    picture = collect(tables.load([run]))["runs"][0]["pictures"][1]
+    assert picture["image"] == "two"
+    np.testing.assert_array_equal(pixels(picture["photo"]), stored["two"])
+
+
+def test_sprites_are_the_stored_masks(run):
+    dataset = load_masks(run)
+    shown = collect(tables.load([run]))["runs"][0]
+    for picture in shown["pictures"]:
+        for method, masks in picture["masks"].items():
+            stack = np.split(pixels(masks["png"]), len(LAYERS))
+            for stage, tile in enumerate(stack):
+                mask = dataset[method].sel(image=picture["image"], stage=stage).values
+                np.testing.assert_array_equal(tile, tiles.quantised(mask, (12, 16))[0])
+
+
+def test_an_old_run_without_images_and_blocks_has_a_page(tmp_path):
+    path = make_run(tmp_path / "old", old=True)
+    data = data_of(write(tmp_path / "page.html", tables.load([path])))
+    (run,) = data["runs"]
+    assert [picture["photo"] for picture in run["pictures"]] == [None] * 3
+    assert [(b["name"], b["parameters"], b["randomized"]) for b in run["blocks"]] == [
+        ("top", None, [0, 1, 1, 1]),
+        ("middle", None, [0, 0, 1, 1]),
+        ("stem", None, [0, 0, 0, 1]),
+    ]
+
+
+def test_what_to_distrust(tmp_path, monkeypatch):
+    def change(scores):
+        lost = (scores["method"] == "gradient") & (scores["stage"] == 2)
+        return scores.assign(
+            value=scores["value"].mask(lost), reason=lost.map({True: "constant mask"})
+        )
+
+    path = make_run(tmp_path / "run", images=["one", "two"], change=change, share=1e-5)
+    monkeypatch.setattr(collect_module, "MOST_ROWS", 10)
+    monkeypatch.setattr(tiles, "BUDGET", 12 * 16 * 3 * 4)
+    page = write(tmp_path / "page.html", tables.load([path]))
+    text = page.read_text()
+    for said in (
+        "Only 2 images",
+        "One draw of the weights",
+        "Stages 1–3: the network is dead",
+        "ssim: scores that are not finite, left out: gradient 2.",
+        "Metrics were not calibrated",
+        "Masks of the first 1 of 2 stored images are on this page.",
+        "48 scores are more than",
+    ):
+        assert said in text, said
+    assert data_of(page)["rows"] is None
+
+
+def test_masks_that_are_not_stored(tmp_path):
+    path = make_run(tmp_path / "run", masks=None)
+    page = write(tmp_path / "page.html", tables.load([path]))
+    assert "No masks are stored" in page.read_text()
+
+
+def test_what_cannot_be_written_is_a_warning(tmp_path, caplog):
+    path = make_run(tmp_path / "run", masks=None)
+    (path / "report.html").mkdir()
+    (path / "figures").write_text("in the way")
+    with caplog.at_level(logging.WARNING):
+        finish(path)
+    assert len(caplog.messages) == 2
+    for message, name in zip(caplog.messages, ("figures", "report.html"), strict=True):
+        assert message.startswith(f"{path / name} could not be written")
+    assert load_runs(path)["status"].unique().tolist() == ["completed"]
+
+
+def test_compare_writes_a_page_of_a_sweep(tmp_path, capsys):
+    for order in ("cascading", "independent"):
+        for seed in range(3):
+            make_run(tmp_path / f"{order}{seed}", seed=seed, randomization=order)
+    page = tmp_path / "new" / "report.html"
+    main([str(tmp_path), "--quiet", "--report", str(page), "--metric", "ssim"])
+    printed = capsys.readouterr().out
+    data = data_of(page)
+    assert data["metrics"] == ["ssim"]
+    assert [group["label"] for group in data["groups"]] == [
+        *("randomization=cascading", "randomization=independent")
+    ]
+    assert [group["runs"] for group in data["groups"]] == [[0, 1, 2], [3, 4, 5]]
+    assert data["differ"] == {
+        "randomization": ["cascading", "independent"],
+        "seed": ["0", "1", "2"],
+    }
+    for group in data["groups"]:
+        assert [row["method"] for row in group["verdicts"]] == list(METHODS)
+        for row in group["verdicts"]:
+            assert row["evidence"] in printed
+    assert "6 runs compared" in page.read_text()
+
+
+def test_compare_says_where_a_page_cannot_be_written(tmp_path, capsys):
+    path = make_run(tmp_path / "run", masks=None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stopped:
+        main([str(path), "--quiet", "--report", str(tmp_path / "file" / "report.html")])
+    assert stopped.value.code == 2
+    assert "Cannot write" in capsys.readouterr().err
