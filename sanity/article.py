@@ -40,7 +40,8 @@ def printed(stage: "Stage", frame: "pd.DataFrame", class_names: Sequence[str] | 
 def stage_figure(
     image: np.ndarray,
     masks: Mapping[str, np.ndarray],
-    stage: "Stage",
+    stage: int,
+    change: str,
     predicted: str,
 ) -> "Figure":
     """The article's figure of a stage: the image and its masks, six panels for five methods.
@@ -48,7 +49,8 @@ def stage_figure(
     Args:
         image: (H, W, C).
         masks: (H, W) or (H, W, C) by method.
-        stage: The stage.
+        stage: Its index.
+        change: What sets it apart from stage 0, as `Stage.change`.
         predicted: What the network says now.
     """
-    return article_stage(image, masks, f"stage {stage.index}, {stage.change}: {predicted}")
+    return article_stage(image, masks, f"stage {stage}, {change}: {predicted}")

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from sanity.article import printed
+from sanity.blocks import randomized
 from sanity.classifiers import loaded
 from sanity.config import Job, compose
 from sanity.data import Images
@@ -457,7 +458,8 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
         "layers": [stage.layer for stage in experiment.stages],
-        "blocks": _blocks(experiment),
+        "changes": [stage.change for stage in experiment.stages],
+        "blocks": randomized(classifier.blocks, classifier.parameters, experiment.stages),
         "stages": experiment.facts,
         "begins_at_output": experiment.begins_at_output,
         "depths": [stage.depth for stage in experiment.stages],
@@ -466,28 +468,6 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "images": dict(zip(images.names, images.sha256, strict=True)),
         },
     }
-
-
-def _blocks(experiment: Experiment) -> list[dict[str, Any]]:
-    """The network's blocks from output to input, how large they are, and what of them is random.
-
-    `randomized` counts the parameters that are not as trained at each stage, re-estimated
-    statistics of batch norm not among them.
-    """
-    drawn: set[str] = set()
-    random = []
-    for stage in experiment.stages:
-        drawn |= set(stage.new or stage.variables)
-        random.append(drawn & set(stage.variables))
-    parameters = list(experiment.classifier.parameters.values())
-    blocks = []
-    for name in [*experiment.classifier.blocks, ""]:
-        inside = [p for p in parameters if p.block == name]
-        size = sum(p.size for p in inside)
-        if name or size:
-            randomized = [sum(p.size for p in inside if p.name in names) for names in random]
-            blocks.append({"name": name, "parameters": size, "randomized": randomized})
-    return blocks
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from sanity.config import Thresholds
 from sanity.load import RUN_COLUMNS, load_images, load_masks, load_predictions
 from sanity.predictions import complaint
 from sanity.report import tiles
+from sanity.report.summary import missing
 from sanity.storage import read_json
 from sanity.tables import configuration
 from sanity.verdict import is_control, records
@@ -56,6 +57,10 @@ class Run:
     def seed(self) -> Any:
         """The seed, 0 where there is none."""
         return self.values.get("seed", 0)
+
+    def thresholds(self, changes: Mapping[str, float] | None) -> dict[str, Any]:
+        """That its verdicts are made by."""
+        return {**vars(Thresholds()), **(self.config.get("verdict") or {}), **(changes or {})}
 
     @property
     def layers(self) -> list[str]:
@@ -169,7 +174,12 @@ def collect(
     predictions = load_predictions(paths, status="completed")
     of_run = predictions["path"].astype(str)
     shown_runs = [
-        _run(run, predictions[of_run == path], {key: differ[key][i] for key in differ})
+        _run(
+            run,
+            predictions[of_run == path],
+            {key: differ[key][i] for key in differ},
+            run.thresholds(thresholds)["dead"],
+        )
         for i, (run, path) in enumerate(zip(runs, paths, strict=True))
     ]
     carried = _masks(runs, shown_runs, methods)
@@ -190,11 +200,8 @@ def collect(
             "runs": members,
             "seeds": list(dict.fromkeys(seeds[i] for i in members)),
             "order": (first.config.get("randomization") or {}).get("order"),
-            "thresholds": {
-                **vars(Thresholds()),
-                **(first.config.get("verdict") or {}),
-                **(thresholds or {}),
-            },
+            "thresholds": first.thresholds(thresholds),
+            "missing": missing(part),
             "curves": curves(part, seeds[of_part], own_metrics, own_methods, n),
             "verdicts": _verdicts(part, [runs[i] for i in members], verdicts),
         }
@@ -259,12 +266,14 @@ def _verdicts(
     return found
 
 
-def _run(run: Run, predictions: pd.DataFrame, values: dict[str, str]) -> dict[str, Any]:
+def _run(
+    run: Run, predictions: pd.DataFrame, values: dict[str, str], dead: float
+) -> dict[str, Any]:
     """What is shown of a run beside scores and masks."""
     complaints = []
     shares = []
     for _, part in predictions.groupby("stage"):
-        complaints.append(complaint(part) or "")
+        complaints.append(complaint(part, dead) or "")
         shares.append(float(part["between_share"].iloc[0]))
     classes = {}
     for number, name in zip(predictions["predicted"], predictions["predicted_name"], strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sanity.report.collect import MOST_ROWS, Run, spans, text
 from sanity.storage import flatten
-from sanity.verdict import CASCADE, INCONCLUSIVE, INSENSITIVE, INVALID, SENSITIVE, early_stages
+from sanity.verdict import INCONCLUSIVE, INSENSITIVE, INVALID, SENSITIVE, early_stages
 
 _SAID = {
     INSENSITIVE: "keep their masks while the network loses its weights",
@@ -133,16 +133,12 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
     """What a reader should know before believing the page."""
     by_group: dict[str, list[str]] = {}
     for group in data["groups"]:
-        remarks = [
-            *_dead(group, data, group["thresholds"]),
-            *_few(group, group["thresholds"]),
-            *_missing(group),
-        ]
-        if group["order"] != CASCADE:
-            remarks.append(
-                "Verdicts are for cascades from the output only, and this is none"
-                f" (order {text(group['order'])}): read the curves."
-            )
+        remarks = [*_dead(group, data), *_few(group, group["thresholds"])]
+        if group["missing"]:
+            remarks.append(f"{group['missing']}.")
+        why = [_why(row) for row in group["verdicts"] if _why(row).startswith("no cascade")]
+        if why:
+            remarks.append(f"No verdicts: {why[0]}. Read the curves.")
         for remark in remarks:
             by_group.setdefault(remark, []).append(group["label"])
     said = [
@@ -154,29 +150,18 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _dead(
-    group: Mapping[str, Any], data: Mapping[str, Any], thresholds: Mapping[str, Any]
-) -> list[str]:
-    said = []
-    runs = [data["runs"][i] for i in group["runs"]]
+def _dead(group: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
     broken: dict[str, set[int]] = {}
-    low: set[int] = set()
-    for run in runs:
+    for run in (data["runs"][i] for i in group["runs"]):
         for stage, what in enumerate(run["complaints"]):
             if what:
-                broken.setdefault(what.partition(":")[0].partition(" (")[0], set()).add(stage)
-            elif stage and run["shares"][stage] < thresholds["dead"]:
-                low.add(stage)
-    for what, stages in broken.items():
-        said.append(f"{_stages(stages)}: {what}; masks there say nothing.")
-    if low:
-        early = set(early_stages(len(group["layers"]) - 1)) & low
-        said.append(
-            f"{_stages(low)}: less than {thresholds['dead']:g} of the logits' variance lies between"
-            " images, so the network hardly tells them apart"
-            + (" – among the early stages that verdicts rest on." if early else ".")
-        )
-    return said
+                broken.setdefault(what.partition(":")[0], set()).add(stage)
+    early = set(early_stages(len(group["layers"]) - 1))
+    return [
+        f"{_stages(stages)}: {what}; masks there say nothing"
+        + (", and verdicts rest on early stages like these." if early & stages else ".")
+        for what, stages in broken.items()
+    ]
 
 
 def _stages(stages: set[int]) -> str:
@@ -200,16 +185,6 @@ def _few(group: Mapping[str, Any], thresholds: Mapping[str, Any]) -> list[str]:
             "One draw of the weights: intervals are over images and given this seed; another"
             " seed's curves may lie outside them."
         )
-    return said
-
-
-def _missing(group: Mapping[str, Any]) -> list[str]:
-    said = []
-    for metric, curves in group["curves"].items():
-        lost = {name: sum(curve["missing"]) for name, curve in curves.items()}
-        named = [f"{name} {n}" for name, n in lost.items() if n]
-        if named:
-            said.append(f"{metric}: scores that are not finite, left out: {', '.join(named)}.")
     return said
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from sanity.article import stage_figure
 from sanity.load import load_images, load_masks, load_predictions
 from sanity.report.figures import mask_grid, save, similarity_curves
+from sanity.storage import read_json
 from sanity.tables import configuration, load
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ def draw(run: Path) -> None:
     dataset, photographs = load_masks(run), load_images(run)
     predicted = load_predictions(run)
     layers = [str(layer) for layer in dataset.layer.values]
+    info = read_json(run / "run.json") or {}
+    changes = info.get("changes") or ["as trained", *(f"{name} randomized" for name in layers[1:])]
     methods = [name for name in config["method"] if name in dataset.data_vars]
     for number, (name, pixels) in enumerate(list(photographs.items())[:GRIDS]):
         image = pixels / np.float32(255)
@@ -77,9 +80,9 @@ def draw(run: Path) -> None:
                 save(grid, figures / f"{name.replace('/', '_')}_signed", formats=("pdf",))
         if config.get("figures") == "stages":
             said = _answers(predicted, name)
-            for stage, layer in enumerate(layers):
+            for stage, change in enumerate(changes):
                 panels = {method: stack[stage] for method, stack in masks.items()}
-                figure = stage_figure(image, panels, stage, layer, said[stage])
+                figure = stage_figure(image, panels, stage, change, said[stage])
                 file = f"{name.replace('/', '_')}_stage{stage:02d}"
                 save(figure, figures / file, formats=("png",))
 

@@ -239,8 +239,8 @@ def test_what_to_distrust(tmp_path, monkeypatch):
     for said in (
         "Only 2 images",
         "One draw of the weights",
-        "Stages 1–3: the network is dead",
-        "ssim: scores that are not finite, left out: gradient 2.",
+        "Stages 1–3: dead network; masks there say nothing, and verdicts rest on early stages",
+        "4 of 48 scores are NaN: gradient 4 (constant mask).",
         "Metrics were not calibrated",
         "Masks of the first 1 of 2 stored images are on this page.",
         "48 scores are more than",
