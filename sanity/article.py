@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sanity.report.figures import article_stage
-
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -53,4 +51,6 @@ def stage_figure(
         change: What sets it apart from stage 0, as `Stage.change`.
         predicted: What the network says now.
     """
+    from sanity.report.figures import article_stage
+
     return article_stage(image, masks, f"stage {stage}, {change}: {predicted}")

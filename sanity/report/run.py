@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sanity.article import stage_figure
 from sanity.load import load_images, load_masks, load_predictions
-from sanity.report.figures import mask_grid, save, similarity_curves
 from sanity.storage import read_json
 from sanity.tables import configuration, load
 
@@ -53,6 +51,10 @@ def draw(run: Path) -> None:
     PNGs are for the screen; the curves' PDF and SVG are as wide as a column of a two-column paper,
     the first grid's PDF as its text. With `figures=stages` also the article's figure of each stage.
     """
+    # Matplotlib takes a second to import, and a run's first gradient need not wait for it.
+    from sanity.article import stage_figure
+    from sanity.report.figures import mask_grid, save, similarity_curves
+
     figures = run / "figures"
     figures.mkdir(exist_ok=True)
     config = configuration(run)
