@@ -1,14 +1,14 @@
 """A network's blocks, found from the names of its variables and the order of its graph."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from sanity.graph import FlatGraph, op_of
 from sanity.parameters import Parameter, meeting
 
 if TYPE_CHECKING:
-    from sanity.randomization import Stage
+    pass
 
 # Keras names the layers of a residual block alike, without a folder: block2a_expand_conv.
 _RESIDUAL = re.compile(r"^(.*?(?:block|expanded_conv)_?\d*[a-z]?)(?=_|$)", re.IGNORECASE)
@@ -50,36 +50,6 @@ def find_blocks(
         elif near:
             member[name] = member[near]
     return [labels[path] for path, _ in found], member
-
-
-def randomized(
-    blocks: Sequence[str], parameters: Mapping[str, Parameter], stages: Sequence["Stage"]
-) -> list[dict[str, Any]]:
-    """How large each block is and what of it is random by stage, for run.json.
-
-    Args:
-        blocks: Of the network, from output to input.
-        parameters: The network's, by name.
-        stages: Of the weights.
-
-    Returns:
-        For each block, and for what is in none (`""`): name, parameters (their number) and
-        randomized (how many of them are not as trained at each stage, re-estimated statistics of
-        batch norm not among them).
-    """
-    drawn: set[str] = set()
-    random = []
-    for stage in stages:
-        drawn |= set(stage.new or stage.variables)
-        random.append(drawn & set(stage.variables))
-    found = []
-    for block in [*blocks, ""]:
-        inside = [p for p in parameters.values() if p.block == block]
-        if inside or block:
-            counts = [sum(p.size for p in inside if p.name in names) for names in random]
-            size = sum(p.size for p in inside)
-            found.append({"name": block, "parameters": size, "randomized": counts})
-    return found
 
 
 def _path(name: str) -> Path:

@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from sanity.article import printed
-from sanity.blocks import randomized
 from sanity.classifiers import loaded
 from sanity.config import Job, compose
 from sanity.data import Images
@@ -30,6 +29,7 @@ from sanity.originals import originals
 from sanity.predictions import class_name, complaint, predictions
 from sanity.progress import duration, progress, shown
 from sanity.randomization import predicted as predicted_classes
+from sanity.randomization import randomized
 from sanity.reference import calibrate
 from sanity.report.run import IMAGES, finish
 from sanity.report.summary import missing, summary

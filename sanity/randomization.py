@@ -83,6 +83,36 @@ def predicted(classifier: "Classifier", images: "Images", targets: np.ndarray) -
     return classifier.logits(images.x).argmax(axis=1)
 
 
+def randomized(
+    blocks: Sequence[str], parameters: Mapping[str, "Parameter"], stages: Sequence[Stage]
+) -> list[dict[str, Any]]:
+    """How large each block is and what of it is random by stage, for run.json.
+
+    Args:
+        blocks: Of the network, from output to input.
+        parameters: The network's, by name.
+        stages: Of the weights.
+
+    Returns:
+        For each block, and for what is in none (`""`): name, parameters (their number) and
+        randomized (how many of them are not as trained at each stage, re-estimated statistics of
+        batch norm not among them).
+    """
+    drawn: set[str] = set()
+    random = []
+    for stage in stages:
+        drawn |= set(stage.new or stage.variables)
+        random.append(drawn & set(stage.variables))
+    found = []
+    for block in [*blocks, ""]:
+        inside = [p for p in parameters.values() if p.block == block]
+        if inside or block:
+            counts = [sum(p.size for p in inside if p.name in names) for names in random]
+            size = sum(p.size for p in inside)
+            found.append({"name": block, "parameters": size, "randomized": counts})
+    return found
+
+
 @checked
 class Randomization:
     """Randomizes blocks in some order.
