@@ -10,6 +10,7 @@ from typing import Any
 _HOMES = {
     "ConfigError": "sanity.errors",
     "explain": "sanity.experiment",
+    "load_images": "sanity.results",
     "load_masks": "sanity.results",
     "load_predictions": "sanity.results",
     "load_runs": "sanity.results",
@@ -19,6 +20,7 @@ _HOMES = {
 __all__ = [
     "ConfigError",
     "explain",
+    "load_images",
     "load_masks",
     "load_predictions",
     "load_runs",

@@ -37,7 +37,7 @@ def headline(group: Mapping[str, Any], metric: str, controls: Sequence[str]) -> 
             said = (_ONE if len(alike) == 1 else _SAID)[verdict]
             why = {_why(row) for row in alike}
             if verdict in (INCONCLUSIVE, INVALID) and len(why) == 1:
-                said += f", as {why.pop()}"
+                said += f": {why.pop()}"
             parts.append({"methods": [row["method"] for row in alike], "said": said})
     if not parts and rows:
         parts.append({"methods": [], "said": f"No verdicts: {_why(rows[0])}"})
@@ -69,7 +69,11 @@ def facts(
     columns, info = first.values, first.info
 
     def of(key: str) -> str:
-        return ", ".join(dict.fromkeys(differ[key])) if key in differ else text(columns.get(key))
+        if key in differ:
+            return ", ".join(dict.fromkeys(differ[key]))
+        node = first.config.get(key)  # of a run made without choices, by a notebook
+        made_of = node.get("_target_", "–") if isinstance(node, dict) else None
+        return text(columns.get(key, str(made_of).rpartition(".")[2] if made_of else None))
 
     counts = info.get("counts", {})
     parameters = [b["parameters"] for b in info.get("blocks", []) if b["parameters"] is not None]
@@ -156,7 +160,8 @@ def _dead(group: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
         for stage, what in enumerate(run["complaints"]):
             if what:
                 broken.setdefault(what.partition(":")[0], set()).add(stage)
-    early = set(early_stages(len(group["layers"]) - 1))
+    judged = any(row["verdict"] != "none" for row in group["verdicts"])
+    early = set(early_stages(len(group["layers"]) - 1)) if judged else set()
     return [
         f"{_stages(stages)}: {what}; masks there say nothing"
         + (", and verdicts rest on early stages like these." if early & stages else ".")

@@ -42,7 +42,7 @@ def report(run: Path) -> None:
     """Writes the page."""
     from sanity.report.page import write
 
-    write(run / "report.html", load([run]))
+    log.info("%s shows the results", write(run / "report.html", load([run])))
 
 
 def draw(run: Path) -> None:

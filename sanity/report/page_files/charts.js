@@ -155,6 +155,7 @@ const tip = (title, stage, layers, lines, left, top, chart) => {
     .filter(({ curve }) => stage < curve.mean.length)
     .map((line) => [line, num(line.curve.mean[stage])])
     .sort((a, b) => (Number.isNaN(b[1]) ? -Infinity : b[1]) - (Number.isNaN(a[1]) ? -Infinity : a[1]));
+  const longest = document.documentElement.clientWidth < 640 ? 22 : 40;
   const box = $("tip");
   box.replaceChildren(
     h("p", {}, `${title} · stage ${stage}, ${layerName(layers, stage)}`),
@@ -164,7 +165,7 @@ const tip = (title, stage, layers, lines, left, top, chart) => {
       return h(
         "tr",
         { "data-method": method, "data-value": exact(curve.mean[stage]), "data-low": exact(low), "data-high": exact(high), "data-null": exact(curve.null[stage]) },
-        h("td", {}, h("span", { class: "name" }, swatch(method), middle(label || method, 30))),
+        h("td", {}, h("span", { class: "name" }, swatch(method), middle(label || method, longest))),
         h("td", {}, shown(curve.mean[stage]) + interval),
         h("td", {}, `null ${short(curve.null[stage])} · n ${curve.images[stage]}`),
       );

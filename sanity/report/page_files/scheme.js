@@ -21,7 +21,7 @@ const drawScheme = () => {
       const title = `${block.name || "in no block"}, stage ${k}: ${n ? (block.parameters === null ? "random" : `${n.toLocaleString("en")} of ${of.toLocaleString("en")} random`) : "as trained"}`;
       const random = of ? n / of : 0;
       const style = random ? `--random:${Math.max(0.12, random)}` : null;
-      return h("i", { "data-stage": k, title, style, class: n && layers[k] === block.name ? "new" : null });
+      return h("i", { "data-stage": k, title, style, class: n && (layers[k] === block.name || !block.randomized[k - 1]) ? "new" : null });
     });
     const random = block.randomized.flatMap((n, k) => (n ? [k] : []));
     const said = random.length ? `random at stages ${random.join(", ")}` : "never randomized";
