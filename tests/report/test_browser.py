@@ -358,7 +358,7 @@ def test_names_are_shown_and_not_run(browser, tmp_path):
         images=[f"1 {EVIL}", "2.png", "3.png"],
         layers=layers,
         methods=methods,
-        names=(f"</script>{EVIL}", "dog"),
+        names=(f"</script x>{EVIL}", "dog"),
         model=EVIL,
         change=lambda scores: scores.assign(reason=EVIL),
     )
@@ -371,7 +371,7 @@ def test_names_are_shown_and_not_run(browser, tmp_path):
     assert browser.run("document.querySelector('h1').textContent") == EVIL
     assert browser.run("document.querySelector('h3').textContent") == f"1 {EVIL}"
     text = browser.run("document.body.textContent")
-    for name in (*layers, *methods, "<b>folder</b> é", f"</script>{EVIL}"):
+    for name in (*layers, *methods, "<b>folder</b> é", f"</script x>{EVIL}"):
         assert name in text, name
     browser.click("#each")
     assert set(all_rows(browser)["reason"]) == {EVIL}
