@@ -6,8 +6,10 @@ Everything that is compared is measured in one process; ratios are what travels.
     ./scripts/bench job [KEY=VALUE ...]
     ./scripts/bench models [NAME ...]
     ./scripts/bench growth         time and memory of jobs that grow
+    ./scripts/bench batches        a gradient's time by batch size and threads
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -268,6 +270,37 @@ def grown(name: str, overrides: list[str]) -> None:
     print(f"{name:20s}{count:10d}{took / count * 1e3:10.1f}{peak:10.2f}", flush=True)
 
 
+def batches() -> None:
+    """A gradient's time by batch size, for each number of threads."""
+    for threads in sorted({1, os.cpu_count() or 1}):
+        subprocess.run([sys.executable, __file__, "batch", str(threads)], check=True)
+
+
+def batch(threads: str) -> None:
+    """The lines of one number of threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        asked = [*QUIET, "data.limit=1", f"output={folder}", f"runtime.threads={threads}"]
+        experiment = prepare(compose(asked))
+        network = experiment.classifier
+        x, targets = experiment.images.x[:1], experiment.targets[:1]
+        times: dict[int, list[float]] = {}
+        for _ in range(5):
+            for size in (2, 4, 8, 16, 32, 64):
+                inputs, classes = np.repeat(x, size, 0), np.repeat(targets, size)
+                network.batch_size = size
+                if size not in times:
+                    network.gradients(inputs, classes)
+                took = seconds(lambda i=inputs, c=classes: network.gradients(i, c))  # type: ignore[misc]
+                times.setdefault(size, []).append(took / size)
+    full = np.median(times[32])
+    for size, took in times.items():
+        relative = np.median(took) / full
+        print(
+            f"{threads} threads, batches of {size:2d}: {relative:5.2f} of those of 32", flush=True
+        )
+    print(f"{threads} threads, batches of 32: {full * 1e3:.1f} ms a gradient\n", flush=True)
+
+
 def main(arguments: list[str]) -> None:
     """Runs what is asked for."""
     command, rest = (arguments or [""])[0], arguments[1:]
@@ -279,6 +312,10 @@ def main(arguments: list[str]) -> None:
         model(rest[0])
     elif command == "growth":
         growth()
+    elif command == "batches":
+        batches()
+    elif command == "batch":
+        batch(rest[0])
     elif command == "grown":
         grown(rest[0], rest[1:])
     elif not command:
@@ -286,7 +323,7 @@ def main(arguments: list[str]) -> None:
         models(list(MODELS))
         growth()
     else:
-        sys.exit(f"{command} is none of job, models, growth")
+        sys.exit(f"{command} is none of job, models, growth, batches")
 
 
 if __name__ == "__main__":
