@@ -35,14 +35,18 @@ def loaded(job: "Job") -> "Classifier":
     return classifier
 
 
-def files(value: Any) -> Iterator[tuple[str, int, int]]:
+_PATHS = ("path", "handle", "references")  # keys whose value may be a file's bare name
+
+
+def files(value: Any, key: str = "") -> Iterator[tuple[str, int, int]]:
     """Path, size and time of all files that the values of a configuration lead to."""
     if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
+        for name, item in value.items():
+            yield from files(item, str(name))
+    elif isinstance(value, list):
         for item in value:
-            yield from files(item)
-    elif isinstance(value, str) and "/" in value:
+            yield from files(item, key)
+    elif isinstance(value, str) and ("/" in value or key in _PATHS):
         path = Path(value).expanduser()
         for file in [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]:
             if file.is_file():

@@ -192,8 +192,8 @@ def originals(
     keys = {}
     for name, method in job.methods.items():
         node = job.config["method"][name]
-        code = _code(type(method))
-        if code is None or is_control(name, node["_target_"]):
+        code = [_code(type(part)) for part in _parts(method)]
+        if None in code or is_control(name, node["_target_"]):
             continue  # its code cannot be told, or it is computed faster than it is read
         own = [*shared, node, list(files(node)), code]
         drawn = [[settings.seed, image] if draws(method) else [] for image in images.names]
@@ -241,6 +241,15 @@ def _graph(classifier: "Classifier") -> str:
         for key in sorted(node.attr):
             digest.update(key.encode() + node.attr[key].SerializeToString(deterministic=True))
     return digest.hexdigest()
+
+
+def _parts(method: Any) -> Iterator[Any]:
+    """A method and what its fields hold, such as the method that another one wraps."""
+    yield method
+    for field in getattr(method, "__dataclass_fields__", ()):
+        value = getattr(method, field)
+        if hasattr(value, "__dataclass_fields__"):
+            yield from _parts(value)
 
 
 def _code(cls: type) -> list[str] | None:
