@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from sanity.config import compose  # noqa: E402
 from sanity.experiment import Experiment, prepare, run  # noqa: E402
 from sanity.explain import explain, gradient_plan  # noqa: E402
+from sanity.scoring import Scorer  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
 KERAS = ["model=keras_application", "model.weights=null"]
@@ -111,6 +112,16 @@ def phase(experiment: Experiment) -> None:
         pass
 
 
+def scoring(experiment: Experiment) -> float:
+    """Seconds that all scores of a job take, of masks that are there."""
+    job = experiment.job
+    parts = (experiment.classifier, experiment.images, experiment.targets, job.methods)
+    scorer, took = Scorer(job.metrics, experiment.images, job.settings.null_model), 0.0
+    for explained in explain(*parts, experiment.stages):
+        took += seconds(lambda e=explained: scorer.score(e))  # type: ignore[misc]
+    return took
+
+
 def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "float32") -> None:
     """Has the classifier compute gradients with or without each improvement."""
     from sanity.chain import segments
@@ -173,6 +184,8 @@ def job(overrides: list[str]) -> None:
         floor.measure()
         gradients = seconds(lambda: phase(experiment))
         floor.measure()
+        metrics = scoring(experiment)
+        floor.measure()
         whole = seconds(lambda: run(asked)) - seconds(lambda: prepare(asked))
         floor.measure()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -184,6 +197,7 @@ def job(overrides: list[str]) -> None:
     row("floor", total, total)
     row("weights and moving statistics", weights, total)
     row("gradient phase", gradients, total)
+    row("scores and nulls, all methods", metrics, total)
     row("whole run after start-up", whole, total)
     print(f"  peak memory {peak:.2f} GB\n", flush=True)
 
