@@ -278,7 +278,7 @@ UNIT = stats.truncnorm(-2, 2).std()
         (Glorot(distribution="normal"), stats.norm(0, np.sqrt(2 / 144))),
         ("reinitialize", stats.truncnorm(-2, 2, scale=STD / UNIT)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if not hasattr(value, "cdf") else value.dist.name,
 )
 def test_distributions(net, initializer, distribution):
     value = draw_of(net, initializer).ravel()
