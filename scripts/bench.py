@@ -38,10 +38,11 @@ MODELS = {
     "ResNet50, Keras": [*KERAS, "model.application=ResNet50"],
     "CNN": ["model=cnn", "data=animal_mnist", "model.stop_at=0.2"],
 }
-# 33 distinct gradients: a full batch and one of Guided Backprop.
+# 32 distinct gradients: a full batch.
 POINTS = [
-    "metric=[spearman]",
     "data.limit=1",
+    "metric=[spearman]",
+    "method=[gradient,smoothgrad,integrated_gradients]",
     "method.smoothgrad.samples=16",
     "method.integrated_gradients.steps=16",
 ]
@@ -150,7 +151,8 @@ def pairs_loop(experiment: Experiment, count: int = 8) -> float:
     import tensorflow as tf
 
     network = experiment.classifier
-    function, target = network._alive[0], int(experiment.targets[0])
+    function = tf.function(network._alive[0], autograph=False)  # as `hub.load` gives it
+    target = int(experiment.targets[0])
 
     def call(images: np.ndarray, call_model_args: Any = None, expected_keys: Any = None) -> dict:
         x = tf.convert_to_tensor(images, tf.float32)
