@@ -656,6 +656,7 @@ def test_pickles_that_run_something_are_refused(tmp_path, kind):
         gzip.compress(pickle.dumps(np.ones(3, int)))[:-9],
         gzip.compress(pickle.dumps(np.ones(3, int))[:-9]),
     ],
+    ids=["no gzip", "empty", "a list", "floats", "cut gzip", "cut pickle"],
 )
 def test_pickles_of_something_else_are_refused(tmp_path, content):
     path = tmp_path / "x.gz"
