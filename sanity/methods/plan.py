@@ -127,6 +127,7 @@ class Gradients:
                         pending.result()
                     pending = adding.submit(total.add, batch, found)
                     done(batch.count)
+                del gradients  # and with it a batch's activations
             if pending:
                 pending.result()
         return [total.masks() for total in sums]
@@ -183,5 +184,5 @@ class _Sums:
                     self._masks[name].append(np.asarray(mask, np.float32))
 
     def masks(self) -> dict[str, np.ndarray]:
-        """(n, H, W, C) float32 by method, when all batches have been added."""
-        return {name: np.stack(masks) for name, masks in self._masks.items()}
+        """(n, H, W, C) float32 by method, when all batches have been added; can be had once."""
+        return {name: np.stack(self._masks.pop(name)) for name in self._methods}
