@@ -57,7 +57,7 @@ class Thresholds:
 class Runtime:
     """How a job runs; nothing here changes a result."""
 
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    batch_size: Annotated[int, Field(ge=2)] = 24
     threads: Annotated[int, Field(ge=1)] | None = None
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
