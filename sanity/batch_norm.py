@@ -1,7 +1,7 @@
 """Batch norm in a flat graph: what it normalises, and the network with the batch's own moments."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,18 +99,6 @@ def find(
             )
         norms.append(BatchNorm(mean, variance, tensor, parameter.shape))
     return sorted(norms, key=lambda norm: graph.depths[op_of(norm.tensor)])
-
-
-def downstream(graph: FlatGraph, sources: Iterable[str]) -> set[str]:
-    """The ops whose values depend on some ops or placeholders, those included."""
-    waiting = list(sources)
-    reached = set(waiting)
-    while waiting:
-        for node in graph.consumers.get(waiting.pop(), ()):
-            if node.name not in reached:
-                reached.add(node.name)
-                waiting.append(node.name)
-    return reached
 
 
 def calibrated(

@@ -2,13 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from sanity.graph import FlatGraph, op_of
 from sanity.parameters import Parameter, meeting
-
-if TYPE_CHECKING:
-    pass
 
 # Keras names the layers of a residual block alike, without a folder: block2a_expand_conv.
 _RESIDUAL = re.compile(r"^(.*?(?:block|expanded_conv)_?\d*[a-z]?)(?=_|$)", re.IGNORECASE)

@@ -62,11 +62,10 @@ class Calibration:
 
         They are those of the batch norms behind them, from the first one on up to the output.
         """
-        from sanity.batch_norm import downstream
         from sanity.graph import op_of
 
         network = self.classifier
-        reached = downstream(network.graph, (network.placeholders[name] for name in changed))
+        reached = network.graph.behind(network.placeholders[name] for name in changed)
         found = []
         for norm in network.batch_norms:
             if op_of(norm.tensor) in reached:

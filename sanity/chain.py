@@ -147,8 +147,7 @@ def cuts(
         starts: Groups of variables, e.g. a block's.
         among: Names of the ops whose output may be chosen.
     """
-    above = graph.before(output)
-    path = [name for name in graph.nodes if name in above and name in graph.depths]
+    path = graph.path(output)
     position = {graph.input: -1} | {name: i for i, name in enumerate(path)}
     reach = dict.fromkeys(position, -1)  # the last op that reads each
     for name in path:
@@ -232,15 +231,13 @@ def _flat(traced: Any) -> FlatGraph:
 
 def _saved(graph: FlatGraph, gradient: str, upper: str) -> list[str]:
     """The tensors of the way forward that the way back from `upper` to the gradient reads."""
-    back = {op_of(upper)}
-    for name, node in graph.nodes.items():
-        if any(op_of(i) in back for i in node.input):
-            back.add(name)
-    needed = graph.before(gradient)
-    saved = []
-    for name in graph.nodes:
-        if name in back and name in needed and name != op_of(upper):
-            for source in graph.nodes[name].input:
-                if op_of(source) not in back and op_of(source) in graph.depths:
-                    saved.append(tensor_of(source))
+    back = graph.behind([op_of(upper)])
+    needed = graph.before(gradient) & back
+    saved = [
+        tensor_of(source)
+        for name, node in graph.nodes.items()
+        if name in needed
+        for source in node.input
+        if op_of(source) in graph.depths and op_of(source) not in back
+    ]
     return list(dict.fromkeys(saved))

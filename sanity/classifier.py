@@ -16,7 +16,7 @@ from sanity.blocks import find_blocks
 from sanity.chain import Segment, Walk, cuts, segments
 from sanity.errors import ConfigError
 from sanity.folding import folded
-from sanity.graph import FlatGraph, flatten, op_of
+from sanity.graph import FlatGraph, flatten, op_of, tensor_of
 from sanity.outputs import choose_logits, vectors
 from sanity.parameters import Parameter, describe, meeting
 from sanity.precision import in_bfloat16
@@ -364,13 +364,7 @@ class Classifier:
     @cached_property
     def _path(self) -> list[str]:
         """The nodes through which the logits depend on the images, from input to output."""
-        above, waiting = set(), [op_of(self.logits_tensor)]
-        while waiting:
-            name = waiting.pop()
-            if name in self.graph.nodes and name not in above:
-                above.add(name)
-                waiting.extend(map(op_of, self.graph.nodes[name].input))
-        return [n for n in self.graph.nodes if n in above and n in self.graph.depths]
+        return self.graph.path(self.logits_tensor)
 
     @cached_property
     def spatial_tensors(self) -> dict[str, tuple[int | None, ...]]:
@@ -403,7 +397,7 @@ class Classifier:
                     "between image and logits"
                 )
             return list(maps)[-1]
-        tensor = self.graph.outputs.get(name, name if ":" in name else f"{name}:0")
+        tensor = self.graph.outputs.get(name, tensor_of(name))
         if tensor not in maps:
             there = "is no map" if op_of(tensor) in self.graph.nodes else "is not there"
             outputs = {tensor: output for output, tensor in self.graph.outputs.items()}

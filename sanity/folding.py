@@ -40,7 +40,7 @@ class _Chain:
         if self.start is None:
             # Preprocessing stays as it is: pixels are multiples of 1/255, and 255 x is exact.
             return any(node.op in _NORMS for node in self.links)
-        return [node.op for node in self.links] not in ([], ["BiasAdd"])
+        return [node.op for node in self.links] != ["BiasAdd"]
 
 
 def folded(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
@@ -61,7 +61,7 @@ def folded(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
     new = GraphDef()
     new.CopyFrom(graph.graph_def)
     nodes = {node.name: node for node in new.node}
-    for chain in list(_chains(graph, output, images)):
+    for chain in _chains(graph, output, images):
         if chain.pays:
             new.node.extend(_rewritten(chain, nodes))
     return replace(graph, graph_def=new).between([graph.input], [output])

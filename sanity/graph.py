@@ -6,7 +6,7 @@ replaced; `tf.function`s, SavedModels and Hub modules hide both inside nested fu
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -78,6 +78,22 @@ class FlatGraph:
     def before(self, tensor: str) -> set[str]:
         """Names of all nodes that a tensor is computed from, its own among them."""
         return _needed(self.graph_def, [tensor])
+
+    def behind(self, sources: Iterable[str]) -> set[str]:
+        """The ops whose values depend on some ops or placeholders, those included."""
+        waiting = list(sources)
+        reached = set(waiting)
+        while waiting:
+            for node in self.consumers.get(waiting.pop(), ()):
+                if node.name not in reached:
+                    reached.add(node.name)
+                    waiting.append(node.name)
+        return reached
+
+    def path(self, tensor: str) -> list[str]:
+        """The nodes through which a tensor depends on the input, from there on."""
+        above = self.before(tensor)
+        return [name for name in self.nodes if name in above and name in self.depths]
 
     def between(self, sources: Sequence[str], tensors: Sequence[str]) -> "FlatGraph":
         """The part that computes some tensors from others, and from what is captured.
@@ -322,7 +338,7 @@ def _through_identities(outputs: dict[str, str], graph_def: GraphDef) -> dict[st
     def origin(tensor: str) -> str:
         node = nodes.get(op_of(tensor))
         while node is not None and node.op == "Identity":
-            tensor = node.input[0] if ":" in node.input[0] else f"{node.input[0]}:0"
+            tensor = tensor_of(node.input[0])
             node = nodes.get(op_of(tensor))
         return tensor
 

@@ -8,7 +8,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
-from sanity.graph import FlatGraph, op_of
+from sanity.graph import FlatGraph, op_of, tensor_of
 
 _SHAPING = {"Identity", "Reshape", "Squeeze", "Cast", "StopGradient"}
 _SOFTMAX = {"Softmax", "LogSoftmax"}
@@ -77,7 +77,7 @@ def choose_logits(
     _check_flat(graph, tensor, model)
     if node.op not in _SOFTMAX:
         return graph, tensor, Ending(output, "", node.op)
-    graph, tensor = _bypassed(graph, after, _tensor(node.input[0]))
+    graph, tensor = _bypassed(graph, after, tensor_of(node.input[0]))
     return graph, tensor, Ending(output, node.op, _back(graph, tensor)[1].op)
 
 
@@ -122,12 +122,8 @@ def _back(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], NodeDef]:
 def _origin(graph: FlatGraph, tensor: str) -> str:
     node = _back(graph, tensor)[1]
     while node.op in _SOFTMAX:
-        node = _back(graph, _tensor(node.input[0]))[1]
+        node = _back(graph, tensor_of(node.input[0]))[1]
     return node.name
-
-
-def _tensor(name: str) -> str:
-    return name if ":" in name else f"{name}:0"
 
 
 def _bypassed(graph: FlatGraph, after: list[NodeDef], logits: str) -> tuple[FlatGraph, str]:
