@@ -129,11 +129,10 @@ class _Explainer:
             self.done(Cost(gradients=self.plan.distinct * len(group)))
             computed.insert(0, {})
         for stage, enter in zip(stages, states, strict=True):
-            targets, found, sums = enter(), {}, computed.pop(0)
-            if stage is stages[0]:
-                found = first
+            targets, sums = enter(), computed.pop(0)
+            found = dict(first) if stage is stages[0] else {}
             if sums:
-                found = found | gradients.complete(self.classifier, sums, targets)
+                found |= gradients.complete(self.classifier, sums, targets)
             for name, method in self.methods.items():
                 if name not in found:
                     found[name] = self._by_itself(method, some, targets)

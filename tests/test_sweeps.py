@@ -307,6 +307,15 @@ def test_originals_are_computed_once_for_all_jobs(here, monkeypatch):
     assert_equal(scores_below(here / "outputs"), scores_below(fresh))
 
 
+def test_originals_without_gradients_are_kept_as_well(here):
+    """Of Occlusion alone, and of Occlusion beside gradients that are there already."""
+    kept = here / "outputs" / ".originals"
+    quick = [*ANY, "data.limit=1", "layers.last=1"]
+    for methods, masks in [("occlusion", 1), ("gradient", 2), ("gradient,rise", 3)]:
+        library.run(overrides=[*quick, f"method=[{methods}]"])
+        assert len(list(kept.glob("*/*.npz"))) == masks
+
+
 def test_models_are_kept_by_their_configuration_and_files(here):
     file = here / "weights.bin"
     file.write_bytes(b"one")
