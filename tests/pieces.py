@@ -19,6 +19,25 @@ ANY = [
 QUICK = [*ANY, "method=[gradient,smoothgrad]", "method.smoothgrad.samples=3"]
 
 
+def run_interrupted(overrides, units):
+    """Starts a job that is interrupted once it has written so many units."""
+    import pytest  # not for the commands that take their options from here
+
+    import sanity
+    from sanity.results import RunFolder
+
+    write, left = RunFolder.write_unit, iter(range(units))
+
+    def interrupted(*args):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        write(*args)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "write_unit", interrupted)
+        sanity.run(overrides=overrides)
+
+
 @checked
 class Small:
     blocks: list[str]

@@ -11,8 +11,7 @@ from sanity.effort import Effort, Times
 from sanity.explain import explain
 from sanity.methods import Cost
 from sanity.randomization import Randomization
-from sanity.results import RunFolder
-from tests.pieces import ANY
+from tests.pieces import ANY, run_interrupted
 
 TARGETS = np.array([0, 3, 6, 2, 2])
 
@@ -86,16 +85,7 @@ def test_the_bar_ends_at_its_end(tmp_path, monkeypatch, chosen, unit):
     monkeypatch.setattr("sanity.explain._GROUP_IMAGES", 1)
     monkeypatch.chdir(tmp_path)
     overrides = [*ANY, *chosen, "metric=[pearson]", "layers.last=1", "masks.keep=none"]
-    write, left = RunFolder.write_unit, iter(range(3))
-
-    def interrupted(*args):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        write(*args)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "write_unit", interrupted)
-        sanity.run(overrides=overrides)
+    run_interrupted(overrides, units=3)
     sanity.run(overrides=overrides)
     (broken, going_on) = bars
     assert broken[1] == going_on[1] == unit

@@ -17,8 +17,7 @@ from sanity.experiment import prepare
 from sanity.explain import explain
 from sanity.methods import GradCam, Gradient, Occlusion, RandomMask
 from sanity.other_class import OtherClass
-from sanity.results import RunFolder
-from tests.pieces import QUICK
+from tests.pieces import QUICK, run_interrupted
 
 TARGETS = np.array([0, 3, 6, 2, 2])
 OTHER = [*QUICK, "randomization=other_class", "randomization.classes=2", "masks.keep=all"]
@@ -147,16 +146,7 @@ def test_rescored_scores_equal_those_stored(run, capsys):
 def test_a_run_goes_on_where_it_was_interrupted(run, tmp_path, monkeypatch):
     monkeypatch.setattr("sanity.explain._GROUP_IMAGES", 2)
     monkeypatch.chdir(tmp_path)
-    write, left = RunFolder.write_unit, iter(range(3))
-
-    def interrupted(*args):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        write(*args)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "write_unit", interrupted)
-        sanity.run(overrides=OTHER)
+    run_interrupted(OTHER, units=3)
     keys = ["image", "method", "stage", "metric"]
     again, whole = (
         scores.sort_values(keys)
