@@ -16,6 +16,9 @@ import tensorflow as tf
 from sanity.graph import FlatGraph, op_of, tensor_of
 from sanity.parameters import meeting
 
+# Computed again on the way back: TensorFlow's gradient of these takes some ten times as long where
+# the op itself is not in the same graph.
+_AGAIN = {"MaxPool"}
 _SMALL = 2**14  # entries up to which two arrays are compared, not only their identities
 
 
@@ -232,6 +235,7 @@ def _flat(traced: Any) -> FlatGraph:
 def _saved(graph: FlatGraph, gradient: str, upper: str) -> list[str]:
     """The tensors of the way forward that the way back from `upper` to the gradient reads."""
     back = graph.behind([op_of(upper)])
+    back |= {name for name, node in graph.nodes.items() if node.op in _AGAIN}
     needed = graph.before(gradient) & back
     saved = [
         tensor_of(source)

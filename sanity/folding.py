@@ -49,8 +49,9 @@ def folded(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
     Factors and shifts by channel behind a convolution (or matrix product) become part of its kernel
     and one `BiasAdd`, which TensorFlow computes together with the convolution; a `FusedBatchNorm`
     that follows no convolution becomes multiply and add, because its own gradient computes more
-    than the input needs. What was folded away has no value of its own any more: activations are
-    read from the plain graph.
+    than the input needs. A 1 × 1 convolution that makes channels fewer goes before the averages it
+    is of (as in Inception's pooling branches): fewer are averaged. What was folded away has no
+    value of its own any more: activations are read from the plain graph.
 
     Args:
         graph: The network.
@@ -64,7 +65,60 @@ def folded(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
     for chain in _chains(graph, output, images):
         if chain.pays:
             new.node.extend(_rewritten(chain, nodes))
-    return replace(graph, graph_def=new).between([graph.input], [output])
+    graph = replace(graph, graph_def=new).between([graph.input], [output])
+    return _averaged_late(graph, output, images).between([graph.input], [output])
+
+
+def _averaged_late(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
+    """Exchanges averages and the 1 × 1 convolutions, with their shift, that follow them."""
+    pairs = [(node, row) for node in graph.nodes.values() if (row := _narrowing(graph, node))]
+    tensors = [t for pool, row in pairs for t in (pool.input[0], row[0].input[1])]
+    specs = graph.specs([tensor_of(t) for t in tensors], images)
+    new = GraphDef()
+    new.CopyFrom(graph.graph_def)
+    for pool, row in pairs:
+        channels = specs[tensor_of(pool.input[0])].shape[-1]
+        kernel = specs[tensor_of(row[0].input[1])].shape
+        passed = {pool.name, *(node.name for node in row[:-1])}
+        if kernel.rank != 4 or kernel[:2] != [1, 1] or op_of(output) in passed:
+            continue
+        if None in (channels, kernel[-1]) or kernel[-1] >= channels:
+            continue
+        end, source = row[-1].name, pool.input[0]
+        (old,) = (node for node in new.node if node.name == end)
+        for node in row:  # by new names: the old ones would promise other values
+            early = new.node.add()
+            early.CopyFrom(node)
+            early.name = f"{end}/early/{node.op}"
+            early.input[0], source = source, early.name
+        old.CopyFrom(pool)
+        old.name, old.input[0] = end, source
+    return replace(graph, graph_def=new)
+
+
+def _narrowing(graph: FlatGraph, pool: NodeDef) -> list[NodeDef]:
+    """The convolution, with its shift if there is one, that alone reads averages of neighbours.
+
+    Padding is left out of an average, so that the shift's is the shift itself.
+    """
+    if pool.op != "AvgPool" or pool.attr["padding"].s != b"SAME" or not _steps_by_one(pool):
+        return []
+    if pool.attr["T"].type != _FLOAT or not _channels_last(pool) or not _is_alone(graph, pool):
+        return []
+    (convolution,) = graph.consumers[pool.name]
+    if convolution.op != "Conv2D" or not _steps_by_one(convolution):
+        return []
+    if op_of(convolution.input[0]) != pool.name or not _channels_last(convolution):
+        return []
+    if convolution.attr["padding"].s == b"EXPLICIT":
+        return []
+    follower = graph.consumers[convolution.name][0] if _is_alone(graph, convolution) else None
+    shifted = follower is not None and follower.op == "BiasAdd" and _channels_last(follower)
+    return [convolution, follower] if shifted else [convolution]
+
+
+def _steps_by_one(node: NodeDef) -> bool:
+    return all(step == 1 for step in node.attr["strides"].list.i)
 
 
 def _chains(graph: FlatGraph, output: str, images: tf.TensorSpec) -> Iterator[_Chain]:

@@ -38,27 +38,27 @@ MODELS = {
     "ResNet50, Keras": [*KERAS, "model.application=ResNet50"],
     "CNN": ["model=cnn", "data=animal_mnist", "model.stop_at=0.2"],
 }
-# 32 distinct gradients: a full batch.
+# 24 distinct gradients: a full batch.
 POINTS = [
     "data.limit=1",
     "metric=[spearman]",
     "method=[gradient,smoothgrad,integrated_gradients]",
-    "method.smoothgrad.samples=16",
-    "method.integrated_gradients.steps=16",
+    "method.smoothgrad.samples=12",
+    "method.integrated_gradients.steps=12",
 ]
 GROWING = [
     "data.limit=2",
     "method=[smoothgrad]",
-    "method.smoothgrad.samples=16",
+    "method.smoothgrad.samples=12",
     "layers.names=[logits,head,block15,block14,block13,block12]",
 ]
 GROWTH = {
     "images × 10": ["data.limit=20"],
-    "samples × 10": ["method.smoothgrad.samples=160"],
+    "samples × 10": ["method.smoothgrad.samples=120"],
     "stages × 3": ["layers.names=null"],
     "methods × 3": [
         "method=[smoothgrad,guided_backprop,integrated_gradients]",
-        "method.integrated_gradients.steps=32",
+        "method.integrated_gradients.steps=24",
     ],
 }
 
@@ -274,9 +274,10 @@ def grown(name: str, overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asked = compose([*overrides, *QUIET, "metric=[spearman]", f"output={folder}"])
         experiment = prepare(asked)
-        x = np.resize(experiment.images.x, (32, *experiment.images.x.shape[1:]))
+        which = np.resize(np.arange(len(experiment.images)), experiment.classifier.batch_size)
+        x, targets = experiment.images.x[which], experiment.targets[which]
         for rule in experiment.plan.points:
-            experiment.classifier.gradients(x, np.resize(experiment.targets, 32), rule)
+            experiment.classifier.gradients(x, targets, rule)
         for stage in experiment.stages:
             stage.weights()
         took = seconds(lambda: phase(experiment))

@@ -90,9 +90,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_equals_the_plain_network(name):
-    network, left = NETWORKS[name]
+def equals_the_plain_network(network):
     spec = tf.TensorSpec([None, *X.shape[1:]], tf.float32)
     plain = flatten(tf.function(lambda x: {"y": network(x)}).get_concrete_function(spec))
     output = plain.outputs["y"]
@@ -108,6 +106,50 @@ def test_equals_the_plain_network(name):
 
     for got, wanted in zip(both(fewer), both(plain), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5 * np.abs(wanted).max())
+    return fewer
+
+
+def averaged(size=3, padding="SAME", strides=1):
+    return lambda x: tf.nn.avg_pool2d(x, size, strides, padding)
+
+
+def narrow(size=1, channels=4, to=2):
+    kernel = variable(size, size, channels, to)
+    return lambda x: tf.nn.conv2d(x, kernel, 1, "SAME")
+
+
+def averages_read_twice(x):
+    y = averaged()(x)
+    return tf.concat([NARROW(y), y], -1)
+
+
+NARROW = narrow()
+# The network, and whether a convolution in it is better done before the averages.
+AVERAGES = {
+    "norm": (chain(averaged(), narrow(), norm(2, False), tf.nn.relu), True),
+    "fused norm": (chain(averaged(4), narrow(), norm(2, True), tf.nn.relu), True),
+    "alone": (chain(averaged(), narrow()), True),
+    "twice": (chain(averaged(), narrow(), averaged(2), narrow(channels=2, to=1)), True),
+    "wider": (chain(averaged(), narrow(to=6), norm(6, True)), False),
+    "3 x 3": (chain(averaged(), narrow(3)), False),
+    "no padding": (chain(averaged(padding="VALID"), narrow()), False),
+    "strides": (chain(averaged(strides=2), narrow()), False),
+    "read twice": (averages_read_twice, False),
+}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_averages_what_is_narrow(name):
+    network, late = AVERAGES[name]
+    fewer = equals_the_plain_network(network)
+    ops = [node.op for node in fewer.nodes.values() if node.name in fewer.depths]
+    assert (ops.index("Conv2D") < ops.index("AvgPool")) is late
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_equals_the_plain_network(name):
+    network, left = NETWORKS[name]
+    fewer = equals_the_plain_network(network)
     ops = [node.op for node in fewer.nodes.values() if node.name in fewer.depths]
     assert ops.count("Mul") == left
     assert not [op for op in ops if op.startswith("FusedBatchNorm")]

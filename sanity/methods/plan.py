@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,17 +116,20 @@ class Gradients:
             done: Told after each batch how many gradients it was.
         """
         sums = [_Sums(self._methods, self._weights, self._subjects) for _ in states]
-        with ThreadPoolExecutor(1) as adding:  # sums run on one core while the network is busy
+        # Inputs and sums are made on one core while the network is busy.
+        with ThreadPoolExecutor(1) as beside:
             pending: Future | None = None
-            for batch in self._batches:
-                inputs, references = self._inputs(batch)
+            ready: Future | None = None
+            for batch, following in zip_longest(self._batches, self._batches[1:]):
+                inputs, references = ready.result() if ready else self._inputs(batch)
+                ready = beside.submit(self._inputs, following) if following else None
                 gradients = classifier.batch_gradient(inputs, batch.rule, references)
                 images = [owner for owner, _ in batch.owners]
                 for enter, total in zip(states, sums, strict=True):
                     found = gradients(enter()[images])
                     if pending:
                         pending.result()
-                    pending = adding.submit(total.add, batch, found)
+                    pending = beside.submit(total.add, batch, found)
                     done(batch.count)
                 del gradients  # and with it a batch's activations
             if pending:
