@@ -1,4 +1,5 @@
 import os
+import shutil
 import tempfile
 
 import numpy as np
@@ -6,10 +7,14 @@ import pytest
 import yaml
 
 # Before anything imports TensorFlow: a cache of the session's own, and no chatter.
-os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
+CACHE = os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from sanity.options import conf_folder  # noqa: E402
+
+
+def pytest_unconfigure():
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,29 @@ def skipping_classifier():
     return Classifier(network, (16, 16, 3), name="skipping")
 
 
+def pooling_classifier():
+    """Max pools in a row, over windows that overlap, and averages that are better taken late."""
+    draw = np.random.default_rng(3)
+
+    def variable(name, *shape):
+        return tf.Variable((0.4 * draw.standard_normal(shape)).astype(np.float32), name=name)
+
+    stem, narrow = variable("stem/kernel", 3, 3, 3, 8), variable("narrow/kernel", 1, 1, 8, 4)
+    last, dense = variable("last/kernel", 3, 3, 4, 6), variable("top/kernel", 6, 7)
+
+    @tf.function
+    def network(images):
+        x = tf.nn.max_pool2d(tf.nn.conv2d(images - 0.5, stem, 1, "SAME"), 3, 2, "SAME")
+        x = tf.nn.max_pool2d(x, 3, 2, "VALID")
+        x = tf.nn.relu(tf.nn.conv2d(tf.nn.avg_pool2d(x, 3, 1, "SAME"), narrow, 1, "SAME"))
+        x = tf.nn.max_pool2d(tf.nn.relu(tf.nn.conv2d(x, last, 1, "SAME")), 3, 2, "SAME")
+        return tf.reduce_mean(x, [1, 2]) @ dense
+
+    return Classifier(network, (16, 16, 3), name="pooling")
+
+
 NETWORKS = {
+    "pooling": (pooling_classifier, 4),
     "small": (small_classifier, 3),
     "residual": (residual_classifier, 5),
     "skipping": (skipping_classifier, 2),
@@ -94,6 +116,16 @@ def test_equals_the_gradient_of_the_whole(network, noise_images, rule):
     found = network.gradients(noise_images.x, TARGETS, rule)
     wanted = whole_gradient(network, noise_images.x, TARGETS, rule)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_max_pools_are_beside_their_gradients():
+    """Alone, TensorFlow's gradient of a max pool takes some ten times as long."""
+    pooled = 0
+    for segment in pooling_classifier()._chain("plain"):
+        ops = [op.type for op in segment.backward.graph.get_operations()]
+        assert ops.count("MaxPool") == ops.count("MaxPoolGrad")
+        pooled += ops.count("MaxPool")
+    assert pooled == 3
 
 
 ORDERS = ["cascading", "cascading_bottom_up", "independent", "random_order", "full"]
