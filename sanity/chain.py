@@ -236,7 +236,12 @@ def _saved(graph: FlatGraph, gradient: str, upper: str) -> list[str]:
     """The tensors of the way forward that the way back from `upper` to the gradient reads."""
     back = graph.behind([op_of(upper)])
     back |= {name for name, node in graph.nodes.items() if node.op in _AGAIN}
-    needed = graph.before(gradient) & back
+    needed, waiting = set(), [op_of(gradient)]
+    while waiting:
+        name = waiting.pop()
+        if name in back and name not in needed:
+            needed.add(name)
+            waiting += map(op_of, graph.nodes[name].input if name in graph.nodes else ())
     saved = [
         tensor_of(source)
         for name, node in graph.nodes.items()

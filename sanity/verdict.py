@@ -237,7 +237,7 @@ def _decide(
         kept, lost = blends["mostly_own"].iloc[0], blends["mostly_other"].iloc[0]
         return INCONCLUSIVE, [
             f"this metric cannot tell here: masks with a quarter of another's tiles have"
-            f" {kept:.2f}, with three quarters {lost:.2f}"
+            f" {kept:z.2f}, with three quarters {lost:z.2f}"
         ]
     if early.images < thresholds.images:
         count = "1 image is" if early.images == 1 else f"{early.images} images are"
@@ -257,17 +257,17 @@ def _evidence(row: dict[str, Any], last: int) -> list[str]:
         stages = "stage 1" if n == 1 else f"stages 1–{n}"
         seeds = "one draw" if early.seeds == 1 else f"{early.seeds} draws"
         images = "1 image" if early.images == 1 else f"{early.images} images"
-        between = "" if early.images == 1 else f" [{early.low:.2f}, {early.high:.2f}]"
+        between = "" if early.images == 1 else f" [{early.low:z.2f}, {early.high:z.2f}]"
         said.append(
-            f"early similarity {early.mean:.2f}{between} (score {row['score']:.2f}, null"
-            f" {row['null']:.2f}) over {stages} of {last}, {images}, {seeds} of the weights"
+            f"early similarity {early.mean:z.2f}{between} (score {row['score']:z.2f}, null"
+            f" {row['null']:z.2f}) over {stages} of {last}, {images}, {seeds} of the weights"
         )
         if early.images < row["all"]:
             why = f" ({row['reason']})" if row["reason"] else ""
             said.append(f"{row['all'] - early.images} left out{why}")
     if not math.isnan(row["final"]):
         said.append(
-            f"final similarity {row['final']:.2f} (score {row['final_score']:.2f}, unrelated"
-            f" networks {row['unrelated']:.2f})"
+            f"final similarity {row['final']:z.2f} (score {row['final_score']:z.2f}, unrelated"
+            f" networks {row['unrelated']:z.2f})"
         )
     return said

@@ -45,8 +45,8 @@ def headline(group: Mapping[str, Any], metric: str, controls: Sequence[str]) -> 
     if len(ranked) > 1 and not any(row["verdict"] in (INSENSITIVE, SENSITIVE) for row in rows):
         least, most = ranked[0], ranked[-1]
         said = (
-            f"keeps most of its masks (early similarity {most['early']:.2f}), {least['method']}"
-            f" least ({least['early']:.2f})"
+            f"keeps most of its masks (early similarity {most['early']:z.2f}), {least['method']}"
+            f" least ({least['early']:z.2f})"
         )
         parts.append({"methods": [most["method"]], "said": said})
     return parts
