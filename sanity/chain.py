@@ -198,10 +198,9 @@ def _segment(
     x, upper = traced.inputs[:2]
     y, gradient = traced.structured_outputs
     whole = _flat(traced)
-    saved = _saved(whole, gradient.name, upper.name)
+    behind, saved = _way_back(whole, gradient.name, upper.name)
     kept = [tf.TensorSpec(t.shape, t.dtype) for t in map(traced.get_tensor_by_name, saved)]
     ahead = whole.between([x.name], [y.name, *saved])
-    behind = whole.between([upper.name, *saved], [gradient.name])
 
     @tf.function(autograph=False, input_signature=[spec])
     def forward(x: Any) -> list[Any]:
@@ -232,21 +231,17 @@ def _flat(traced: Any) -> FlatGraph:
     return FlatGraph(graph_def, traced.inputs[0].op.name, {}, captures)
 
 
-def _saved(graph: FlatGraph, gradient: str, upper: str) -> list[str]:
-    """The tensors of the way forward that the way back from `upper` to the gradient reads."""
+def _way_back(graph: FlatGraph, gradient: str, upper: str) -> tuple[FlatGraph, list[str]]:
+    """The way back from `upper` to the gradient, and the tensors of the way forward it reads."""
     back = graph.behind([op_of(upper)])
     back |= {name for name, node in graph.nodes.items() if node.op in _AGAIN}
-    needed, waiting = set(), [op_of(gradient)]
-    while waiting:
-        name = waiting.pop()
-        if name in back and name not in needed:
-            needed.add(name)
-            waiting += map(op_of, graph.nodes[name].input if name in graph.nodes else ())
-    saved = [
+    borders = dict.fromkeys(
         tensor_of(source)
         for name, node in graph.nodes.items()
-        if name in needed
+        if name in back
         for source in node.input
         if op_of(source) in graph.depths and op_of(source) not in back
-    ]
-    return list(dict.fromkeys(saved))
+    )
+    part = graph.between([upper, *borders], [gradient])
+    read = {tensor_of(source) for node in part.nodes.values() for source in node.input}
+    return part, [tensor for tensor in borders if tensor in read]

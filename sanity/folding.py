@@ -76,6 +76,7 @@ def _averaged_late(graph: FlatGraph, output: str, images: tf.TensorSpec) -> Flat
     specs = graph.specs([tensor_of(t) for t in tensors], images)
     new = GraphDef()
     new.CopyFrom(graph.graph_def)
+    nodes = {node.name: node for node in new.node}
     for pool, row in pairs:
         channels = specs[tensor_of(pool.input[0])].shape[-1]
         kernel = specs[tensor_of(row[0].input[1])].shape
@@ -85,14 +86,14 @@ def _averaged_late(graph: FlatGraph, output: str, images: tf.TensorSpec) -> Flat
         if None in (channels, kernel[-1]) or kernel[-1] >= channels:
             continue
         end, source = row[-1].name, pool.input[0]
-        (old,) = (node for node in new.node if node.name == end)
         for node in row:  # by new names: the old ones would promise other values
             early = new.node.add()
             early.CopyFrom(node)
             early.name = f"{end}/early/{node.op}"
             early.input[0], source = source, early.name
-        old.CopyFrom(pool)
-        old.name, old.input[0] = end, source
+        late = nodes[end]
+        late.CopyFrom(pool)
+        late.name, late.input[0] = end, source
     return replace(graph, graph_def=new)
 
 

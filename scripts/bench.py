@@ -70,23 +70,28 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def full_batch(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
+    """A job's images and targets, again and again, as many as a batch takes."""
+    which = np.resize(np.arange(len(experiment.images)), experiment.classifier.batch_size)
+    return experiment.images.x[which], experiment.targets[which]
+
+
 class Floor:
     """The plain graph's gradient in a full batch, timed again and again between other things."""
 
     def __init__(self, experiment: Experiment):
         import tensorflow as tf
 
-        network, images = experiment.classifier, experiment.images
+        network = experiment.classifier
         self.batch = network.batch_size
-        which = np.resize(np.arange(len(images)), self.batch)
-        x, targets = images.x[which], experiment.targets[which].astype(np.int32)
+        x, targets = full_batch(experiment)
 
         @tf.function(input_signature=[network._images, tf.TensorSpec([None], tf.int32)])
         def gradient(images: Any, targets: Any) -> Any:
             (logits,) = network.graph.build(images, [network.logits_tensor])
             return tf.gradients(tf.gather(logits, targets, batch_dims=1), images)[0]
 
-        self._compute = lambda: gradient(x, targets).numpy()
+        self._compute = lambda: gradient(x, targets.astype(np.int32)).numpy()
         self._compute()
         self._times: list[float] = []
 
@@ -274,8 +279,7 @@ def grown(name: str, overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asked = compose([*overrides, *QUIET, "metric=[spearman]", f"output={folder}"])
         experiment = prepare(asked)
-        which = np.resize(np.arange(len(experiment.images)), experiment.classifier.batch_size)
-        x, targets = experiment.images.x[which], experiment.targets[which]
+        x, targets = full_batch(experiment)
         for rule in experiment.plan.points:
             experiment.classifier.gradients(x, targets, rule)
         for stage in experiment.stages:

@@ -38,13 +38,19 @@ def traced_whole(classifier, rule):
     return gradient
 
 
-def residual_classifier():
-    """Blocks with branches: cut only between them."""
-    draw = np.random.default_rng(1)
+def variables(seed):
+    """Makes small random variables."""
+    draw = np.random.default_rng(seed)
 
     def variable(name, *shape):
         return tf.Variable((0.4 * draw.standard_normal(shape)).astype(np.float32), name=name)
 
+    return variable
+
+
+def residual_classifier():
+    """Blocks with branches: cut only between them."""
+    variable = variables(1)
     stem = variable("stem/kernel", 3, 3, 3, 6)
     inner = [variable(f"block{i}/{n}/kernel", 3, 3, 6, 6) for i in range(3) for n in "ab"]
     dense = variable("top/kernel", 6, 7)
@@ -76,11 +82,7 @@ def skipping_classifier():
 
 def pooling_classifier():
     """Max pools in a row, over windows that overlap, and averages that are better taken late."""
-    draw = np.random.default_rng(3)
-
-    def variable(name, *shape):
-        return tf.Variable((0.4 * draw.standard_normal(shape)).astype(np.float32), name=name)
-
+    variable = variables(3)
     stem, narrow = variable("stem/kernel", 3, 3, 3, 8), variable("narrow/kernel", 1, 1, 8, 4)
     last, dense = variable("last/kernel", 3, 3, 4, 6), variable("top/kernel", 6, 7)
 
