@@ -11,7 +11,7 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.chain import Segment
 from sanity.errors import ConfigError
-from sanity.graph import FlatGraph, op_of
+from sanity.graph import FlatGraph, op_of, traced
 from sanity.parameters import Parameter
 
 
@@ -180,11 +180,10 @@ def _passing(part: FlatGraph, wanted: list[str], switches: list[str], spec: tf.T
     """A function of a segment's input and its switches."""
     booleans = [tf.TensorSpec([], tf.bool)] * len(switches)
 
-    @tf.function(autograph=False, input_signature=[spec, *booleans])
     def passing(x: Any, *given: Any) -> list[Any]:
         return part.build(x, wanted, replace=dict(zip(switches, given, strict=True)))
 
-    return passing.get_concrete_function()
+    return traced(passing, [spec, *booleans])
 
 
 def _meetings(graph: FlatGraph, placeholder: str) -> dict[str, str]:

@@ -7,14 +7,16 @@ activations for the same images: only gradients go through them again.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from sanity.graph import FlatGraph, op_of, tensor_of
+from sanity.graph import FlatGraph, op_of, tensor_of, traced
 from sanity.parameters import meeting
+from sanity.siblings import joined
 
 # Computed again on the way back: TensorFlow's gradient of these takes some ten times as long where
 # the op itself is not in the same graph.
@@ -47,6 +49,7 @@ def segments(
     images: tf.TensorSpec,
     placeholders: Mapping[str, str],
     overrides: Mapping[str, str] | None = None,
+    rows: int = 2,
 ) -> list[Segment]:
     """The segments from images to logits, with a way back.
 
@@ -56,14 +59,27 @@ def segments(
         images: What the network takes.
         placeholders: The placeholder of each variable.
         overrides: The gradient that takes the place of each op type's own, see `FlatGraph.build`.
+        rows: How many images there will be most often: kernels are made ready for so many.
     """
     names = {placeholder: name for name, placeholder in placeholders.items()}
     found, spec = [], images
-    for start, end in zip([graph.input, *tensors], tensors, strict=False):
-        part = graph.between([start], [end])
-        segment, spec = _segment(part, end, spec, names, overrides)
-        found.append(segment)
+    # TensorFlow prepares a function, and its kernels, at the first call: beside the next's tracing.
+    with ThreadPoolExecutor(1) as beside:
+        passed = beside.submit(tf.zeros, [rows, *images.shape[1:]], images.dtype)
+        for start, end in zip([graph.input, *tensors], tensors, strict=False):
+            part = graph.between([start], [end])
+            segment, spec = _segment(part, end, spec, names, overrides)
+            found.append(segment)
+            passed = beside.submit(_first_call, segment, passed)
+        passed.result()
     return found
+
+
+def _first_call(segment: Segment, before: Future) -> Any:
+    y, *kept = segment.forward(before.result())
+    assert segment.backward is not None
+    segment.backward(*kept, tf.zeros_like(y))
+    return y
 
 
 class Walk:
@@ -187,48 +203,44 @@ def _segment(
     overrides: Mapping[str, str] | None,
 ) -> tuple[Segment, tf.TensorSpec]:
     """A segment from the graph between its ends, and what it gives."""
-    output = part.specs([end], spec)[end]
 
-    @tf.function(autograph=False, input_signature=[spec, output])
-    def both(x: Any, upper: Any) -> list[Any]:
+    def both(x: Any) -> list[Any]:
         (y,) = part.build(x, [end], overrides)
-        return [y, tf.gradients(y, x, upper)[0]]
+        upper = tf.compat.v1.placeholder(y.dtype, y.shape)
+        return [y, upper, tf.gradients(y, x, upper)[0]]
 
-    traced = both.get_concrete_function().graph
-    x, upper = traced.inputs[:2]
-    y, gradient = traced.structured_outputs
-    whole = _flat(traced)
+    together = traced(both, [spec])
+    x, (y, upper, gradient) = together.inputs[0], together.structured_outputs
+    shapes = {t.name: t.shape for op in together.graph.get_operations() for t in op.outputs}
+    whole = joined(_flat(together.graph), shapes)
     behind, saved = _way_back(whole, gradient.name, upper.name)
-    kept = [tf.TensorSpec(t.shape, t.dtype) for t in map(traced.get_tensor_by_name, saved)]
     ahead = whole.between([x.name], [y.name, *saved])
 
-    @tf.function(autograph=False, input_signature=[spec])
     def forward(x: Any) -> list[Any]:
         return ahead.build(x, [y.name, *saved])
 
-    @tf.function(autograph=False, input_signature=[*kept, output])
     def backward(*given: Any) -> Any:
         *tensors, upper = given
         replaced = dict(zip(saved, tensors, strict=True))
         return behind.build(upper, [gradient.name], replace=replaced)[0]
 
     variables = tuple(names[p] for p in part.captures if p in names)
-    # As concrete functions, which are called at half the cost of those that may have to trace.
-    ways = forward.get_concrete_function(), backward.get_concrete_function()
-    return Segment(ways[0], variables, ways[1]), output
+    way = traced(forward, [spec])
+    output, *kept = [tf.TensorSpec(t.shape, t.dtype) for t in way.structured_outputs]
+    return Segment(way, variables, traced(backward, [*kept, output])), output
 
 
-def _flat(traced: Any) -> FlatGraph:
+def _flat(graph: Any) -> FlatGraph:
     """The graph of a function of ours, which nests no other."""
-    given = {tensor.op.name for tensor in traced.inputs}
-    graph_def = traced.as_graph_def()
+    given = {tensor.op.name for tensor in graph.inputs}
+    graph_def = graph.as_graph_def()
     kept = [node for node in graph_def.node if node.name not in given]
     for node in kept:
         node.attr.pop("_class", None)  # to be placed beside an op that may lie in the other half
     del graph_def.node[:]
     graph_def.node.extend(kept)
-    captures = {inner.op.name: outer for outer, inner in traced.captures}
-    return FlatGraph(graph_def, traced.inputs[0].op.name, {}, captures)
+    captures = {inner.op.name: outer for outer, inner in graph.captures}
+    return FlatGraph(graph_def, graph.inputs[0].op.name, {}, captures)
 
 
 def _way_back(graph: FlatGraph, gradient: str, upper: str) -> tuple[FlatGraph, list[str]]:
@@ -240,8 +252,18 @@ def _way_back(graph: FlatGraph, gradient: str, upper: str) -> tuple[FlatGraph, l
         for name, node in graph.nodes.items()
         if name in back
         for source in node.input
-        if op_of(source) in graph.depths and op_of(source) not in back
+        if op_of(source) not in back and _is_computed(graph, source)
     )
     part = graph.between([upper, *borders], [gradient])
     read = {tensor_of(source) for node in part.nodes.values() for source in node.input}
     return part, [tensor for tensor in borders if tensor in read]
+
+
+def _is_computed(graph: FlatGraph, source: str) -> bool:
+    """Whether a tensor is more than a variable's or a constant's value."""
+    if op_of(source) in graph.depths:
+        return True
+    node = graph.nodes.get(op_of(source))
+    while node is not None and node.op == "Identity":
+        node = graph.nodes.get(op_of(node.input[0]))
+    return node is not None and node.op not in ("Const", "ReadVariableOp", "Placeholder")

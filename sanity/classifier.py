@@ -16,7 +16,7 @@ from sanity.blocks import find_blocks
 from sanity.chain import Segment, Walk, cuts, segments
 from sanity.errors import ConfigError
 from sanity.folding import folded
-from sanity.graph import FlatGraph, flatten, op_of, tensor_of
+from sanity.graph import FlatGraph, flatten, op_of, tensor_of, traced
 from sanity.outputs import choose_logits, vectors
 from sanity.parameters import Parameter, describe, meeting
 from sanity.precision import in_bfloat16
@@ -87,8 +87,8 @@ class Classifier:
         self.batch_size = batch_size
         self._precision: Precision = "float32"
         self._images = tf.TensorSpec([None, *input_shape], tf.float32, name="images")
-        traced = tf.function(lambda images: _as_dict(function(images)))
-        concrete = traced.get_concrete_function(self._images)
+        whole = tf.function(lambda images: _as_dict(function(images)))
+        concrete = whole.get_concrete_function(self._images)
         self._alive = (function, concrete)  # variables live as long as what made them
         self.output_shapes = {
             key: (None if tensor.shape.rank is None else list(tensor.shape), tensor.dtype.name)
@@ -420,7 +420,8 @@ class Classifier:
             count = len(batch[0])
             if count == 1:
                 batch = [np.concatenate([array, array]) for array in batch]
-            results.append([tensor.numpy()[:count] for tensor in function(*batch)])
+            found = function(*map(tf.constant, batch))
+            results.append([tensor.numpy()[:count] for tensor in found])
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
     def _computed(self, graph: FlatGraph) -> FlatGraph:
@@ -430,11 +431,7 @@ class Classifier:
     def _reader(self, tensors: tuple[str, ...]) -> Callable:
         graph = self._computed(self.graph)
 
-        @tf.function(input_signature=[self._images])
-        def read(images: Any) -> list:
-            return graph.build(images, list(tensors))
-
-        return read
+        return traced(lambda images: graph.build(images, list(tensors)), [self._images])
 
     @cached_property
     def _calibrated(self) -> Calibrated:
@@ -465,19 +462,19 @@ class Classifier:
         self.check_rule(rule)
         graph = self._computed(self._folded)
         overrides = rule_of(rule).overrides
-        return segments(graph, self._ends, self._images, self.placeholders, overrides)
+        parts = (graph, self._ends, self._images, self.placeholders, overrides)
+        return segments(*parts, rows=max(2, self.batch_size // 2))
 
     @_kept
     def _layer_gradient(self, tensor: str) -> Callable:
         graph = self._computed(self.graph)
 
-        @tf.function(input_signature=[self._images, tf.TensorSpec([None], tf.int32)])
         def gradient(images: Any, targets: Any) -> list:
             logits, values = graph.build(images, [self.logits_tensor, tensor])
             explained = tf.gather(logits, targets, batch_dims=1)
             return [values, tf.gradients(explained, values)[0]]
 
-        return gradient
+        return traced(gradient, [self._images, tf.TensorSpec([None], tf.int32)])
 
 
 def _as_dict(outputs: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sanity.errors import ConfigError
 from sanity.hydra_errors import sentence
 from sanity.options import conf_folder, options
 
-RESULTS_FORMAT = 2  # raise it when the meaning of stored numbers changes
+RESULTS_FORMAT = 3  # raise it when the meaning of stored numbers changes
 _ONE = ("model", "data", "layers", "randomization")
 _SEVERAL = ("method", "metric")
 # What says where and how a job runs, but not what comes out.

@@ -275,7 +275,8 @@ def _compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
     if shapes:
         _lay_out_masks(experiment, folder, kept, shapes)
     done = folder.done() if shapes or not kept else set()
-    ranges = groups(len(images), images.x[0].nbytes * len(job.methods), len(stages))
+    size = images.x[0].nbytes * len(job.methods)
+    ranges = groups(len(images), size, len(stages), experiment.plan.fewest)
     unfinished = {g for g in ranges if any(_unit(g, stage) not in done for stage in stages)}
 
     def wanted(group: range, stage: "Stage") -> bool:

@@ -1,5 +1,6 @@
 """Masks: every method on every image at every stage, image group by image group."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _BYTES = 640 * 2**20  # of masks and sums, at the most
 _GROUP_IMAGES = 32
+_ENOUGH = 96  # gradients by one rule, to fill batches: more images need not be held at once
 _SUM = 2  # a running sum in double precision, in units of a mask
 _COPIES = 12  # of a mask while it is scored: two, each with what metrics keep of it
 
@@ -75,7 +77,7 @@ def explain(
     explainer = _Explainer(classifier, images, targets, methods, seed, done, entered, originals)
     with classifier.restored():
         size = images.x[0].nbytes * max(1, len(methods))
-        for group in groups(len(images), size, len(stages)):
+        for group in groups(len(images), size, len(stages), explainer.plan.fewest):
             left = [stage for stage in stages if wanted(group, stage)]
             at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
             for start in range(0, len(left), at_once):
@@ -200,14 +202,17 @@ def gradient_plan(methods: Mapping[str, Any]) -> Plan:
     return Plan({name: m for name, m in methods.items() if isinstance(m, GradientMethod)})
 
 
-def groups(n_images: int, size: int, n_stages: int) -> list[range]:
+def groups(n_images: int, size: int, n_stages: int, fewest: int = 1) -> list[range]:
     """Ranges of images that go through the stages together, for bounded memory.
+
+    Stored results are by group: what they depend on must be part of a run's identity.
 
     Args:
         n_images: How many there are.
         size: Bytes of an image's masks at one stage.
         n_stages: How many stages.
+        fewest: Gradients of an image by the rule that has the fewest, see `Plan.fewest`.
     """
     fit = (_BYTES // size - _SUM * n_stages) // (n_stages + _COPIES)
-    at_once = max(1, min(_GROUP_IMAGES, fit, n_images))
+    at_once = max(1, min(_GROUP_IMAGES, math.ceil(_ENOUGH / fewest), fit, n_images))
     return [range(start, min(start + at_once, n_images)) for start in range(0, n_images, at_once)]

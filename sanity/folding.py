@@ -72,6 +72,8 @@ def folded(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
 def _averaged_late(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
     """Exchanges averages and the 1 × 1 convolutions, with their shift, that follow them."""
     pairs = [(node, row) for node in graph.nodes.values() if (row := _narrowing(graph, node))]
+    if not pairs:
+        return graph
     tensors = [t for pool, row in pairs for t in (pool.input[0], row[0].input[1])]
     specs = graph.specs([tensor_of(t) for t in tensors], images)
     new = GraphDef()

@@ -1,11 +1,14 @@
 """How a process runs: TensorFlow's start, threads and devices."""
 
+import gc
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from typing import Any
 
 
 def start_tensorflow(threads: int | None = None) -> None:
@@ -19,6 +22,7 @@ def start_tensorflow(threads: int | None = None) -> None:
     # Of tensorflow_hub, which needs it; nothing that a user could do anything about.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     with _silent_stderr():
+        _import_without_keras()
         import tensorflow as tf
 
         try:
@@ -30,6 +34,36 @@ def start_tensorflow(threads: int | None = None) -> None:
         except RuntimeError:
             pass  # TensorFlow runs already, with what it was started with
         tf.constant(0)  # looks for devices, and says so
+
+
+class _NoKeras(MetaPathFinder):
+    """Finds Keras, but nothing within it."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        """Nothing, for any other module (ImportError)."""
+        if fullname.startswith("keras."):
+            raise ModuleNotFoundError(fullname, name=fullname)
+
+
+def _import_without_keras() -> None:
+    """Imports TensorFlow, and leaves Keras to the first who asks for it.
+
+    TensorFlow imports it at once, and with it scikit-learn and Matplotlib: half of all its time. It
+    is content without, and its own `tf.keras` imports it when it is used.
+    """
+    if "tensorflow" in sys.modules or "keras" in sys.modules:
+        return
+    finder, collecting = _NoKeras(), gc.isenabled()
+    sys.meta_path.insert(0, finder)
+    gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time
+    try:
+        import tensorflow  # noqa: F401
+
+        gc.freeze()
+    finally:
+        sys.meta_path.remove(finder)
+        if collecting:
+            gc.enable()
 
 
 @contextmanager

@@ -49,6 +49,11 @@ class Plan:
         """Gradients that remain of an image when shared ones are computed once."""
         return sum(map(len, self.points.values()))
 
+    @property
+    def fewest(self) -> int:
+        """Distinct gradients of an image by the rule that has the fewest; 1 without any."""
+        return min(map(len, self.points.values()), default=1)
+
     def prepare(
         self, subjects: Sequence[Subject], targets: np.ndarray, batch_size: int
     ) -> "Gradients":

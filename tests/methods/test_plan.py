@@ -171,3 +171,14 @@ def test_groups_are_bounded_and_complete(n):
     found = groups(n, 7 * 224 * 224 * 3 * 4, 20)
     assert [i for group in found for i in group] == list(range(n))
     assert max(map(len, found)) <= 4
+
+
+@pytest.mark.parametrize("fewest, images", [(1, 32), (12, 8), (96, 1), (500, 1)])
+def test_groups_are_no_larger_than_batches_need(fewest, images):
+    assert len(groups(200, 1, 20, fewest)[0]) == images
+
+
+def test_the_rule_with_the_fewest_gradients_says_how_many_images_fill_batches():
+    assert gradient_plan({"m": SmoothGrad(samples=12), "g": GuidedBackprop()}).fewest == 1
+    assert gradient_plan({"m": SmoothGrad(samples=12)}).fewest == 12
+    assert gradient_plan({}).fewest == 1
