@@ -8,16 +8,16 @@ with all their channels: nothing is written, and read again, only to be added.
 from collections.abc import Mapping
 from dataclasses import replace
 
+import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
-from tensorflow.python.framework.tensor_shape import TensorShape
 
 from sanity.graph import FlatGraph, op_of, tensor_of
 
 _LIKE = ("T", "strides", "padding", "explicit_paddings", "dilations", "data_format")
 
 
-def joined(graph: FlatGraph, shapes: Mapping[str, TensorShape]) -> FlatGraph:
+def joined(graph: FlatGraph, shapes: Mapping[str, tf.TensorShape]) -> FlatGraph:
     """The same sums of gradients; equal but for rounding.
 
     Args:
@@ -35,7 +35,7 @@ def joined(graph: FlatGraph, shapes: Mapping[str, TensorShape]) -> FlatGraph:
 
 
 def _siblings(
-    graph: FlatGraph, total: NodeDef, shapes: Mapping[str, TensorShape]
+    graph: FlatGraph, total: NodeDef, shapes: Mapping[str, tf.TensorShape]
 ) -> list[list[str]]:
     """Those terms of a sum that can be one convolution's gradient."""
     groups: dict[tuple, list[str]] = {}
@@ -53,16 +53,15 @@ def _siblings(
 def _join(total: NodeDef, terms: list[NodeDef], graph_def: GraphDef) -> None:
     """Adds the one gradient, and has the sum take it for its terms."""
     scope = f"{terms[0].name}/joined"
+    channels = tf.make_tensor_proto(3, tf.int32)
     axis = graph_def.node.add(name=f"{scope}/axis", op="Const")
-    axis.attr["dtype"].type = 3
-    axis.attr["value"].tensor.dtype = 3
-    axis.attr["value"].tensor.tensor_shape.SetInParent()
-    axis.attr["value"].tensor.int_val.append(3)
+    axis.attr["dtype"].type = channels.dtype
+    axis.attr["value"].tensor.CopyFrom(channels)
     for name, operand in (("kernels", 1), ("gradients", 2)):
         together = graph_def.node.add(name=f"{scope}/{name}", op="ConcatV2")
         together.input.extend([*(term.input[operand] for term in terms), axis.name])
         together.attr["N"].i = len(terms)
-        together.attr["Tidx"].type = 3
+        together.attr["Tidx"].type = channels.dtype
         together.attr["T"].CopyFrom(terms[0].attr["T"])
     one = graph_def.node.add()
     one.CopyFrom(terms[0])

@@ -31,10 +31,17 @@ from sanity.scoring import Scorer  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
 KERAS = ["model=keras_application", "model.weights=null"]
+# The first convolution of each block of Inception v3, since Keras names no blocks.
+FIRSTS = [85, 76, 70, 60, 50, 40, 30, 26, 19, 12, 5, 4, 3, 2, 1]
+NAMES = ["predictions", *(f"conv2d_{number}" for number in FIRSTS), "conv2d"]
 MODELS = {
     "EfficientNet-Lite0": [],
     "Inception v3, TF1 Hub format": ["model=inception_v3", "model.handle={inception}"],
-    "Inception v3, Keras": [*KERAS, "model.application=InceptionV3"],
+    "Inception v3, Keras": [
+        *KERAS,
+        "model.application=InceptionV3",
+        f"layers.names=[{','.join(NAMES)}]",
+    ],
     "ResNet50, Keras": [*KERAS, "model.application=ResNet50"],
     "CNN": ["model=cnn", "data=animal_mnist", "model.stop_at=0.2"],
 }

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sanity import methods
-from sanity.explain import explain, groups
+from sanity.explain import explain, gradient_plan, groups
 from sanity.methods import (
     EdgeDetector,
     Gradient,
