@@ -463,7 +463,8 @@ class Classifier:
         graph = self._computed(self._folded)
         overrides = rule_of(rule).overrides
         parts = (graph, self._ends, self._images, self.placeholders, overrides)
-        return segments(*parts, rows=max(2, self.batch_size // 2))
+        rows = 2 * max(1, self.batch_size // 4)  # half a batch; even, of images and baselines
+        return segments(*parts, rows=rows)
 
     @_kept
     def _layer_gradient(self, tensor: str) -> Callable:

@@ -97,7 +97,26 @@ def pooling_classifier():
     return Classifier(network, (16, 16, 3), name="pooling")
 
 
+def branching_classifier():
+    """Convolutions of one size side by side, after a block and before one."""
+    variable = variables(4)
+    stem, dense = variable("stem/kernel", 3, 3, 3, 8), variable("top/kernel", 13, 7)
+    branches = [variable(f"mixed/{n}/kernel", 1, 1, 8, 4) for n in "abc"]
+    wide = variable("mixed/wide/kernel", 3, 3, 4, 5)
+
+    @tf.function
+    def network(images):
+        x = tf.nn.relu(tf.nn.conv2d(images - 0.5, stem, 2, "SAME"))
+        a, b, c = (tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME")) for kernel in branches)
+        b = tf.nn.relu(tf.nn.conv2d(b, wide, 1, "SAME"))
+        x = tf.concat([a, b, tf.nn.max_pool2d(c, 3, 1, "SAME")], -1)
+        return tf.reduce_mean(x, [1, 2]) @ dense
+
+    return Classifier(network, (16, 16, 3), name="branching")
+
+
 NETWORKS = {
+    "branching": (branching_classifier, 3),
     "pooling": (pooling_classifier, 4),
     "small": (small_classifier, 3),
     "residual": (residual_classifier, 5),
@@ -128,6 +147,21 @@ def test_max_pools_are_beside_their_gradients():
         assert ops.count("MaxPool") == ops.count("MaxPoolGrad")
         pooled += ops.count("MaxPool")
     assert pooled == 3
+
+
+def test_siblings_have_one_gradient():
+    (_, mixed, _) = branching_classifier()._chain("plain")
+    ops = [op.type for op in mixed.backward.graph.get_operations()]
+    assert ops.count("Conv2DBackpropInput") == 2  # of the wide one, and of the others together
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 6, 7])
+def test_batches_of_any_size_have_baselines(noise_images, batch_size):
+    x, baselines = noise_images.x, np.zeros_like(noise_images.x)
+    whole, cut = small_classifier(), small_classifier()
+    cut.batch_size = batch_size
+    expected, found = (c.gradients(x, TARGETS, "deeplift_rescale", baselines) for c in (whole, cut))
+    np.testing.assert_array_equal(found, expected)
 
 
 ORDERS = ["cascading", "cascading_bottom_up", "independent", "random_order", "full"]
