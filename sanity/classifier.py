@@ -296,7 +296,9 @@ class Classifier:
             targets: (n,), the class whose logit is explained.
             tensor: Its name, `"a/b:0"`; the logits must depend on it.
         """
-        values, gradients = self._batched(self._layer_gradient(tensor), images, targets)
+        values, gradients = self._batched(
+            self._layer_gradient(tensor), images, np.asarray(targets, np.int32)
+        )
         return values, gradients
 
     @cached_property
