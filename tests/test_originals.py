@@ -249,8 +249,8 @@ DETERMINED = [
 def masks_of(small, images, chosen, seed):
     targets = np.arange(len(images), dtype=np.int32)
     stages = Randomization().stages(small, ["top"], 0)[:1]
-    (explained,) = explain(small, images, targets, chosen, stages, seed)
-    return explained.masks
+    groups = list(explain(small, images, targets, chosen, stages, seed))
+    return {name: np.concatenate([group.masks[name] for group in groups]) for name in chosen}
 
 
 def test_methods_that_say_so_draw_nothing(small, noise_images):
