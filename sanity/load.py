@@ -4,6 +4,7 @@ Each run costs one small JSON file and, where its configuration passes the filte
 one Parquet file. Strings stay dictionary-encoded from the file to the DataFrame.
 """
 
+import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
@@ -161,12 +162,12 @@ def find_runs(path: Paths) -> list[Path]:
 
 
 def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The columns that a run's configuration adds to its rows: choices and scalar values.
+    """The columns that a run's configuration adds to its rows: choices and values.
 
     Choices (`model`, `randomization`, …) come under their group's name, values under their dotted
-    key (`method.smoothgrad.samples`), `target` as `target_rule`. Left out are lists, `_target_`s,
-    and what does not belong to a result: `runtime`, `output`, `originals`, `force`, `dry_run`,
-    `verdict`.
+    key (`method.smoothgrad.samples`), `target` as `target_rule`, lists as they are overridden
+    (`"[logits,head]"`). Left out are `_target_`s, and what does not belong to a result: `runtime`,
+    `output`, `originals`, `force`, `dry_run`, `verdict`.
 
     Args:
         config: The resolved configuration.
@@ -175,9 +176,9 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
     own = (hydra or {}).get("hydra", hydra or {})
     choices = own.get("runtime", {}).get("choices", {})
     values = {
-        key: value
+        key: _as_overridden(value) if isinstance(value, list) else value
         for key, value in flatten(config).items()
-        if (value is None or isinstance(value, (str, bool, int, float)))
+        if (value is None or isinstance(value, (str, bool, int, float, list)))
         and not key.rpartition(".")[2].startswith("_")
         and key.partition(".")[0] not in _NO_COLUMNS
     }
@@ -190,6 +191,12 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
     if "target" in values:
         values["target"] = str(values["target"])  # a class may be a number; one kind is easier
     return chosen | {f"{k}_rule" if k in taken else k: v for k, v in values.items()}
+
+
+def _as_overridden(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_overridden, value))}]"
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 @dataclass

@@ -127,9 +127,9 @@ def pivoted(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         if np.isnan(mean):
             text = "–"
         elif np.isnan(low):
-            text = f"{mean:.{digits}f}"
+            text = f"{mean:z.{digits}f}"
         else:
-            text = f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+            text = f"{mean:z.{digits}f} [{low:z.{digits}f}, {high:z.{digits}f}]"
         cells.append(f"{text} n={n:.0f}" if several else text)
     shown = table[keys].astype(object)
     if {"stage", "layer"} <= set(keys):

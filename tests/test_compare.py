@@ -181,6 +181,20 @@ def test_only_a_metrics_own_settings_set_its_scores_apart(tmp_path):
     assert list(kinds["pearson"]) == [""]
 
 
+def test_lists_set_runs_apart(tmp_path):
+    make_run(tmp_path / "a", "layers.names=[logits]")
+    make_run(tmp_path / "b", "layers.names=[logits,head]")
+    assert set(load([tmp_path])["scheme"]) == {
+        "layers.names=[logits]",
+        "layers.names=[logits,head]",
+    }
+
+
+def test_nothing_is_minus_zero():
+    row = {"method": "gradient", "mean": -0.001, "low": -0.002, "high": 0.1, "images": 3}
+    assert pivoted(pd.DataFrame([row])).to_numpy().tolist() == [["0.00 [0.00, 0.10]"]]
+
+
 def test_tables_as_text(one, tmp_path, capsys):
     table = means(load([one]), ["metric", "stage", "method"])
     wide = pivoted(table)

@@ -1007,6 +1007,7 @@ def slow_load(top: Path) -> pd.DataFrame:
             frame[key] = config[key]
         frame["target_rule"] = str(config["target"])
         frame["model.scale"] = config["model"]["scale"]
+        frame["model.blocks"] = f"[{','.join(config['model']['blocks'])}]"
         frame["data.limit"] = np.nan
         frame["data.shard"], frame["data.shards"] = 0, 1
         if sigma := config["method"].get("edges", {}).get("sigma"):
@@ -1229,7 +1230,10 @@ def test_config_columns_without_hydra():
     columns = config_columns(CONFIG, None)
     assert columns["target_rule"] == "predicted"
     assert columns["method.edges.sigma"] == 1.5
+    assert columns["model.blocks"] == "[a,b]"
     assert "model" not in columns
+    clips = config_columns({"metric": {"ssim": {"clip": [0, None, [True, 99.5]]}}}, None)
+    assert clips == {"metric.ssim.clip": "[0,null,[true,99.5]]"}
     assert config_columns({}, HYDRA) == config_columns({}, {"hydra": HYDRA})
     assert config_columns({}, HYDRA)["model"] == "embedded"
 
