@@ -373,7 +373,8 @@ def _lay_out_masks(
     some = min(kept, IMAGES)
     folder.write_images(experiment.images.names[:some], experiment.images.x[:some])
     size = masks_nbytes(kept, len(layers), shapes)
-    log.info("masks of %d images take up to %.0f MB", kept, size / 1e6)
+    of = "image" if kept == 1 else "images"
+    log.info("masks of %d %s take up to %.0f MB", kept, of, size / 1e6)
 
 
 class _Predictions:

@@ -20,7 +20,8 @@ def summary(scores: pd.DataFrame, metric: str) -> str:
     table.columns = [str(layers[stage]) for stage in shown]
     table.index.name = None
     images = chosen["image"].nunique()
-    title = f"{metric}: similarity to the original mask, mean over {images} images"
+    over = "one image" if images == 1 else f"mean over {images} images"
+    title = f"{metric}: similarity to the original mask, {over}"
     return f"{title}\n{table.round(2).to_string(na_rep='-')}"
 
 
