@@ -15,14 +15,15 @@ from sanity.batch_norm import BatchNorm, Calibrated, calibrated, calibration_seg
 from sanity.blocks import find_blocks
 from sanity.chain import Segment, Walk, cuts, segments
 from sanity.errors import ConfigError
+from sanity.feature_maps import choose_map, feature_maps
 from sanity.folding import folded
-from sanity.graph import FlatGraph, flatten, op_of, tensor_of, traced
+from sanity.graph import FlatGraph, flatten, traced
 from sanity.outputs import choose_logits, vectors
 from sanity.parameters import Parameter, describe, meeting
 from sanity.precision import in_bfloat16
 from sanity.rules import rule as rule_of
 
-BATCH_SIZE = 32
+BATCH_SIZE = 24  # as `runtime.batch_size`, where nothing else is said
 _LEAST = 4  # images of half a batch: with fewer it is not worth a thread
 # The halves of a batch go through the network side by side: what one has to do in Python, or on one
 # core, the other uses.
@@ -370,17 +371,8 @@ class Classifier:
 
     @cached_property
     def spatial_tensors(self) -> dict[str, tuple[int | None, ...]]:
-        """Name and shape (h, w, channels) of the maps between image and logits, in this order.
-
-        Maps are tensors (n, h, w, channels) of more than one pixel.
-        """
-        specs = self.graph.specs([f"{name}:0" for name in self._path], self._images)
-        shapes = {
-            name: tuple(spec.shape[1:])
-            for name, spec in specs.items()
-            if spec.shape.rank == 4 and spec.dtype == tf.float32
-        }
-        return {name: shape for name, shape in shapes.items() if shape[:2] != (1, 1)}
+        """Name and shape (h, w, channels) of the maps between image and logits, in this order."""
+        return feature_maps(self.graph, self._path, self._images)
 
     def spatial_tensor(self, name: str | None = None) -> str:
         """The tensor of a layer: the last map before the logits, or the one of this name.
@@ -391,26 +383,7 @@ class Classifier:
         Raises:
             ConfigError: There is no such map between image and logits.
         """
-        maps = self.spatial_tensors
-        if name is None:
-            if not maps:
-                raise ConfigError(
-                    f"layer=null finds nothing: {self.name} has no tensor (n, h, w, channels) "
-                    "between image and logits"
-                )
-            return list(maps)[-1]
-        tensor = self.graph.outputs.get(name, tensor_of(name))
-        if tensor not in maps:
-            there = "is no map" if op_of(tensor) in self.graph.nodes else "is not there"
-            outputs = {tensor: output for output, tensor in self.graph.outputs.items()}
-            candidates = [outputs.get(tensor, op_of(tensor)) for tensor in reversed(maps)]
-            shown = [c for c in candidates if c in self.graph.outputs] or candidates
-            more = f" and {len(shown) - 30} more" if len(shown) > 30 else ""
-            raise ConfigError(
-                f"layer={name} {there}; a layer must be a tensor (n, h, w, channels) between image "
-                f"and logits of {self.name}, such as {', '.join(shown[:30])}{more}"
-            )
-        return tensor
+        return choose_map(self.spatial_tensors, name, self.graph, self.name)
 
     def _batched(
         self, function: Callable, images: np.ndarray, *more: np.ndarray, size: int | None = None
