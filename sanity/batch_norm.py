@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.chain import Segment
+from sanity.chain import Chain, Segment
 from sanity.errors import ConfigError
 from sanity.graph import FlatGraph, op_of, traced
 from sanity.parameters import Parameter
@@ -139,13 +139,13 @@ def calibrated(
     return Calibrated(replace(graph, graph_def=graph_def), moments, switches)
 
 
-def calibration_segments(
+def calibration_chain(
     network: Calibrated,
     norms: Sequence[BatchNorm],
     tensors: Sequence[str],
     images: tf.TensorSpec,
     placeholders: Mapping[str, str],
-) -> list[Segment]:
+) -> Chain:
     """The network in segments that keep the two moments of each batch norm within.
 
     A segment is given the switches of its batch norms: its settings, by the names in `network`.
@@ -173,7 +173,7 @@ def calibration_segments(
         found.append(Segment(passing, variables, settings=tuple(switches)))
         output = passing.structured_outputs[0]
         spec = tf.TensorSpec(output.shape, output.dtype)
-    return found
+    return Chain(found)
 
 
 def _passing(part: FlatGraph, wanted: list[str], switches: list[str], spec: tf.TensorSpec) -> Any:

@@ -1,14 +1,15 @@
 """The network as a chain of segments, so that what a stage has not changed is not computed again.
 
 A segment lies between two tensors through which everything passes on its way from the images to
-the logits. It is computed forward, keeping what the way back needs, and backward from that. In a
-cascade from the output all segments before the randomized one are as they were, and so are their
-activations for the same images: only gradients go through them again.
+the logits. It is computed forward, keeping what the way back needs. In a cascade from the output
+all segments before the randomized one are as they were, and so are their activations for the same
+images: only gradients go through them again, from the logits to the images in one call.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -30,67 +31,115 @@ class Segment:
 
     Attributes:
         forward: From its input, and its settings, to its output and to what else is wanted of this
-            pass: with a way back, what that needs.
+            pass: what the way back needs, if there is one.
         variables: Names of the variables that it reads.
-        backward: From what the pass forward kept, and the gradient at its output, to the gradient
-            at its input; None if there is no way back.
         settings: Names of further values that it is given.
     """
 
     forward: Callable[..., list[Any]]
     variables: tuple[str, ...]
-    backward: Callable[..., Any] | None = None
     settings: tuple[str, ...] = ()
 
 
-def segments(
+@dataclass(frozen=True)
+class Chain:
+    """The network from images to logits.
+
+    Attributes:
+        segments: In this order.
+        backward: From what all segments kept of their passes, one after the other, and the gradient
+            at the logits, to the gradient at the images; None if there is no way back.
+    """
+
+    segments: list[Segment]
+    backward: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class _WayBack:
+    """A segment's way back, from what its way forward kept.
+
+    Attributes:
+        graph: From the gradient at its output, `upper`, to the one at its input, `gradient`.
+        gradient: Name of the tensor.
+        saved: Names of the tensors that are kept.
+        kept: Their shapes and types.
+    """
+
+    graph: FlatGraph
+    gradient: str
+    saved: list[str]
+    kept: list[tf.TensorSpec]
+
+    def build(self, kept: Sequence[Any], upper: Any) -> Any:
+        """Builds it into the current graph."""
+        replaced = dict(zip(self.saved, kept, strict=True))
+        return self.graph.build(upper, [self.gradient], replace=replaced)[0]
+
+
+def chained(
     graph: FlatGraph,
     tensors: Sequence[str],
     images: tf.TensorSpec,
     placeholders: Mapping[str, str],
     overrides: Mapping[str, str] | None = None,
     rows: int = 2,
-) -> list[Segment]:
-    """The segments from images to logits, with a way back.
+) -> Chain:
+    """The network in segments, with a way back.
 
     Args:
         graph: The network.
-        tensors: Where they end: the `cuts`, then the logits.
+        tensors: Where segments end: the `cuts`, then the logits.
         images: What the network takes.
         placeholders: The placeholder of each variable.
         overrides: The gradient that takes the place of each op type's own, see `FlatGraph.build`.
         rows: How many images there will be most often: kernels are made ready for so many.
     """
     names = {placeholder: name for name, placeholder in placeholders.items()}
-    found, spec = [], images
+    segments: list[Segment] = []
+    ways: list[_WayBack] = []
+    spec = images
     # TensorFlow prepares a function, and its kernels, at the first call: beside the next's tracing.
     with ThreadPoolExecutor(1) as beside:
-        passed = beside.submit(tf.zeros, [rows, *images.shape[1:]], images.dtype)
+        passes = [beside.submit(lambda: [tf.zeros([rows, *images.shape[1:]], images.dtype)])]
         for start, end in zip([graph.input, *tensors], tensors, strict=False):
             part = graph.between([start], [end])
-            segment, spec = _segment(part, end, spec, names, overrides)
-            found.append(segment)
-            passed = beside.submit(_first_call, segment, passed)
-        passed.result()
-    return found
+            segment, way, spec = _segment(part, end, spec, names, overrides)
+            segments.append(segment)
+            ways.append(way)
+            passes.append(beside.submit(_pass_on, segment, passes[-1]))
+        backward = _backward(ways, spec)
+        found = [each.result() for each in passes]
+        backward(*(tensor for _, *kept in found for tensor in kept), tf.zeros_like(found[-1][0]))
+    return Chain(segments, backward)
 
 
-def _first_call(segment: Segment, before: Future) -> Any:
-    y, *kept = segment.forward(before.result())
-    assert segment.backward is not None
-    segment.backward(*kept, tf.zeros_like(y))
-    return y
+def _pass_on(segment: Segment, before: Future) -> list[Any]:
+    return segment.forward(before.result()[0])
+
+
+def _backward(ways: Sequence[_WayBack], top: tf.TensorSpec) -> Any:
+    """The way back through all segments: one call, whatever their number."""
+    ends = list(accumulate(len(way.kept) for way in ways))
+
+    def backward(*given: Any) -> Any:
+        *kept, gradient = given
+        for way, end in zip(reversed(ways), reversed(ends), strict=True):
+            gradient = way.build(kept[end - len(way.kept) : end], gradient)
+        return gradient
+
+    return traced(backward, [*(spec for way in ways for spec in way.kept), top])
 
 
 class Walk:
     """One batch on its way through the segments; keeps what holds while only weights change.
 
     Args:
-        chain: The segments.
+        chain: The network.
         inputs: The batch.
     """
 
-    def __init__(self, chain: Sequence[Segment], inputs: np.ndarray):
+    def __init__(self, chain: Chain, inputs: np.ndarray):
         self._chain = chain
         self._steps: list[_Step] = []
         self._inputs = tf.constant(inputs)
@@ -107,7 +156,7 @@ class Walk:
             same += 1
         del self._steps[same:]
         x = self._steps[-1].output if self._steps else self._inputs
-        for segment in self._chain[same:]:
+        for segment in self._chain.segments[same:]:
             x, *kept = segment.forward(x, *[tf.constant(values[name]) for name in segment.settings])
             known = {name: values.get(name) for name in (*segment.variables, *segment.settings)}
             self._steps.append(_Step(x, kept, known))
@@ -120,12 +169,9 @@ class Walk:
             values: See `forward`.
             top: The gradient (n, classes) at the logits.
         """
-        for segment, kept in zip(
-            reversed(self._chain), reversed(self.forward(values)), strict=True
-        ):
-            assert segment.backward is not None
-            top = segment.backward(*kept, top)
-        return top.numpy()
+        assert self._chain.backward is not None
+        kept = [tensor for each in self.forward(values) for tensor in each]
+        return self._chain.backward(*kept, top).numpy()
 
 
 @dataclass(frozen=True)
@@ -201,8 +247,8 @@ def _segment(
     spec: tf.TensorSpec,
     names: Mapping[str, str],
     overrides: Mapping[str, str] | None,
-) -> tuple[Segment, tf.TensorSpec]:
-    """A segment from the graph between its ends, and what it gives."""
+) -> tuple[Segment, _WayBack, tf.TensorSpec]:
+    """A segment from the graph between its ends, its way back, and what it gives."""
 
     def both(x: Any) -> list[Any]:
         (y,) = part.build(x, [end], overrides)
@@ -215,19 +261,10 @@ def _segment(
     whole = joined(_flat(together.graph), shapes)
     behind, saved = _way_back(whole, gradient.name, upper.name)
     ahead = whole.between([x.name], [y.name, *saved])
-
-    def forward(x: Any) -> list[Any]:
-        return ahead.build(x, [y.name, *saved])
-
-    def backward(*given: Any) -> Any:
-        *tensors, upper = given
-        replaced = dict(zip(saved, tensors, strict=True))
-        return behind.build(upper, [gradient.name], replace=replaced)[0]
-
+    forward = traced(lambda x: ahead.build(x, [y.name, *saved]), [spec])
+    output, *kept = [tf.TensorSpec(t.shape, t.dtype) for t in forward.structured_outputs]
     variables = tuple(names[p] for p in part.captures if p in names)
-    way = traced(forward, [spec])
-    output, *kept = [tf.TensorSpec(t.shape, t.dtype) for t in way.structured_outputs]
-    return Segment(way, variables, traced(backward, [*kept, output])), output
+    return Segment(forward, variables), _WayBack(behind, gradient.name, saved, kept), output
 
 
 def _flat(graph: Any) -> FlatGraph:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from sanity.batch_norm import BatchNorm, Calibrated, calibrated, calibration_segments, find
+from sanity.batch_norm import BatchNorm, Calibrated, calibrated, calibration_chain, find
 from sanity.blocks import find_blocks
-from sanity.chain import Segment, Walk, cuts, segments
+from sanity.chain import Chain, Walk, chained, cuts
 from sanity.errors import ConfigError
 from sanity.feature_maps import choose_map, feature_maps
 from sanity.folding import folded
@@ -340,7 +340,7 @@ class Classifier:
                 {**self._changed, **dict(zip(network.switches, switched, strict=True))}
             )
             found = {}
-            for segment, values in zip(self._calibration, kept, strict=True):
+            for segment, values in zip(self._calibration.segments, kept, strict=True):
                 for index, switch in enumerate(segment.settings):
                     norm = norms[network.switches.index(switch)]
                     found[norm.mean], found[norm.variance] = values[2 * index : 2 * index + 2]
@@ -413,8 +413,8 @@ class Classifier:
         return calibrated(self.graph, self.placeholders, self.batch_norms)
 
     @cached_property
-    def _calibration(self) -> list[Segment]:
-        return calibration_segments(
+    def _calibration(self) -> Chain:
+        return calibration_chain(
             self._calibrated, self.batch_norms, self._ends, self._images, self.placeholders
         )
 
@@ -433,13 +433,13 @@ class Classifier:
         return folded(self.graph, self.logits_tensor, self._images)
 
     @_kept
-    def _chain(self, rule: str) -> list[Segment]:
+    def _chain(self, rule: str) -> Chain:
         self.check_rule(rule)
         graph = self._computed(self._folded)
         overrides = rule_of(rule).overrides
         parts = (graph, self._ends, self._images, self.placeholders, overrides)
         rows = 2 * max(1, self.batch_size // 4)  # half a batch; even, of images and baselines
-        return segments(*parts, rows=rows)
+        return chained(*parts, rows=rows)
 
     @_kept
     def _layer_gradient(self, tensor: str) -> Callable:

@@ -137,13 +137,13 @@ def scoring(experiment: Experiment) -> float:
 
 def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "float32") -> None:
     """Has the classifier compute gradients with or without each improvement."""
-    from sanity.chain import segments
+    from sanity.chain import chained
     from sanity.rules import rule as rule_of
 
     network = experiment.classifier
     network.precision = precision
     network.__dict__["_kept_chain"] = {
-        (rule,): segments(
+        (rule,): chained(
             network._computed(network._folded if fold else network.graph),
             network._ends if cut else [network.logits_tensor],
             network._images,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sanity.chain import segments
+from sanity.chain import chained
 from sanity.classifier import Classifier
 from sanity.graph import tensor_of
 from sanity.randomization import Randomization
@@ -128,7 +128,7 @@ NETWORKS = {
 def network(request):
     make, count = NETWORKS[request.param]
     classifier = make()
-    assert len(classifier._chain("plain")) == count
+    assert len(classifier._chain("plain").segments) == count
     return classifier
 
 
@@ -141,18 +141,16 @@ def test_equals_the_gradient_of_the_whole(network, noise_images, rule):
 
 def test_max_pools_are_beside_their_gradients():
     """Alone, TensorFlow's gradient of a max pool takes some ten times as long."""
-    pooled = 0
-    for segment in pooling_classifier()._chain("plain"):
-        ops = [op.type for op in segment.backward.graph.get_operations()]
-        assert ops.count("MaxPool") == ops.count("MaxPoolGrad")
-        pooled += ops.count("MaxPool")
-    assert pooled == 3
+    backward = pooling_classifier()._chain("plain").backward
+    ops = [op.type for op in backward.graph.get_operations()]
+    assert ops.count("MaxPool") == ops.count("MaxPoolGrad") == 3
 
 
 def test_siblings_have_one_gradient():
-    (_, mixed, _) = branching_classifier()._chain("plain")
-    ops = [op.type for op in mixed.backward.graph.get_operations()]
-    assert ops.count("Conv2DBackpropInput") == 2  # of the wide one, and of the others together
+    backward = branching_classifier()._chain("plain").backward
+    ops = [op.type for op in backward.graph.get_operations()]
+    # Of the stem, of the wide one, and of the others together.
+    assert ops.count("Conv2DBackpropInput") == 3
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 6, 7])
@@ -195,10 +193,9 @@ def test_what_has_not_changed_is_not_computed_again(noise_images):
 
         return replace(segment, forward=forward)
 
-    network.__dict__["_kept_chain"] = {
-        ("plain",): [counting(i, segment) for i, segment in enumerate(chain)]
-    }
-    assert [names for _, *names in map(lambda s: ("", *s.variables), chain)] == [
+    counted_ones = [counting(i, segment) for i, segment in enumerate(chain.segments)]
+    network.__dict__["_kept_chain"] = {("plain",): replace(chain, segments=counted_ones)}
+    assert [list(segment.variables) for segment in chain.segments] == [
         ["stem/kernel"],
         *([f"block{i}/a/kernel", f"block{i}/b/kernel"] for i in range(3)),
         ["top/kernel"],
@@ -233,14 +230,13 @@ def test_an_equal_estimate_is_no_change(noise_images):
     mean = network.trained["stem/moving_mean"]
     calls = []
     chain = network._chain("plain")
-    network.__dict__["_kept_chain"] = {
-        ("plain",): [
-            replace(s, forward=lambda x, s=s: calls.append(1) or s.forward(x)) for s in chain
-        ]
-    }
+    counted = [
+        replace(s, forward=lambda x, s=s: calls.append(1) or s.forward(x)) for s in chain.segments
+    ]
+    network.__dict__["_kept_chain"] = {("plain",): replace(chain, segments=counted)}
     gradient = network.batch_gradient(noise_images.x)
     with network.restored():
-        for value, count in [(mean + 1, len(chain)), (mean + 1, 0), (mean + 2, len(chain))]:
+        for value, count in [(mean + 1, len(counted)), (mean + 1, 0), (mean + 2, len(counted))]:
             network.set_weights({"stem/moving_mean": value})
             calls.clear()
             gradient(TARGETS)
@@ -262,7 +258,9 @@ def test_weights_read_by_two_segments(noise_images):
         return tf.reduce_mean(x, [1, 2]) @ dense
 
     network = Classifier(function, (16, 16, 3), name="shared")
-    readers = [i for i, s in enumerate(network._chain("plain")) if "a/kernel" in s.variables]
+    readers = [
+        i for i, s in enumerate(network._chain("plain").segments) if "a/kernel" in s.variables
+    ]
     assert len(readers) == 2
     gradient = network.batch_gradient(noise_images.x)
     gradient(TARGETS)
@@ -275,8 +273,8 @@ def test_weights_read_by_two_segments(noise_images):
 
 
 def test_without_groups_there_is_one_segment(small):
-    found = segments(small.graph, [small.logits_tensor], small._images, small.placeholders)
-    (segment,) = found
+    parts = (small.graph, [small.logits_tensor], small._images, small.placeholders)
+    (segment,) = chained(*parts).segments
     assert set(segment.variables) == set(small.parameters)
 
 
