@@ -60,8 +60,8 @@ class _WayBack:
     """A segment's way back, from what its way forward kept.
 
     Attributes:
-        graph: From the gradient at its output, `upper`, to the one at its input, `gradient`.
-        gradient: Name of the tensor.
+        graph: From the gradient at its output to the one at its input.
+        gradient: Name of the latter.
         saved: Names of the tensors that are kept.
         kept: Their shapes and types.
     """
