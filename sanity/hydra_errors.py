@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from sanity.errors import ConfigError
 from sanity.options import conf_folder, options
 
-_OPTION = re.compile(r"Could not (?:find|load) '([^/']+)/([^']+)'")
+_OPTION = re.compile(r"Could not (?:find|load) '([^']+)/([^/']+)'")
+_PLUGIN = re.compile(r"Unknown plugin class ?: 'hydra_plugins\.hydra_([a-z]+)_launcher\.")
 _KEY = re.compile(r"Could not override '([^']+)'")
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See ")
 
@@ -26,6 +27,11 @@ def sentence(error: BaseException) -> str | None:
     if match := _OPTION.search(text):
         group, option = match.groups()
         return _unknown_option(group, option)
+    if match := _PLUGIN.search(text):
+        return (
+            f"hydra/launcher needs the plugin hydra-{match[1]}-launcher, which is not installed; "
+            f"sanity's extra [{match[1]}] brings it"
+        )
     if match := _KEY.search(text):
         return _unknown_key(match[1])
     lines = (line.strip() for line in text.splitlines())

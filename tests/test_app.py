@@ -30,6 +30,9 @@ def test_help_does_not_load_tensorflow(arguments, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+ELSEWHERE = "hydra_plugins.hydra_elsewhere_launcher.Launcher"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -39,6 +42,11 @@ def test_help_does_not_load_tensorflow(arguments, tmp_path):
         (["layers.names=[nonsense]"], "block15"),
         (["data=folder", "data.path=nowhere"], "nowhere"),
         (["-m", "seed=0,1", "method=[nonsense]"], "method=nonsense is none of"),
+        (["-m", "hydra/launcher=nonsense"], "hydra/launcher=nonsense is none of"),
+        (
+            ["-m", "hydra/launcher=local_joblib", f"hydra.launcher._target_={ELSEWHERE}"],
+            "needs the plugin hydra-elsewhere-launcher, which is not installed; sanity's extra [el",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
