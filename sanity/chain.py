@@ -9,7 +9,6 @@ images: only gradients go through them again, from the logits to the images in o
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -120,12 +119,12 @@ def _pass_on(segment: Segment, before: Future) -> list[Any]:
 
 def _backward(ways: Sequence[_WayBack], top: tf.TensorSpec) -> Any:
     """The way back through all segments: one call, whatever their number."""
-    ends = list(accumulate(len(way.kept) for way in ways))
 
     def backward(*given: Any) -> Any:
         *kept, gradient = given
-        for way, end in zip(reversed(ways), reversed(ends), strict=True):
-            gradient = way.build(kept[end - len(way.kept) : end], gradient)
+        for way in reversed(ways):
+            own = [kept.pop() for _ in way.kept][::-1]
+            gradient = way.build(own, gradient)
         return gradient
 
     return traced(backward, [*(spec for way in ways for spec in way.kept), top])

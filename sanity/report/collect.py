@@ -49,7 +49,7 @@ class Run:
         """What there is to know of a run without its results."""
         info = read_json(path / "run.json") or {}
         values = dict(info.get("columns", {}))
-        # Lists are no columns, but runs of different blocks do not belong together.
+        # In random order they differ by seed; runs of different blocks do not belong together.
         values["blocks"] = ", ".join(layer for layer in info.get("layers", []) if layer)
         return cls(path, info, configuration(path), values)
 
