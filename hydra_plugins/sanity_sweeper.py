@@ -27,7 +27,7 @@ class SanitySweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs all jobs and prints their outcomes."""
-        from sanity.sweep import report
+        from sanity.sweeping import report
 
         batches = super().sweep(arguments)
         jobs = [job for batch in batches for job in batch]
@@ -54,8 +54,8 @@ class _Steady(Launcher):
 
     def _look(self, overrides: list[str], error: Exception) -> JobReturn:
         """What the run folder of a job says that the launcher returned nothing of."""
-        from sanity.config import resolve
-        from sanity.sweep import Outcome, lost
+        from sanity.config.job import resolve
+        from sanity.sweeping import Outcome, lost
 
         config = self._context.config_loader.load_sweep_config(self._config, overrides)
         choices: Any = OmegaConf.to_container(config.hydra.runtime.choices)

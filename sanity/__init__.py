@@ -4,17 +4,23 @@ Everything the command line does can be done from here; names are imported when 
 `import sanity` is quick.
 """
 
-import importlib
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sanity.errors import ConfigError
+    from sanity.experiment.explaining import explain
+    from sanity.experiment.run import run
+    from sanity.results import load_images, load_masks, load_predictions, load_runs
 
 _HOMES = {
     "ConfigError": "sanity.errors",
-    "explain": "sanity.experiment",
+    "explain": "sanity.experiment.explaining",
     "load_images": "sanity.results",
     "load_masks": "sanity.results",
     "load_predictions": "sanity.results",
     "load_runs": "sanity.results",
-    "run": "sanity.experiment",
+    "run": "sanity.experiment.run",
 }
 
 __all__ = [
@@ -29,6 +35,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'sanity' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sanity' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,11 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sanity.config import Job, resolve
+from sanity.config.job import Job, resolve
+from sanity.config.options import conf_folder
+from sanity.config.sentences import sentence
 from sanity.errors import ConfigError
-from sanity.hydra_errors import sentence
-from sanity.options import conf_folder
-from sanity.sweep import Outcome, SweepFailed, threads
+from sanity.sweeping import Outcome, SweepFailed, threads
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def job(config: DictConfig) -> Outcome:
         choices = hydra_config["runtime"]["choices"]
         checked = resolve(config, choices, list(own.overrides.task))
         # Imports TensorFlow: only once the job is known to be right.
-        from sanity.experiment import execute
+        from sanity.experiment.run import execute
 
         shared = own.mode == RunMode.MULTIRUN
         return Outcome(execute(_divided(checked, own.launcher if shared else {}), hydra_config))

@@ -41,26 +41,28 @@ def compare(options: argparse.Namespace) -> None:
     if options.rescore:
         _rescore(options.paths, options.rescore)
         return
-    from sanity import tables
-    from sanity.verdict import table as as_text
+    from sanity.analysis.means import caption, means, pivoted
+    from sanity.analysis.schemes import load_schemes
+    from sanity.analysis.verdict_tables import verdict_tables
+    from sanity.analysis.verdicts import table as as_text
 
     thresholds = _thresholds(options.verdict or [])
-    scores = _filtered(tables.load(options.paths), options)
-    table = tables.means(scores, options.by.split(","))
+    scores = _filtered(load_schemes(options.paths), options)
+    table = means(scores, options.by.split(","))
     _write(table, options)
     if options.figure:
         _figure(scores, options.figure)
     if not options.quiet:
-        print(tables.caption(table))
-        print(_text(tables.pivoted(table, options.digits)))
+        print(caption(table))
+        print(_text(pivoted(table, options.digits)))
     verdicts = {}
     if options.report or not options.no_verdicts:
-        verdicts = tables.verdict_tables(options.paths, scores, thresholds)
+        verdicts = verdict_tables(options.paths, scores, thresholds)
     if not options.no_verdicts:
         for scheme, found in verdicts.items():
             print("\n" + (f"{scheme}\n" if scheme else "") + as_text(found))
     if options.report:
-        from sanity.report.page import write
+        from sanity.report.page.write import write
 
         write(options.report, scores, verdicts, thresholds=thresholds)
 
@@ -118,7 +120,7 @@ def _thresholds(pairs: Sequence[str]) -> dict[str, int | float]:
     """The thresholds given; whether they are in range is checked where they are used."""
     from dataclasses import fields
 
-    from sanity.config import Thresholds
+    from sanity.analysis.thresholds import Thresholds
 
     known = [field.name for field in fields(Thresholds)]
     found: dict[str, int | float] = {}
@@ -142,15 +144,15 @@ def _text(table: "pd.DataFrame") -> str:
 
 
 def _write(table: "pd.DataFrame", options: argparse.Namespace) -> None:
-    from sanity import tables
-    from sanity.storage import replace_file
+    from sanity.analysis.means import caption, pivoted
+    from sanity.files import replace_file
 
     if options.csv:
         replace_file(_ready(options.csv), table.to_csv(index=False).encode())
     if not (options.markdown or options.latex):
         return
-    wide = tables.pivoted(table, options.digits)
-    about = tables.caption(table)
+    wide = pivoted(table, options.digits)
+    about = caption(table)
     if options.markdown:
         text = f"{_markdown(wide)}\n\n{about[0].upper()}{about[1:]}.\n"
         replace_file(_ready(options.markdown), text.encode())
@@ -159,7 +161,7 @@ def _write(table: "pd.DataFrame", options: argparse.Namespace) -> None:
 
 
 def _ready(name: str) -> Path:
-    from sanity.storage import writing
+    from sanity.files import writing
 
     path = Path(name)
     with writing(path):
@@ -204,8 +206,8 @@ def _escaped(text: str) -> str:
 
 
 def _figure(scores: "pd.DataFrame", name: str) -> None:
-    from sanity.report.curves import similarity_curves
-    from sanity.report.figures import save
+    from sanity.report.figures.canvas import save
+    from sanity.report.figures.curves import similarity_curves
 
     if scores["scheme"].nunique() > 1:  # a line for each scheme and method
         labels = scores["method"].astype(str) + (" · " + scores["scheme"]).where(
@@ -224,24 +226,24 @@ def _figure(scores: "pd.DataFrame", name: str) -> None:
 
 
 def _diff(a: Path, b: Path) -> None:
-    from sanity import tables
-    from sanity.load import find_runs
+    from sanity.analysis.differences import differences, differing_keys
+    from sanity.results.load import find_runs
 
     for run in (a, b):
         if find_runs(run) != [run]:
             raise ConfigError(f"--diff {run} must be one run's folder")
-    keys = tables.differing_keys(a, b)
+    keys = differing_keys(a, b)
     print(f"A: {a}\nB: {b}\n")
     print("\n".join(f"{key}: {old} → {new}" for key, old, new in keys) or "no key differs")
-    table = tables.differences(a, b)
+    table = differences(a, b)
     table = table.rename(columns={"mean": "B − A"})
     print("\nscores at randomized stages, B − A, mean over images (p after Holm)")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}", na_rep="–"))
 
 
 def _rescore(paths: Sequence[str], overrides: Sequence[str]) -> None:
-    from sanity.load import find_runs
-    from sanity.rescore import chosen_metrics, rescore
+    from sanity.experiment.rescore import chosen_metrics, rescore
+    from sanity.results.load import find_runs
 
     metrics, nodes = chosen_metrics(overrides)
     for run in find_runs(paths):

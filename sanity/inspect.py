@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.config import compose
+from sanity.config.job import compose
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
-    from sanity.config import Job
+    from sanity.config.job import Job
+    from sanity.network.classifier import Classifier
 
 _USAGE = """Shows what a model is made of: its signatures, input, outputs, variables and blocks.
 
@@ -32,7 +32,7 @@ def inspect(overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: The model cannot be had.
     """
-    from sanity.runtime import start_tensorflow
+    from sanity.network.tensorflow import start_tensorflow
 
     job = compose(overrides)
     start_tensorflow(job.settings.runtime.threads)
@@ -47,7 +47,7 @@ def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()
         signatures: Of the module it comes from.
     """
     parameters = list(classifier.parameters.values())
-    from sanity.graph import op_of
+    from sanity.network.graph import op_of
 
     shapes, depths = classifier.output_shapes, classifier.graph.depths
     return {
@@ -133,7 +133,7 @@ def _grad_cam(classifier: "Classifier") -> str | None:
 
 def _nonlinearities(classifier: "Classifier") -> list[dict[str, Any]]:
     """The ops whose gradient some backprop rule replaces, how many there are, and by which."""
-    from sanity.rules import RULES
+    from sanity.network.passes.backprop_rules import RULES
 
     counts = classifier.graph.op_counts()
     rules: dict[str, list[str]] = {}

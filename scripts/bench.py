@@ -24,10 +24,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sanity.config import compose  # noqa: E402
-from sanity.experiment import Experiment, prepare, run  # noqa: E402
-from sanity.explain import explain, gradient_plan  # noqa: E402
-from sanity.scoring import Scorer  # noqa: E402
+from sanity.config.job import compose  # noqa: E402
+from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402
+from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
+from sanity.experiment.run import run  # noqa: E402
+from sanity.metrics.scoring import Scorer  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
 KERAS = ["model=keras_application", "model.weights=null"]
@@ -137,8 +138,8 @@ def scoring(experiment: Experiment) -> float:
 
 def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "float32") -> None:
     """Has the classifier compute gradients with or without each improvement."""
-    from sanity.chain import chained
-    from sanity.rules import rule as rule_of
+    from sanity.network.passes.backprop_rules import rule as rule_of
+    from sanity.network.passes.segments import chained
 
     network = experiment.classifier
     network.precision = precision

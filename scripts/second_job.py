@@ -12,7 +12,7 @@ import tempfile
 import time
 
 import sanity
-from sanity.classifier import Classifier
+from sanity.network.classifier import Classifier
 
 
 def main() -> None:

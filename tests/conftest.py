@@ -10,7 +10,7 @@ import yaml
 CACHE = os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from sanity.options import conf_folder  # noqa: E402
+from sanity.config.options import conf_folder  # noqa: E402
 
 
 def pytest_unconfigure():

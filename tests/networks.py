@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from sanity.classifier import Classifier
+from sanity.network.classifier import Classifier
 
 
 def small_classifier(seed=0, relu=tf.nn.relu, softmax=False, **options):

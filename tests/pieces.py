@@ -24,7 +24,7 @@ def run_interrupted(overrides, units):
     import pytest  # not for the commands that take their options from here
 
     import sanity
-    from sanity.results import RunFolder
+    from sanity.results.folder import RunFolder
 
     write, left = RunFolder.write_unit, iter(range(units))
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import sanity
-from sanity.config import compose
+from sanity.config.job import compose
 from tests.inception_v3 import build
 
 # The printed shapes of the article, from output to input.

@@ -11,18 +11,21 @@ import pytest
 from scipy import stats
 
 from sanity import load_runs
+from sanity.analysis.differences import differences, differing_keys
+from sanity.analysis.means import means, pivoted
+from sanity.analysis.schemes import load_schemes
+from sanity.analysis.verdict_tables import verdict_tables
 from sanity.compare import main
-from sanity.config import compose
+from sanity.config.job import compose
 from sanity.data import Images
 from sanity.errors import ConfigError
-from sanity.explain import Explained
+from sanity.experiment.explaining import Explained
+from sanity.experiment.rescore import chosen_metrics, rescore
 from sanity.metrics import Pearson, score
-from sanity.randomization import Stage
+from sanity.metrics.scoring import Scorer
+from sanity.randomization.stage import Stage
 from sanity.randomness import generator
-from sanity.rescore import chosen_metrics, rescore
-from sanity.results import RunFolder
-from sanity.scoring import Scorer
-from sanity.tables import differences, differing_keys, load, means, pivoted, verdict_tables
+from sanity.results.folder import RunFolder
 
 NAMES = [f"image_{i}" for i in range(7)]
 LAYERS = ["", "top", "middle", "stem"]
@@ -113,7 +116,7 @@ def refused(capsys, *arguments):
 
 
 def test_means_by_hand(one):
-    table = means(load([one]), ["metric", "stage", "method"])
+    table = means(load_schemes([one]), ["metric", "stage", "method"])
     row = table.set_index(["metric", "stage", "method"]).loc["pearson", 2, "gradient"]
     values = score(Pearson(), masks_of("gradient", 0), masks_of("gradient", 2))
     half = stats.t.ppf(0.975, 6) * values.std(ddof=1) / 7**0.5
@@ -128,7 +131,7 @@ def test_means_by_hand(one):
 
 
 def test_area_where_stages_are_not_told_apart(one):
-    scores = load([one])
+    scores = load_schemes([one])
     table = means(scores, ["metric", "method"]).set_index(["metric", "method"])
     part = scores[(scores["metric"] == "pearson") & (scores["method"] == "gradient")]
     curve = part.groupby("stage")["value"].mean().to_numpy()
@@ -138,7 +141,7 @@ def test_area_where_stages_are_not_told_apart(one):
 
 
 def test_seeds_are_crossed_and_a_run_counts_once(runs):
-    scores = load([runs])
+    scores = load_schemes([runs])
     assert scores["path"].nunique() == 2 and set(scores["scheme"]) == {""}
     table = means(scores, ["metric", "stage", "method"])
     assert (table["seeds"] == 2).all() and (table["images"] == 7).all()
@@ -152,7 +155,7 @@ def test_seeds_are_crossed_and_a_run_counts_once(runs):
 
 
 def test_one_image_has_no_interval(one):
-    scores = load([one])
+    scores = load_schemes([one])
     table = means(scores[scores["image"] == "image_0"], ["metric", "stage", "method"])
     assert table["low"].isna().all() and (table["images"] == 1).all()
     assert pivoted(table).iloc[0].tolist() == ["1.00"] * 3
@@ -161,7 +164,7 @@ def test_one_image_has_no_interval(one):
 def test_what_is_not_alike_is_not_averaged(tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", "target=3", "metric.ssim.sigma=2")
-    scores = load([tmp_path])
+    scores = load_schemes([tmp_path])
     kinds = scores.groupby("metric", observed=True)["scheme"].unique().to_dict()
     assert set(kinds["pearson"]) == {"target_rule=3", "target_rule=predicted"}
     table = means(scores, ["metric", "stage", "method"])
@@ -175,7 +178,7 @@ def test_what_is_not_alike_is_not_averaged(tmp_path):
 def test_only_a_metrics_own_settings_set_its_scores_apart(tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", "metric.ssim.sigma=2", "seed=1")
-    scores = load([tmp_path])
+    scores = load_schemes([tmp_path])
     kinds = scores.groupby("metric", observed=True)["scheme"].unique().to_dict()
     assert set(kinds["ssim"]) == {"metric.ssim.sigma=1.5", "metric.ssim.sigma=2.0"}
     assert list(kinds["pearson"]) == [""]
@@ -184,7 +187,7 @@ def test_only_a_metrics_own_settings_set_its_scores_apart(tmp_path):
 def test_lists_set_runs_apart(tmp_path):
     make_run(tmp_path / "a", "layers.names=[logits]")
     make_run(tmp_path / "b", "layers.names=[logits,head]")
-    assert set(load([tmp_path])["scheme"]) == {
+    assert set(load_schemes([tmp_path])["scheme"]) == {
         "layers.names=[logits]",
         "layers.names=[logits,head]",
     }
@@ -196,7 +199,7 @@ def test_nothing_is_minus_zero():
 
 
 def test_tables_as_text(one, tmp_path, capsys):
-    table = means(load([one]), ["metric", "stage", "method"])
+    table = means(load_schemes([one]), ["metric", "stage", "method"])
     wide = pivoted(table)
     assert list(wide.columns) == list(SHAPES)
     assert wide.index[0] == ("ssim", "0 original") and wide.index[1] == ("ssim", "1 top")
@@ -228,7 +231,7 @@ def test_figure(runs, tmp_path, capsys):
 
 
 def test_verdicts_of_runs(runs, capsys):
-    (found,) = verdict_tables([runs], load([runs])).values()
+    (found,) = verdict_tables([runs], load_schemes([runs])).values()
     for metric in ("ssim", "pearson"):
         verdict = found[found["metric"] == metric].set_index("method")["verdict"].to_dict()
         assert verdict == {
@@ -251,7 +254,7 @@ def test_verdicts_of_runs(runs, capsys):
 
 
 def test_one_seed_has_no_final_similarity(one):
-    (found,) = verdict_tables([one], load([one])).values()
+    (found,) = verdict_tables([one], load_schemes([one])).values()
     assert found["final"].isna().all() and "one draw" in found["evidence"].iloc[0]
 
 
@@ -315,7 +318,7 @@ def test_new_metrics_are_added(one, tmp_path, capsys):
     assert "with another pool" in refused(
         capsys, one, "--rescore", "metric=[mse]", "metric.mse.pool=2"
     )
-    (found,) = verdict_tables([one], load([one])).values()
+    (found,) = verdict_tables([one], load_schemes([one])).values()
     by = found.set_index(["metric", "method"])["verdict"]
     assert by["mse", "guided_backprop"] == "insensitive" and by["mse", "gradient"] == "sensitive"
 
@@ -377,7 +380,7 @@ def test_mistakes_are_one_sentence(one, tmp_path, capsys):
 def test_a_run_without_masks_cannot_be_rescored(tmp_path, capsys):
     run = make_run(tmp_path / "run", keep=0)
     assert "holds no masks" in refused(capsys, run, "--rescore", "metric=[mse]")
-    (found,) = verdict_tables([run], load([run])).values()
+    (found,) = verdict_tables([run], load_schemes([run])).values()
     assert "insensitive" in set(found["verdict"])  # metrics are trusted
 
 

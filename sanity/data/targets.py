@@ -12,7 +12,7 @@ from sanity.errors import ConfigError
 
 def imagenet_class_names() -> list[str]:
     """The 1000 ImageNet classes in their usual order."""
-    text = (files("sanity") / "models" / "imagenet_classes.txt").read_text("utf-8")
+    text = (files("sanity") / "data" / "imagenet_classes.txt").read_text("utf-8")
     return text.splitlines()
 
 

@@ -16,10 +16,12 @@ from sanity.methods.gradients import (
     SmoothGradSquared,
     VarGrad,
 )
-from sanity.methods.pair import XRAI, BlurIG, GuidedIG
-from sanity.methods.perturbation import KernelShap, Lime, Occlusion, Rise, ShapleySampling
+from sanity.methods.occlusion import Occlusion
+from sanity.methods.pair_saliency import XRAI, BlurIG, GuidedIG
 from sanity.methods.plan import Gradients, Plan
 from sanity.methods.points import Against, Noisy, OnPath, Original, Point
+from sanity.methods.rise import Rise
+from sanity.methods.segmented import KernelShap, Lime, ShapleySampling
 from sanity.methods.subject import Subject
 
 __all__ = [

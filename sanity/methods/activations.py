@@ -11,7 +11,7 @@ from sanity.methods.cost import Cost
 from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 
 @checked

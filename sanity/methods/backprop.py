@@ -13,7 +13,7 @@ from sanity.methods.points import Against, Point
 from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 
 @checked

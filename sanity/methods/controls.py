@@ -9,7 +9,7 @@ from sanity.data import Images
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 
 @checked

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
     from sanity.data import Images
+    from sanity.network.classifier import Classifier
 
 
 @dataclass(frozen=True)

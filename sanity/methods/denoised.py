@@ -16,7 +16,7 @@ from sanity.methods.subject import Subject
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 
 @dataclass(frozen=True)

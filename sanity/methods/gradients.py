@@ -22,7 +22,7 @@ from sanity.methods.points import (
 from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 Quadrature = Literal["endpoints", "midpoint", "trapezoid", "gauss_legendre"]
 Samples = Annotated[int, Field(ge=1)]
@@ -38,7 +38,7 @@ class GradientMethod:
 
     @property
     def rule(self) -> str:
-        """The backprop rule of its gradients, see `sanity.rules`."""
+        """The backprop rule of its gradients, see `sanity.network.passes.backprop_rules`."""
         return "plain"
 
     def points(self) -> Mapping[Point, float]:
@@ -72,7 +72,7 @@ class GradientMethod:
 class Gradient(GradientMethod):
     """The gradient of the logit with respect to the image (Simonyan et al. 2014)."""
 
-    draws: ClassVar[bool] = False  # nothing by the seed, see `sanity.originals.draws`
+    draws: ClassVar[bool] = False  # nothing by the seed, see `experiment.originals`
 
     def points(self) -> Mapping[Point, float]:
         """The image."""

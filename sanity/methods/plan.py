@@ -15,7 +15,7 @@ from sanity.methods.points import Point
 from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 Segmentation = Literal["slic", "grid"]
 

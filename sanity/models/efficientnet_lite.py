@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from sanity.cache import cache_folder
 from sanity.checked import checked
 from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
+from sanity.files import cache_folder
 from sanity.models.torch_file import read_state_dict
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 # Kernel size, stride, channels and repeats of the seven groups of blocks (Tan & Le 2019, table 1;
 # the Lite variant drops squeeze-and-excitation and uses ReLU6). Sizes come with the weights.
@@ -65,8 +65,8 @@ class EfficientNetLite:
         Raises:
             ConfigError: The package with the weights is not installed.
         """
-        from sanity.classifier import Classifier
         from sanity.models.module import entry
+        from sanity.network.classifier import Classifier
 
         size = SIZE[self.variant]
         folder = self.folder()

@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sanity.cache import cache_folder
 from sanity.checked import checked
 from sanity.errors import ConfigError
+from sanity.files import cache_folder
 from sanity.models.module import damage, entry, first_line
 from sanity.models.source import ScaledSource
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 _KAGGLE = re.compile(r"^[\w.-]+(/[\w.-]+){3,4}$")  # owner/model/framework/variation[/version]
 

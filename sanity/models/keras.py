@@ -17,7 +17,7 @@ from sanity.models.module import first_line
 from sanity.models.source import Positive, ScaledSource, Source
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 # The module with each one's preprocessing. Literal, so that a name is checked without Keras.
 APPLICATIONS: dict[str, str] = {

@@ -8,7 +8,7 @@ from sanity.models.module import entry
 from sanity.models.source import ScaledSource
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
 
 @checked

@@ -13,8 +13,8 @@ from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
     from sanity.models.module import Entry
+    from sanity.network.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Source:
         n_classes: How many classes there are; None to see when it is loaded.
         class_offset: The model's class for label 0: 1 where class 0 is "background".
         class_names: `imagenet`, or a text file with a name a line; None where unknown.
-        blocks: From output to input; None finds them, see `sanity.blocks`.
+        blocks: From output to input; None finds them, see `sanity.network.anatomy.blocks`.
         sha256: Of the weights, as `sanity.inspect` prints it; None takes any.
     """
 
@@ -95,7 +95,7 @@ class Source:
         Raises:
             ConfigError: It is no classifier, or not the one that was asked for.
         """
-        from sanity.classifier import Classifier
+        from sanity.network.classifier import Classifier
 
         classifier = Classifier(
             function,

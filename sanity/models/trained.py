@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from sanity.cache import cache_folder
 from sanity.checked import checked
 from sanity.errors import ConfigError
+from sanity.files import cache_folder
 from sanity.models.architecture import Architecture
 
 if TYPE_CHECKING:
-    from sanity.classifier import Classifier
     from sanity.models.training import Fitted, Recipe
+    from sanity.network.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ class Trained:
         """
         import tensorflow as tf
 
-        from sanity.classifier import Classifier
         from sanity.models.training import Recipe
+        from sanity.network.classifier import Classifier
 
         images, labels = self.data.arrays("train")
         test = self.data.arrays("test")
@@ -193,8 +193,8 @@ def _once(
 
     Where it is not allowed to train one, it says so, and returns one that has learned nothing.
     """
+    from sanity.files import FolderLock
     from sanity.models.training import Fitted, fit
-    from sanity.storage import FolderLock
 
     settings = [_FORMAT, asdict(architecture), asdict(recipe), seed]
     digest = hashlib.sha256(json.dumps(settings).encode())
@@ -224,7 +224,7 @@ def _once(
 
 
 def _write(path: Path, fitted: "Fitted") -> None:
-    from sanity.storage import replace_file
+    from sanity.files import replace_file
 
     content = io.BytesIO()
     arrays: dict[str, Any] = {_FACTS: np.array(json.dumps(fitted.facts)), **fitted.weights}

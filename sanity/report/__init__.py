@@ -1,1 +1,1 @@
-"""What people look at: the look of each method, and figures."""
+"""What people look at: figures, the page, the few lines that a run ends with."""

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from sanity import methods
-from sanity.classifier import Classifier
 from sanity.methods import Plan, Subject
 from sanity.methods.points import Noisy
+from sanity.network.classifier import Classifier
 
 REFERENCE = dict(np.load(Path(__file__).parents[1] / "data" / "captum.npz"))
 IMAGES, BASELINE, NOISE = (REFERENCE[key] for key in ("images", "baseline", "noise"))

@@ -153,7 +153,7 @@ def test_gradient_x_input(case):
 def test_guided_backprop(relu, tmp_path):
     from saliency.tf1 import GuidedBackprop
 
-    from sanity.classifier import Classifier
+    from sanity.network.classifier import Classifier
 
     draw = np.random.default_rng(5)
     values = [0.4 * draw.standard_normal(s).astype(np.float32) for s in [(3, 3, 3, 6), (6, 4)]]

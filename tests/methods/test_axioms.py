@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sanity import methods
-from sanity.classifier import Classifier
 from sanity.data import Images
 from sanity.methods import Plan, Subject
 from sanity.methods.points import AtBaseline
+from sanity.network.classifier import Classifier
 
 SHAPE, CLASSES = (6, 6, 3), 3
 NONLINEARITIES = [

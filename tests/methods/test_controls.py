@@ -77,7 +77,7 @@ def test_what_a_control_depends_on(case, name):
 
 
 def test_the_preset_of_all_methods_names_them_all():
-    from sanity.config import compose
-    from sanity.options import options
+    from sanity.config.job import compose
+    from sanity.config.options import options
 
     assert sorted(compose(["experiment=all_methods"]).methods) == options("method")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sanity import methods
-from sanity.config import compose
+from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.methods import Denoised, Noisy, Plan, Subject
 from sanity.methods.denoised import noisy_subject

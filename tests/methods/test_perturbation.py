@@ -9,13 +9,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sanity.classifier import Classifier
 from sanity.data import Images
 from sanity.errors import ConfigError
 from sanity.methods import KernelShap, Lime, Occlusion, Rise, ShapleySampling
 from sanity.methods.baselines import baseline_image, baseline_key
 from sanity.methods.segments import grid, segment, segment_means
 from sanity.methods.subject import Subject
+from sanity.network.classifier import Classifier
 from sanity.randomness import generator
 
 SEED = 5
@@ -430,7 +430,7 @@ def test_numpys_global_generator_is_left_as_it_was(case):
 def test_a_package_that_is_not_there(package, method, monkeypatch):
     from importlib.util import find_spec
 
-    from sanity.config import instantiate
+    from sanity.checked import instantiate
     from sanity.methods import perturbation
 
     monkeypatch.setattr(
@@ -617,7 +617,7 @@ def test_a_dead_network_gives_constants_and_a_broken_one_nan(case, name):
     ],
 )
 def test_mistakes_are_refused(cls, values, message):
-    from sanity.config import make
+    from sanity.checked import make
 
     with pytest.raises(ConfigError, match=rf"method\.x\.{message}="):
         make(cls, values, "method.x")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sanity import methods
-from sanity.explain import explain, gradient_plan, groups
+from sanity.experiment.explaining import explain, gradient_plan, groups
 from sanity.methods import (
     EdgeDetector,
     Gradient,
@@ -13,7 +13,7 @@ from sanity.methods import (
     RandomMask,
     SmoothGrad,
 )
-from sanity.randomization import Randomization
+from sanity.randomization.weights import Randomization
 
 ARTICLE = {
     "gradient": Gradient(),
@@ -99,7 +99,7 @@ def test_company_changes_nothing(small, noise_images, together, name):
 
 def test_images_and_batch_size_change_nothing(small, noise_images, together, monkeypatch):
     monkeypatch.setattr(small, "batch_size", 3)
-    monkeypatch.setattr("sanity.explain._GROUP_IMAGES", 2)
+    monkeypatch.setattr("sanity.experiment.explaining._GROUP_IMAGES", 2)
     apart = masks(small, noise_images, EVERYTHING)
     for name in EVERYTHING:
         np.testing.assert_array_equal(together[name], apart[name], err_msg=name)
@@ -118,7 +118,7 @@ def test_order_changes_nothing(small, noise_images, together):
 @pytest.mark.parametrize("room", [0, 40_000, 90_000])
 def test_memory_changes_nothing(small, noise_images, together, monkeypatch, room):
     """Where there is no room for all stages of a group at once, nor for all images."""
-    monkeypatch.setattr("sanity.explain._BYTES", room * len(EVERYTHING))
+    monkeypatch.setattr("sanity.experiment.explaining._BYTES", room * len(EVERYTHING))
     again = masks(small, noise_images, EVERYTHING)
     for name in EVERYTHING:
         np.testing.assert_array_equal(together[name], again[name], err_msg=name)

@@ -5,11 +5,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from sanity import methods
-from sanity.classifier import Classifier
-from sanity.config import compose
+from sanity.config.job import compose
 from sanity.data import ImageNetSamples
 from sanity.errors import ConfigError
 from sanity.methods import Subject
+from sanity.network.classifier import Classifier
 from tests.networks import small_classifier
 
 

@@ -111,7 +111,7 @@ def test_every_variable_of_a_layer_is_in_a_block(pair):
 
 def test_reestimated_statistics_fit_the_activations(pair):
     """Every source's batch norms are found, and normalise by the images' own moments."""
-    from sanity.randomization import Randomization
+    from sanity.randomization.weights import Randomization
 
     _, classifier = pair
     count = sum(p.kind == "moving_variance" for p in classifier.parameters.values())

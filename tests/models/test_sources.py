@@ -85,7 +85,7 @@ def _save_tf1(model, folder):
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(
         images(None, 20, 20, 3)
     )
-    from sanity.graph import flatten
+    from sanity.network.flatten import flatten
 
     named = tf.function(lambda x: {"default": function(x)}).get_concrete_function(
         images(None, 20, 20, 3)
@@ -270,8 +270,8 @@ def test_a_condition_on_the_images_is_refused(tmp_path):
 def test_a_class_beyond_the_models_and_channels_that_do_not_fit(
     channels, options, message, tmp_path
 ):
-    from sanity.config import compose
-    from sanity.experiment import prepare
+    from sanity.config.job import compose
+    from sanity.experiment.prepare import prepare
 
     path = saved(
         tmp_path / "module",
@@ -284,7 +284,7 @@ def test_a_class_beyond_the_models_and_channels_that_do_not_fit(
 
 
 def test_a_model_without_a_kernel_has_no_blocks(tmp_path):
-    from sanity.layers import Layers
+    from sanity.randomization.layers import Layers
 
     path = saved(
         tmp_path / "module",
@@ -423,7 +423,7 @@ def test_every_application_can_be_named():
 
 
 def test_mistakes_about_applications():
-    from sanity.config import make
+    from sanity.checked import make
 
     with pytest.raises(ConfigError, match=r"application=ResNet51 must be one of: .*ResNet50"):
         make(KerasApplication, {"application": "ResNet51"}, "model")
@@ -438,8 +438,8 @@ def test_mistakes_about_applications():
 def test_the_larger_embedded_models_classify(variant):
     import yaml
 
+    from sanity.config.options import conf_folder
     from sanity.data import ImageNetSamples
-    from sanity.options import conf_folder
 
     node = yaml.safe_load((conf_folder() / "model" / f"efficientnet_{variant}.yaml").read_text())
     del node["_target_"]

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sanity.options import conf_folder
+from sanity.analysis.verdicts import records, verdicts
+from sanity.config.options import conf_folder
 from sanity.randomness import generator
-from sanity.results import RunFolder
-from sanity.storage import PREDICTIONS
-from sanity.verdict import records, verdicts
+from sanity.results.folder import RunFolder
+from sanity.results.tables import PREDICTIONS
 
 METHODS = {"gradient": (12, 16, 3), "guided_backprop": (12, 16, 3), "edge_detector": (12, 16)}
 METRICS = ("ssim", "spearman")

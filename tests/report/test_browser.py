@@ -7,10 +7,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from sanity.report.page.write import write
 
-from sanity import tables
-from sanity.load import load_masks, load_predictions
-from sanity.report.page import write
+from sanity.analysis.means import means
+from sanity.analysis.schemes import load_schemes
+from sanity.analysis.verdict_tables import verdict_tables
+from sanity.results.load import load_masks, load_predictions
 from tests.report import browser as browsers
 from tests.report.runs import LAYERS, METHODS, METRICS, make_run
 
@@ -59,7 +61,7 @@ def one(tmp_path_factory):
     """A page on one run."""
     folder = tmp_path_factory.mktemp("one")
     run = make_run(folder / "run", change=some_lost)
-    return SimpleNamespace(run=run, page=write(folder / "report.html", tables.load([run])))
+    return SimpleNamespace(run=run, page=write(folder / "report.html", load_schemes([run])))
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +71,8 @@ def sweep(tmp_path_factory):
     for order in ("cascading", "independent"):
         for seed in range(3):
             make_run(folder / f"{order}{seed}", seed=seed, randomization=order)
-    scores = tables.load([folder])
-    found = tables.verdict_tables([folder], scores)
+    scores = load_schemes([folder])
+    found = verdict_tables([folder], scores)
     return SimpleNamespace(scores=scores, page=write(folder / "report.html", scores, found))
 
 
@@ -218,10 +220,8 @@ def test_predictions_stand_with_the_image(opened, one):
 
 
 def test_tooltips_are_the_means_of_the_scores(opened, one):
-    scores = tables.load([one.run])
-    expected = tables.means(scores, ["metric", "stage", "method"]).set_index(
-        ["metric", "stage", "method"]
-    )
+    scores = load_schemes([one.run])
+    expected = means(scores, ["metric", "stage", "method"]).set_index(["metric", "stage", "method"])
     nulls = scores.groupby(["metric", "stage", "method"], observed=True)["null"].mean()
     for number, metric in enumerate(METRICS):
         opened.run(f"document.querySelectorAll('#panels .chart')[{number}].scrollIntoView()")
@@ -261,7 +261,7 @@ def test_a_click_on_a_stage_moves_there(opened, one):
     opened.key("ArrowLeft")
     assert stage_of(opened) == 1
     said = opened.run("document.querySelector('#panels .chart').getAttribute('aria-valuetext')")
-    scores = tables.load([one.run])
+    scores = load_schemes([one.run])
     first = scores[(scores["stage"] == 1) & (scores["metric"] == "ssim")]
     means = first.groupby("method", observed=True)["value"].mean()
     each = [f"{name} {means[name]:.3f}" for name in ("edge_detector", *list(METHODS)[:2])]
@@ -362,7 +362,7 @@ def test_names_are_shown_and_not_run(browser, tmp_path):
         model=EVIL,
         change=lambda scores: scores.assign(reason=EVIL),
     )
-    page = write(tmp_path / "report.html", tables.load([run]), title=EVIL)
+    page = write(tmp_path / "report.html", load_schemes([run]), title=EVIL)
     browser.open(page)
     browser.wait(READY)
     assert browser.run("typeof window.hacked") == "undefined"

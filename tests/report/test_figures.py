@@ -13,15 +13,11 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from sanity.randomness import generator
 from sanity.report import style
-from sanity.report.figures import (
-    absolute_limits,
-    article_stage,
-    mask_grid,
-    save,
-    signed_limits,
-    similarity_curves,
-    stage_means,
-)
+from sanity.report.figures.article import article_stage
+from sanity.report.figures.canvas import save
+from sanity.report.figures.curves import similarity_curves, stage_means
+from sanity.report.figures.grid import mask_grid
+from sanity.report.figures.masks import absolute_limits, signed_limits
 
 LAYERS = ["", "logits", "block1", "stem"]
 ODD = ["$x$", "<b>&amp;", "_hidden", "$\\frac{$", "naïve", "猫\n\u202e", "100 %"]

@@ -10,17 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sanity.report.page.write import as_json, write
 
 import sanity as library
-from sanity import tables
+from sanity.analysis.means import means
+from sanity.analysis.schemes import load_schemes
 from sanity.compare import main
-from sanity.load import load_images, load_masks, load_runs
 from sanity.report import collect as collect_module
 from sanity.report import tiles
-from sanity.report.collect import collect, curves
-from sanity.report.curves import stage_means
-from sanity.report.page import as_json, write
-from sanity.report.run import finish
+from sanity.report.figures.curves import stage_means
+from sanity.report.finish import finish
+from sanity.report.page.collect import collect, curves
+from sanity.results.load import load_images, load_masks, load_runs
 from tests.pieces import ANY
 from tests.report.runs import LAYERS, METHODS, METRICS, make_run, masks_of, scores_of
 
@@ -116,10 +117,10 @@ def test_curves_are_means_with_students_intervals():
 def test_curves_of_several_seeds_are_those_of_the_table(tmp_path):
     for seed in range(3):
         make_run(tmp_path / str(seed), seed=seed, masks=None)
-    scores = tables.load([tmp_path])
+    scores = load_schemes([tmp_path])
     (group,) = collect(scores)["groups"]
     assert group["seeds"] == ["0", "1", "2"]
-    for row in tables.means(scores, ["metric", "stage", "method"]).itertuples():
+    for row in means(scores, ["metric", "stage", "method"]).itertuples():
         curve = group["curves"][row.metric][row.method]
         for name in ("mean", "low", "high", "images"):
             assert curve[name][row.stage] == pytest.approx(getattr(row, name), rel=1e-9), name
@@ -196,14 +197,14 @@ def test_photographs_are_those_explained(run):
     stored = load_images(run)
     assert list(stored) == ["one", "two", "three"]
     assert all(image.shape == (12, 16, 3) and image.dtype == np.uint8 for image in stored.values())
-    picture = collect(tables.load([run]))["runs"][0]["pictures"][1]
+    picture = collect(load_schemes([run]))["runs"][0]["pictures"][1]
     assert picture["image"] == "two"
     np.testing.assert_array_equal(pixels(picture["photo"]), stored["two"])
 
 
 def test_sprites_are_the_stored_masks(run):
     dataset = load_masks(run)
-    shown = collect(tables.load([run]))["runs"][0]
+    shown = collect(load_schemes([run]))["runs"][0]
     for picture in shown["pictures"]:
         for method, masks in picture["masks"].items():
             stack = np.split(pixels(masks["png"]), len(LAYERS))
@@ -214,7 +215,7 @@ def test_sprites_are_the_stored_masks(run):
 
 def test_an_old_run_without_images_and_blocks_has_a_page(tmp_path):
     path = make_run(tmp_path / "old", old=True)
-    data = data_of(write(tmp_path / "page.html", tables.load([path])))
+    data = data_of(write(tmp_path / "page.html", load_schemes([path])))
     (run,) = data["runs"]
     assert [picture["photo"] for picture in run["pictures"]] == [None] * 3
     assert [(b["name"], b["parameters"], b["randomized"]) for b in run["blocks"]] == [
@@ -234,7 +235,7 @@ def test_what_to_distrust(tmp_path, monkeypatch):
     path = make_run(tmp_path / "run", images=["one", "two"], change=change, share=1e-5)
     monkeypatch.setattr(collect_module, "MOST_ROWS", 10)
     monkeypatch.setattr(tiles, "BUDGET", 12 * 16 * 3 * 4)
-    page = write(tmp_path / "page.html", tables.load([path]))
+    page = write(tmp_path / "page.html", load_schemes([path]))
     text = page.read_text()
     for said in (
         "Only 2 images",
@@ -251,7 +252,7 @@ def test_what_to_distrust(tmp_path, monkeypatch):
 
 def test_masks_that_are_not_stored(tmp_path):
     path = make_run(tmp_path / "run", masks=None)
-    page = write(tmp_path / "page.html", tables.load([path]))
+    page = write(tmp_path / "page.html", load_schemes([path]))
     assert "No masks are stored" in page.read_text()
 
 

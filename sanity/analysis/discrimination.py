@@ -1,0 +1,97 @@
+"""Whether a metric discriminates: masks that hardly changed from masks of which little is left."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sanity.analysis.relative import relative
+from sanity.analysis.thresholds import Thresholds
+from sanity.randomness import generator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+TILE = 16  # pixels a side; less where a mask would not have four of them a side
+SHARES = (0.25, 0.75)  # of tiles from another image: what is hardly changed, and what hardly stays
+
+
+def blend(masks: np.ndarray, names: Sequence[str], share: float) -> np.ndarray:
+    """Masks of which some tiles are those of the next image's mask (of the last: the first one's).
+
+    With one or two images the other mask is flipped upside down, since the next image is also the
+    one that the null is made with.
+
+    Args:
+        masks: (n, H, W[, C]).
+        names: Of the n images: the choice of tiles is keyed by them.
+        share: Of tiles from the other mask.
+    """
+    others = np.roll(masks, -1, axis=0)
+    if len(masks) < 3:
+        others = others[:, ::-1]
+    chosen = np.stack([_tiles(masks.shape[1:3], name, share) for name in names])
+    return np.where(chosen.reshape(*chosen.shape, *[1] * (masks.ndim - 3)), others, masks)
+
+
+def calibrate(
+    masks: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    metrics: Mapping[str, Any],
+    thresholds: Thresholds | None = None,
+) -> "pd.DataFrame":
+    """Whether metrics tell masks that hardly changed from masks of which little is left.
+
+    A mask with 25 % of its tiles from another image must come out as insensitive, with 75 % as
+    sensitive, each by its similarity relative to the null, as in `verdicts`: by the interval,
+    or by the mean where images are too few for a verdict.
+
+    Args:
+        masks: Original masks (n, H, W[, C]) by method.
+        names: Of the n images.
+        metrics: By name; those without identity are passed over.
+        thresholds: Where sensitive ends and insensitive begins.
+
+    Returns:
+        Columns method, metric, mostly_own and mostly_other (relative similarities of the two
+        blends), tells (bool).
+    """
+    import pandas as pd
+
+    thresholds = thresholds or Thresholds()
+    rows = []
+    for method, own in masks.items():
+        foreign = np.roll(own, 1, axis=0) if len(own) > 1 else own[:, :, ::-1]
+        blends = [blend(own, names, share) for share in SHARES]
+        for name, metric in metrics.items():
+            if getattr(metric, "identity", None) is None:
+                continue
+            original, null = metric.features(own), metric.features(foreign)
+            found = []
+            for masks_blended in blends:
+                features = metric.features(masks_blended)
+                found.append(
+                    relative(
+                        metric.compare(original, features),
+                        metric.compare(null, features),
+                        metric.identity,
+                    )
+                )
+            kept, lost = found
+            few = len(own) < thresholds.images
+            low, high = (kept.mean, lost.mean) if few else (kept.low, lost.high)
+            tells = low > thresholds.threshold > high
+            rows.append((method, name, kept.mean, lost.mean, bool(tells)))
+    return pd.DataFrame(rows, columns=["method", "metric", "mostly_own", "mostly_other", "tells"])
+
+
+def _tiles(shape: tuple[int, int], name: str, share: float) -> np.ndarray:
+    """Which pixels (H, W) lie in the tiles chosen."""
+    side = max(1, min(TILE, min(shape) // 4))
+    rows, columns = (-(-length // side) for length in shape)
+    order = generator("tiles", name).permutation(rows * columns)
+    chosen = np.zeros(rows * columns, bool)
+    chosen[order[: round(share * len(order))]] = True
+    grid = chosen.reshape(rows, columns).repeat(side, 0).repeat(side, 1)
+    return grid[: shape[0], : shape[1]]

@@ -1,0 +1,186 @@
+"""From a composed configuration to a checked job, before TensorFlow is imported."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sanity.analysis.thresholds import Thresholds
+from sanity.checked import instantiate, make, with_current_targets
+from sanity.config.options import conf_folder, options
+from sanity.config.sentences import sentence
+from sanity.config.settings import Masks, Runtime, Settings
+from sanity.errors import ConfigError
+from sanity.results.columns import NOT_IDENTITY, RESULTS_FORMAT
+
+_ONE = ("model", "data", "layers", "randomization")
+_SEVERAL = ("method", "metric")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything one run needs, checked.
+
+    Attributes:
+        settings: The keys outside the groups.
+        model: Loads the classifier.
+        data: Loads the images.
+        layers: Chooses the blocks.
+        randomization: Makes the stages.
+        methods: Methods by name.
+        metrics: Metrics by name.
+        config: The resolved configuration.
+        choices: The option chosen in each group.
+        overrides: What was overridden on the command line.
+    """
+
+    settings: Settings
+    model: Any
+    data: Any
+    layers: Any
+    randomization: Any
+    methods: dict[str, Any]
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    overrides: list[str]
+
+    @property
+    def run_id(self) -> str:
+        """A readable slug and a hash of all that determines the results."""
+        identity = {k: v for k, v in self.config.items() if k not in NOT_IDENTITY}
+        text = json.dumps([RESULTS_FORMAT, identity], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        names = [
+            str(self.choices.get(group, group)) for group in ("model", "data", "randomization")
+        ]
+        return "-".join([*names, f"seed{self.settings.seed}", digest])
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.settings.output) / self.settings.name / self.run_id
+
+
+def resolve(
+    config: DictConfig, choices: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> Job:
+    """Checks a composed configuration and makes what it names.
+
+    Args:
+        config: As Hydra composed it, without Hydra's own node.
+        choices: The option chosen in each group.
+        overrides: What was overridden.
+
+    Raises:
+        ConfigError: A key, a type or a value is wrong.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]} must be given: {missing[0]}=…")
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    plain.pop("experiment", None)
+    plain = with_current_targets(plain)
+    settings = _settings({k: v for k, v in plain.items() if k not in _ONE + _SEVERAL})
+    for group in _SEVERAL:
+        plain[group] = _chosen(group, plain.get(group))
+    for group in _ONE:
+        if not isinstance(plain.get(group), dict):
+            raise ConfigError(f"{group}={plain.get(group)} must be one of: {_listed(group)}")
+    job = Job(
+        settings=settings,
+        **{group: instantiate(plain[group], group) for group in _ONE},
+        methods={k: instantiate(v, f"method.{k}") for k, v in plain["method"].items()},
+        metrics={k: instantiate(v, f"metric.{k}") for k, v in plain["metric"].items()},
+        config=plain,
+        choices={**(choices or {}), **{group: list(plain[group]) for group in _SEVERAL}},
+        overrides=list(overrides),
+    )
+    _check_together(job)
+    return job
+
+
+def compose(overrides: Sequence[str] = ()) -> Job:
+    """The checked job for some overrides, without a command line.
+
+    Args:
+        overrides: As on the command line: `["seed=1", "method=[gradient]"]`.
+
+    Raises:
+        ConfigError: A key, a type or a value is wrong.
+    """
+    import hydra
+    from omegaconf import open_dict
+
+    try:
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = hydra.compose("config", list(overrides), return_hydra_config=True)
+            choices = OmegaConf.to_container(config.hydra.runtime.choices)
+            with open_dict(config):
+                del config["hydra"]
+            return resolve(config, choices, overrides)  # type: ignore[arg-type]
+    except Exception as error:
+        text = sentence(error)
+        if text is None or isinstance(error, ConfigError):
+            raise
+        raise ConfigError(text) from error
+
+
+def _settings(values: dict[str, Any]) -> Settings:
+    nested = {"masks": Masks, "verdict": Thresholds, "runtime": Runtime}
+    for key, cls in nested.items():
+        if isinstance(values.get(key), dict):
+            values[key] = make(cls, values[key], key)
+    return make(Settings, values, "")
+
+
+def _chosen(group: str, nodes: Any) -> dict[str, Any]:
+    """The options of a list group, without what a preset left for those that are not chosen."""
+    if not isinstance(nodes, dict):
+        raise ConfigError(f"{group}={nodes} must name at least one of: {_listed(group)}")
+    known = options(group)
+    chosen = {}
+    for name, node in nodes.items():
+        if isinstance(node, dict) and "_target_" in node:
+            chosen[name] = node
+        elif node is not None and not isinstance(node, dict):
+            raise ConfigError(f"{group}.{name}={node} must be a set of keys, or {name}.KEY=…")
+        elif name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {group}.{near[0]}?" if near else ""
+            raise ConfigError(f"{group}.{name} is no {group}{hint} (there are: {_listed(group)})")
+    if not chosen:
+        raise ConfigError(f"{group}=[] must name at least one of: {_listed(group)}")
+    return chosen
+
+
+def _listed(group: str) -> str:
+    return ", ".join(options(group))
+
+
+def _check_together(job: Job) -> None:
+    """What can be known about a job before its model is loaded."""
+    from sanity.metrics import check_sizes
+
+    if hasattr(job.randomization, "check_model"):
+        job.randomization.check_model(job.model)
+    if hasattr(job.randomization, "check_target"):
+        job.randomization.check_target(job.settings.target)
+    if getattr(job.model, "blocks", None):
+        job.layers.select(job.model.blocks)
+    classes = getattr(job.model, "n_classes", None)
+    target = job.settings.target
+    if classes and isinstance(target, int) and target >= classes:
+        raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
+    for metric in job.metrics.values():
+        if hasattr(metric, "check_data"):
+            metric.check_data(job.data)
+    if shape := getattr(job.model, "input_shape", None):
+        check_sizes(job.metrics, shape)
+    if hasattr(job.data, "check"):
+        job.data.check()

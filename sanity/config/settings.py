@@ -1,0 +1,61 @@
+"""The keys outside the groups."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from sanity.analysis.thresholds import Thresholds
+from sanity.checked import checked
+
+
+@checked
+class Masks:
+    """Which images' masks are stored.
+
+    Attributes:
+        keep: All, none, or the first so many images.
+    """
+
+    keep: Literal["all", "none"] | Annotated[int, Field(ge=0)] = "all"
+
+    def count(self, images: int) -> int:
+        """For how many of a number of images masks are stored."""
+        if self.keep == "all":
+            return images
+        return 0 if self.keep == "none" else min(images, self.keep)
+
+
+@checked
+class Runtime:
+    """How a job runs; nothing here changes a result."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 24
+    threads: Annotated[int, Field(ge=1)] | None = None
+    progress: Literal["auto", "bar", "lines", "none"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ValueError("must be a plain name: letters, digits, _, -, + and . (not first)")
+    return name
+
+
+@checked
+class Settings:
+    """The keys outside the groups; `conf/config.yaml` says what each is."""
+
+    name: Annotated[str, AfterValidator(_folder_name)] = "default"
+    seed: Annotated[int, Field(ge=0)] = 0
+    target: Annotated[int, Field(ge=0)] | str = "predicted"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    null_model: Literal["other_image", "shuffled"] = "other_image"
+    masks: Masks = Masks()
+    figures: Literal["grids", "stages"] = "grids"
+    output: str = "outputs"
+    originals: bool = True
+    dry_run: bool = False
+    force: bool = False
+    verdict: Thresholds = Thresholds()
+    runtime: Runtime = Runtime()

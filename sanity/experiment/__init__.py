@@ -1,0 +1,1 @@
+"""One job, from its model to its run folder."""

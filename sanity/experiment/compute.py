@@ -1,0 +1,138 @@
+"""The loop: units that are not there yet are computed, scored and stored."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from sanity.analysis.discrimination import calibrate
+from sanity.analysis.verdicts import is_control, records, table, verdicts
+from sanity.experiment.effort import Effort, Times
+from sanity.experiment.explaining import explain, groups
+from sanity.experiment.originals import originals
+from sanity.experiment.predictions import StagePredictions
+from sanity.experiment.prepare import Experiment
+from sanity.metrics.scoring import Scorer
+from sanity.progress import progress
+from sanity.report.finish import IMAGES, finish
+from sanity.report.summary import missing, summary
+from sanity.results.folder import RunFolder, masks_nbytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sanity.randomization.stage import Stage
+
+log = logging.getLogger(__name__)
+
+
+_CALIBRATED = 20  # images whose masks metrics are calibrated with, at the most
+
+
+def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
+    """Computes the units that are not there yet: a group of images at a stage each."""
+    job, images, stages = experiment.job, experiment.images, experiment.stages
+    told = StagePredictions(experiment, folder)
+    kept = job.settings.masks.count(len(images))
+    shapes = folder.mask_shapes() if kept else None  # known where an earlier try came so far
+    if shapes:
+        _lay_out_masks(experiment, folder, kept, shapes)
+    done = folder.done() if shapes or not kept else set()
+    size = images.x[0].nbytes * len(job.methods)
+    ranges = groups(len(images), size, len(stages), experiment.plan.fewest)
+    unfinished = {g for g in ranges if any(_unit(g, stage) not in done for stage in stages)}
+
+    def wanted(group: range, stage: "Stage") -> bool:
+        # A group's original masks are needed again by any stage that is left.
+        return group in unfinished and (stage.index == 0 or _unit(group, stage) not in done)
+
+    left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
+    if len(ranges) > 1:  # for the null, the original of the image before a group's first
+        left += sum(
+            k == 0 or ranges[k - 1] not in unfinished
+            for k, group in enumerate(ranges)
+            if group in unfinished
+        )
+    if done:
+        log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
+    scorer = Scorer(job.metrics, images, job.settings.null_model)
+    effort = Effort(experiment.cost * left, times)
+    with progress(effort.passes, "explaining", effort.unit) as tick:
+        for explained in explain(
+            experiment.classifier,
+            images,
+            experiment.targets,
+            job.methods,
+            stages,
+            job.settings.seed,
+            wanted=wanted,
+            done=effort.done(tick),
+            entered=told.at,
+            originals=originals(job, experiment.classifier, images, experiment.targets),
+        ):
+            if not shapes:
+                shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
+                _lay_out_masks(experiment, folder, kept, shapes)
+            scores = scorer.score(explained)
+            unit = _unit(explained.group, explained.stage)
+            if unit not in done:
+                where = slice(explained.group.start, explained.group.stop)
+                for method, masks in explained.masks.items():
+                    folder.write_masks(method, where, explained.stage.index, masks)
+                folder.write_unit(unit, scores)
+    predicted = told.all()
+    scores = folder.scores()
+    found, facts = _verdicts(experiment, folder, scores, predicted)
+    folder.complete(facts)
+    finish(folder.path)
+    first = next(iter(job.metrics))
+    shown = found[found["metric"] == first]
+    for line in [*summary(scores, first).splitlines(), *table(shown).splitlines()]:
+        log.info("%s", line)
+    if said := missing(scores):
+        log.info("%s", said)
+    log.info("run.json has the verdicts by all metrics; sanity-compare shows them")
+    log.info("results are in %s", folder.path)
+
+
+def _verdicts(
+    experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
+) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """The verdicts, and what run.json records: them, and how the metrics are calibrated.
+
+    Metrics are calibrated with stored masks; where none are stored, not at all.
+    """
+    job, some = experiment.job, slice(0, min(folder.kept, _CALIBRATED))
+    targets = {name: node["_target_"] for name, node in job.config["method"].items()}
+    controls = [name for name in job.methods if is_control(name, targets[name])]
+    calibration = None
+    if some.stop:
+        masks = {m: folder.read_masks(m, some, 0) for m in job.methods if m not in controls}
+        names = experiment.images.names[some]
+        calibration = calibrate(masks, names, job.metrics, job.settings.verdict)
+    found = verdicts(
+        scores,
+        predicted,
+        {name: getattr(metric, "identity", None) for name, metric in job.metrics.items()},
+        job.config["randomization"].get("order"),
+        begins_at_output=experiment.begins_at_output,
+        thresholds=job.settings.verdict,
+        calibration=calibration,
+        controls=controls,
+    )
+    facts = {"verdicts": found} | ({} if calibration is None else {"calibration": calibration})
+    return found, {name: records(frame) for name, frame in facts.items()}
+
+
+def _unit(group: range, stage: "Stage") -> str:
+    return f"g{group.start:06d}-s{stage.index:04d}"
+
+
+def _lay_out_masks(
+    experiment: Experiment, folder: RunFolder, kept: int, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    layers = [stage.layer for stage in experiment.stages]
+    folder.create_masks(experiment.images.names[:kept], layers, shapes)
+    some = min(kept, IMAGES)
+    folder.write_images(experiment.images.names[:some], experiment.images.x[:some])
+    size = masks_nbytes(kept, len(layers), shapes)
+    of = "image" if kept == 1 else "images"
+    log.info("masks of %d %s take up to %.0f MB", kept, of, size / 1e6)

@@ -1,0 +1,167 @@
+"""The names of a job's original masks in the store: hashes of all that determines their bits."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sanity.analysis.verdicts import is_control
+from sanity.models.kept import files
+from sanity.results.columns import RESULTS_FORMAT
+from sanity.results.originals import FOLDER, Originals
+
+if TYPE_CHECKING:
+    from sanity.config.job import Job
+    from sanity.data import Images
+    from sanity.network.classifier import Classifier
+
+
+_PACKAGES = (
+    "tensorflow", "keras", "numpy", "scipy", "scikit-image", "saliency", "lime", "shap", "foolbox"
+)  # fmt: skip
+_SWITCHES = ("TF_ENABLE_", "TF_XLA", "XLA_", "ONEDNN_", "DNNL_")  # environment variables
+
+
+def originals(
+    job: "Job", classifier: "Classifier", images: "Images", targets: np.ndarray
+) -> Originals | None:
+    """What is kept of a job's masks at stage 0; None where it is asked to keep nothing.
+
+    Args:
+        job: `force=true` finds nothing.
+        classifier: The job's network; its trained weights count, not those in place.
+        images: All images of the job, whose positions `Originals` takes.
+        targets: (n,), the class explained of each.
+    """
+    settings = job.settings
+    if not settings.originals:
+        return None
+    shared = [
+        RESULTS_FORMAT,
+        _package(),
+        _machine(),
+        {name: _version(name) for name in _PACKAGES},
+        classifier.sha256,
+        _graph(classifier),
+        settings.precision,
+        classifier.batch_size,
+    ]
+    pixels = [hashlib.sha256(np.ascontiguousarray(x).data).hexdigest() for x in images.x]
+    keys = {}
+    for name, method in job.methods.items():
+        node = job.config["method"][name]
+        code = [_code(type(part)) for part in _parts(method)]
+        if None in code or is_control(name, node["_target_"]):
+            continue  # its code cannot be told, or it is computed faster than it is read
+        own = [*shared, node, list(files(node)), code]
+        drawn = [[settings.seed, image] if draws(method) else [] for image in images.names]
+        keys[name] = [
+            _digest([*own, list(images.x.shape[1:]), shown, int(target), draw])
+            for shown, target, draw in zip(pixels, targets, drawn, strict=True)
+        ]
+    return Originals(Path(settings.output) / FOLDER, keys, fresh=settings.force)
+
+
+def draws(method: Any) -> bool:
+    """Whether a method's masks may depend on the seed and the image's name.
+
+    They do not if the method's own class says `draws = False` (a class that inherits from it has
+    to say so again) and its baseline is not drawn.
+    """
+    own = vars(type(method)).get("draws", True)
+    return bool(own) or getattr(method, "baseline", None) == "uniform"
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _graph(classifier: "Classifier") -> str:
+    """Hash of the network's graph, without what differs between two loads of one model."""
+    graph = classifier.graph
+    names = {placeholder: own for own, placeholder in classifier.placeholders.items()}
+    digest = hashlib.sha256(
+        json.dumps([graph.input, classifier.logits_tensor, sorted(graph.outputs.items())]).encode()
+    )
+    for number, (placeholder, captured) in enumerate(graph.captures.items()):
+        if placeholder not in names:
+            names[placeholder] = f"captured {number}"
+            if hasattr(captured, "numpy") and captured.dtype.name != "resource":
+                digest.update(np.asarray(captured.numpy()).tobytes())
+
+    def renamed(tensor: str) -> str:
+        control, name = tensor.startswith("^"), tensor.removeprefix("^")
+        op, colon, output = name.partition(":")
+        return f"{'^' * control}{names.get(op, op)}{colon}{output}"
+
+    for name, node in graph.nodes.items():
+        digest.update(json.dumps([renamed(name), node.op, *map(renamed, node.input)]).encode())
+        for key in sorted(node.attr):
+            digest.update(key.encode() + node.attr[key].SerializeToString(deterministic=True))
+    return digest.hexdigest()
+
+
+def _parts(method: Any) -> Iterator[Any]:
+    """A method and what its fields hold, such as the method that another one wraps."""
+    yield method
+    for field in getattr(method, "__dataclass_fields__", ()):
+        value = getattr(method, field)
+        if hasattr(value, "__dataclass_fields__"):
+            yield from _parts(value)
+
+
+def _code(cls: type) -> list[str] | None:
+    """Hashes of the files that a method's class and those it inherits from stand in.
+
+    Those of this package count as a whole, see `_package`. None if one stands in no file.
+    """
+    found = []
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] in ("builtins", "abc", "typing", "sanity"):
+            continue
+        path = getattr(sys.modules.get(base.__module__), "__file__", None)
+        if path is None or not Path(path).is_file():
+            return None
+        found.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
+    return found
+
+
+@cache
+def _package() -> str:
+    """Hash of this package's code: masks that other code has made are not these."""
+    top, digest = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(top.rglob("*.py")):
+        digest.update(f"{path.relative_to(top).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@cache
+def _machine() -> list[str]:
+    """What decides how sums are rounded: processor, system, graphics cards and TensorFlow's own."""
+    import tensorflow as tf
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    processor = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
+    cards = [
+        str(tf.config.experimental.get_device_details(device))
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    switches = [f"{k}={v}" for k, v in os.environ.items() if k.startswith(_SWITCHES)]
+    return [platform.platform(), *sorted(processor), *cards, *sorted(switches)]
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

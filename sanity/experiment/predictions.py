@@ -1,0 +1,159 @@
+"""What a network says at each stage."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sanity.analysis.health import between_share, complaint
+from sanity.data import Images
+from sanity.experiment.prepare import Experiment
+from sanity.results.folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sanity.network.classifier import Classifier
+    from sanity.randomization.stage import Stage
+
+log = logging.getLogger(__name__)
+
+
+def predictions(
+    classifier: "Classifier", images: Images, targets: np.ndarray, stage: "Stage"
+) -> "pd.DataFrame":
+    """One row an image, with the weights in place; `targets` are the classes of stage 0.
+
+    Columns: image, stage, layer, predicted (class), predicted_name, probability (softmax),
+    target (class), target_probability, target_logit, logit_std (over classes), between_share (of
+    the stage, see `between_share`), entropy (of the softmax, in nats). Logits that are not finite
+    make NaN of whatever is computed from them.
+    """
+    import pandas as pd
+
+    logits = classifier.logits(images.x).astype(np.float64)
+    rows = np.arange(len(images))
+    targets = stage.explained(classifier, images, targets)
+    with np.errstate(invalid="ignore"):
+        log_softmax = _log_softmax(logits)
+        spread, share = logits.std(axis=1), between_share(logits)
+    softmax = np.exp(log_softmax)
+    predicted = logits.argmax(axis=1)
+    return pd.DataFrame(
+        {
+            "image": images.names,
+            "stage": stage.index,
+            "layer": stage.layer,
+            "predicted": predicted,
+            "predicted_name": [class_name(classifier, index) for index in predicted],
+            "probability": softmax[rows, predicted],
+            "target": targets,
+            "target_probability": softmax[rows, targets],
+            "target_logit": logits[rows, targets],
+            "logit_std": spread,
+            "between_share": share,
+            "entropy": -(softmax * log_softmax).sum(axis=1),
+        }
+    )
+
+
+def class_name(classifier: "Classifier", index: int) -> str:
+    """A class's name, or its number where names are unknown."""
+    return classifier.class_names[index] if classifier.class_names else str(index)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def printed(stage: "Stage", frame: "pd.DataFrame", class_names: Sequence[str] | None) -> list[str]:
+    """The article's lines on a stage: what was randomized, and what is predicted now.
+
+    Args:
+        stage: The stage.
+        frame: Its predictions, a row an image.
+        class_names: The model's, if known.
+    """
+    lines = [f"Randomized: {name}" for name in stage.new]
+    several = len(frame) > 1
+    for row in frame.to_dict("records"):
+        number = row["target"]
+        target = class_names[number] if class_names else f"class {number}"
+        called = target.split(",")[0].capitalize()
+        named = f" ({row['predicted_name']})" if class_names else ""
+        lines.append(
+            (f"{row['image']}: " if several else "")
+            + f"Predicted Label: {row['predicted']}{named} {called}: "
+            + f"{row['target_probability']:.8f}"
+        )
+    return lines
+
+
+class StagePredictions:
+    """The network's predictions at every stage; a line is logged for each.
+
+    They are made stage by stage as the first batch goes through them: the weights of all stages
+    take a while to make, and the first gradient need not wait for that.
+    """
+
+    def __init__(self, experiment: Experiment, folder: RunFolder):
+        self._experiment, self._folder = experiment, folder
+        self._frames: dict[int, pd.DataFrame] = {}
+
+    def at(self, stage: "Stage") -> None:
+        """Makes those of a stage, whose weights are in place."""
+        experiment = self._experiment
+        classifier = experiment.classifier
+        frame = predictions(classifier, experiment.images, experiment.targets, stage)
+        log.info("%s", _stage_line(stage, frame, classifier))
+        if experiment.job.settings.figures == "stages":
+            for line in printed(stage, frame, classifier.class_names):
+                log.info("%s", line)
+        if said := complaint(frame, experiment.job.settings.verdict.dead):
+            log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
+        self._frames[stage.index] = frame
+        if len(self._frames) == len(experiment.stages):
+            self._folder.write_predictions(self._joined())
+
+    def all(self) -> "pd.DataFrame":
+        """Those of all stages, which are stored by then; the trained weights are back in place."""
+        classifier = self._experiment.classifier
+        with classifier.restored():
+            for stage in self._experiment.stages:
+                if stage.index not in self._frames:  # where an earlier try had come so far
+                    classifier.set_weights(stage.weights(), stage.index)
+                    self.at(stage)
+        return self._joined()
+
+    def _joined(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        return pd.concat([self._frames[k] for k in sorted(self._frames)], ignore_index=True)
+
+
+def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier") -> str:
+    changed = len(stage.new or stage.variables)
+    verb = "learned anew" if stage.facts else "randomized"
+    what = f"{stage.layer}: {changed} variables {verb}" if changed else stage.change
+    shown = _counted(frame["predicted"], classifier)
+    if stage.classes and not changed and stage.index:  # the network says what it said
+        what += f": explained {_counted(frame['target'], classifier)}"
+    probability = frame["target_probability"].mean()
+    share = frame["between_share"].iloc[0]
+    apart = "" if np.isnan(share) else f"; logits differ between images: {share:.2f}"
+    return (
+        f"stage {stage.index:2d}  {what}; predicted {shown}; "
+        f"target's probability {probability:.2g}{apart}"
+    )
+
+
+def _counted(classes: "pd.Series", classifier: "Classifier") -> str:
+    """The first three classes, with how many images each has if that is more than one."""
+    said = Counter(classes)
+    labels = [
+        f"{k} {class_name(classifier, k)}" + (f" (x{n})" if n > 1 else "") for k, n in said.items()
+    ]
+    return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")

@@ -1,0 +1,103 @@
+"""A job's model and images, loaded and checked."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sanity.config.job import Job
+from sanity.data import Images
+from sanity.data import targets as explained_classes
+from sanity.errors import ConfigError
+from sanity.experiment.explaining import gradient_plan
+from sanity.methods import Cost, Plan, own_cost
+from sanity.metrics import check_sizes
+from sanity.models.kept import loaded
+from sanity.network.tensorflow import start_tensorflow
+from sanity.randomization.stage import predicted as predicted_classes
+
+if TYPE_CHECKING:
+    from sanity.network.classifier import Classifier
+    from sanity.randomization.stage import Stage
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A job whose model and images are loaded.
+
+    Attributes:
+        job: What was asked for.
+        classifier: The network.
+        images: What is explained.
+        targets: (n,), the class explained of each image at stage 0.
+        stages: The states of the weights.
+    """
+
+    job: Job
+    classifier: "Classifier"
+    images: Images
+    targets: np.ndarray
+    stages: list["Stage"]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The gradients that the methods share."""
+        return gradient_plan(self.job.methods)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What an image asks for at a stage, shared gradients once."""
+        total = Cost(gradients=self.plan.distinct)
+        for method in self.job.methods.values():
+            total += own_cost(method, self.classifier, self.images)
+        return total
+
+    @property
+    def begins_at_output(self) -> bool:
+        """Whether the first randomized stage takes the network's last kernel."""
+        return not set(self.classifier.last_kernels).isdisjoint(
+            n for stage in self.stages[1:2] for n in stage.new
+        )
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """What is known of each stage's network, e.g. its accuracies where it was trained here."""
+        trained = self.classifier.facts
+        return [dict(stage.facts if stage.index else trained) for stage in self.stages]
+
+
+def prepare(job: Job) -> Experiment:
+    """Loads a job's model and images, and checks what could not be checked before.
+
+    Raises:
+        ConfigError: Something asked for does not fit the model.
+    """
+    settings = job.settings
+    start_tensorflow(settings.runtime.threads)
+    classifier = loaded(job)
+    classifier.batch_size = settings.runtime.batch_size
+    classifier.precision = settings.precision
+    layers = job.layers.select(classifier.blocks)
+    stages = job.randomization.stages(classifier, layers, settings.seed)
+    for name, method in job.methods.items():
+        _check(name, method, classifier)
+    check_sizes(job.metrics, classifier.input_shape)
+    shape, names, classes = classifier.input_shape, classifier.class_names, classifier.n_classes
+    images = job.data.load(shape, classifier.class_offset, names, classes)
+    predicted = classifier.logits(images.x).argmax(axis=1)
+    targets = explained_classes(
+        settings.target, predicted, images, classes, names, classifier.class_offset
+    )
+    if settings.target == "predicted_each_stage":
+        stages = [replace(stage, classes=predicted_classes) for stage in stages]
+    return Experiment(job, classifier, images, targets, stages)
+
+
+def _check(name: str, method: Any, classifier: "Classifier") -> None:
+    """Lets a method refuse a model that it does not fit, and says which method it was."""
+    try:
+        if hasattr(method, "check"):
+            method.check(classifier)
+    except ConfigError as error:
+        raise ConfigError(f"method.{name}: {error}") from error

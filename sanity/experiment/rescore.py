@@ -1,0 +1,176 @@
+"""Scores from stored masks: checks those of a run, and adds new metrics to it."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sanity.config.job import compose
+from sanity.data import Images
+from sanity.errors import ConfigError
+from sanity.experiment.explaining import Explained
+from sanity.files import FolderLock, now, read_json, write_json
+from sanity.metrics import check_sizes
+from sanity.metrics.scoring import Scorer
+from sanity.results.columns import flatten
+from sanity.results.load import load_masks
+from sanity.results.masks import layout_of
+from sanity.results.recorded import configuration, metric_nodes
+from sanity.results.tables import SCORES, arrow_schema, join_tables, write_table
+
+log = logging.getLogger(__name__)
+
+_GROUP = 8  # images whose masks are held at a time
+_EQUAL = 1e-9  # what another machine's arithmetic may change in a score
+
+
+def chosen_metrics(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The metrics that overrides such as `metric=[mse]` choose, and their settings, by name.
+
+    Raises:
+        ConfigError: They are wrong, or override something else.
+    """
+    for override in overrides:
+        key = override.lstrip("+~").split("=", 1)[0]
+        if key.split(".")[0] != "metric" or "=" not in override:
+            raise ConfigError(f"--rescore {override} must be metric=[…] or metric.NAME.KEY=…")
+    job = compose(overrides)
+    for name, metric in job.metrics.items():
+        if hasattr(metric, "of"):
+            raise ConfigError(f"--rescore cannot compute metric.{name}, which needs the images")
+    return job.metrics, job.config["metric"]
+
+
+def rescore(run: Path, metrics: dict[str, Any], nodes: dict[str, Any]) -> pd.DataFrame:
+    """Computes scores from a run's masks; adds those of metrics that it does not have.
+
+    The file is replaced at once, under the run's lock; scores that are there are left as they are.
+
+    Args:
+        run: Folder of a completed run with stored masks.
+        metrics: By name.
+        nodes: Their settings, as in a configuration.
+
+    Returns:
+        Columns metric, rows (computed), added (bool), largest (absolute difference from a stored
+        score, 0 if all are equal; infinite if one of two is missing; NaN if there were none).
+
+    Raises:
+        ConfigError: The run is not completed, has no masks, or has a metric of the same name with
+            other settings; or something is damaged or in use.
+    """
+    run = run.absolute()
+    lock = FolderLock(run)
+    lock.acquire(wait=False)
+    try:
+        info = read_json(run / "run.json")
+        if info is None or info.get("status") != "completed":
+            raise ConfigError(f"{run} is not completed, so it cannot be rescored")
+        known = metric_nodes(run, info)
+        for name, node in nodes.items():
+            if name in known and flatten(known[name]) != flatten(node):
+                changed = [k for k, v in flatten(node).items() if flatten(known[name]).get(k) != v]
+                raise ConfigError(
+                    f"{run} has metric.{name} with another {', '.join(changed) or 'set of keys'};"
+                    f" give the new one another name: '+metric.NAME={{_target_: …}}'"
+                )
+        stored = join_tables([run / "scores.parquet"], SCORES).to_pandas()
+        found = computed(run, stored, metrics)
+        new = [name for name in metrics if name not in known]
+        if new:
+            _add(run, info, stored, found[found["metric"].isin(new)], {n: nodes[n] for n in new})
+    finally:
+        lock.release()
+    rows = []
+    for name in metrics:
+        mine = found[found["metric"] == name]
+        largest = np.nan if name in new else _largest(stored, mine)
+        rows.append((name, len(mine), name in new, largest))
+    return pd.DataFrame(rows, columns=["metric", "rows", "added", "largest"])
+
+
+def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.DataFrame:
+    """The scores of the images whose masks are stored, as in scores.parquet.
+
+    Where not all are, the null of the first image, which takes the last one's mask, is NaN.
+    """
+    dataset = load_masks(run)
+    config = configuration(run)
+    names = list(dict.fromkeys(stored["image"]))
+    kept = dataset.image.values.tolist()
+    if names[: len(kept)] != kept:
+        raise ConfigError(f"{run}: masks.zarr and scores.parquet are not of the same images")
+    # In the order of the run: that of a store's variables is the disk's, and changes.
+    methods = [str(m) for m in dict.fromkeys(stored["method"]) if m in dataset.data_vars]
+    shapes = {m: dataset[m].shape[2:] for m in methods}
+    layout_of(names, [], shapes)
+    for shape in shapes.values():
+        check_sizes(metrics, shape)
+    classes = stored.drop_duplicates(["stage", "image"]).set_index(["stage", "image"])["target"]
+    n = len(names)
+    blank = Images(np.zeros((n, 1, 1, 1), np.float32), names, [None] * n, [None] * n, [""] * n)
+    scorer = Scorer(metrics, blank, config.get("null_model", "other_image"))
+    parts = []
+    for start in range(0, len(kept), _GROUP):
+        group = range(start, min(start + _GROUP, len(kept)))
+        for stage, layer in enumerate(dataset.layer.values.tolist()):
+            chosen = dataset.isel(stage=stage)
+            masks = {m: chosen[m][group.start : group.stop].values for m in shapes}
+            before = {}
+            if stage == 0:
+                last = (start - 1) % n
+                for m, shape in shapes.items():
+                    missing = np.full((1, *shape), np.nan, np.float32)
+                    there = last < len(kept)
+                    before[m] = chosen[m][last : last + 1].values if there else missing
+            at: Any = SimpleNamespace(index=stage, layer=layer)
+            targets = classes[[(stage, names[i]) for i in group]].to_numpy()
+            parts.append(scorer.score(Explained(group, at, masks, targets, before)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _add(
+    run: Path, info: dict[str, Any], stored: pd.DataFrame, rows: pd.DataFrame, nodes: dict
+) -> None:
+    """Scores first: without a record in run.json they are replaced the next time."""
+    import pyarrow as pa
+
+    old = stored[~stored["metric"].isin(list(nodes))]
+    together = pd.concat([old, rows[list(SCORES)]], ignore_index=True)
+    schema = arrow_schema(SCORES)
+    table = pa.Table.from_pandas(together, schema, preserve_index=False)
+    write_table(run / "scores.parquet", table)
+    values = {f"metric.{name}": node for name, node in nodes.items()}
+    columns = {
+        key: value
+        for key, value in flatten(values).items()
+        if (value is None or isinstance(value, (str, bool, int, float)))
+        and not key.rpartition(".")[2].startswith("_")
+    }
+    info = {
+        **info,
+        "columns": {**info.get("columns", {}), **columns},
+        "rescored": {**info.get("rescored", {}), **nodes},
+        "rescored_at": now(),
+        "rows": table.num_rows,
+    }
+    write_json(run / "run.json", info)
+
+
+def _largest(stored: pd.DataFrame, found: pd.DataFrame) -> float:
+    """The largest difference of value or null; what is NaN in both is equal."""
+    keys = ["image", "method", "stage", "metric"]
+    both = found.merge(stored, on=keys, suffixes=("", "_stored"), how="left")
+    apart = [0.0]
+    for column in ("value", "null"):
+        new, old = both[column].to_numpy(float), both[f"{column}_stored"].to_numpy(float)
+        if column == "null" and (np.isnan(old).all() or np.isnan(new).any()):
+            # Runs without nulls, or with masks of the first images only.
+            new = np.where(np.isnan(new) | np.isnan(old), old, new)
+        difference = np.where(np.isnan(new) & np.isnan(old), 0, np.abs(new - old))
+        apart.append(float(np.where(np.isnan(difference), np.inf, difference).max(initial=0)))
+    return max(apart)

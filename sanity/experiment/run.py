@@ -1,0 +1,110 @@
+"""A job from its model to its run folder; plain Python, usable without Hydra."""
+
+import logging
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sanity.config.job import Job, compose
+from sanity.experiment.announce import announce
+from sanity.experiment.compute import compute
+from sanity.experiment.prepare import Experiment, prepare
+from sanity.progress import shown
+from sanity.randomization.stage import randomized
+from sanity.report.finish import finish
+from sanity.results.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+_VERSIONS = ("sanity", "tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
+
+
+def run(
+    job: Job | None = None, *, overrides: Sequence[str] = (), hydra: dict[str, Any] | None = None
+) -> Path:
+    """Runs a job, or what is left of it, and returns its folder.
+
+    Args:
+        job: A checked job; without one, the configuration is composed from `overrides`.
+        overrides: As on the command line: `["seed=1", "data.limit=1"]`.
+        hydra: Hydra's own configuration, kept beside the results.
+
+    Raises:
+        ConfigError: Something asked for cannot be done.
+    """
+    job = job or compose(overrides)
+    execute(job, hydra)
+    return job.folder.absolute()
+
+
+def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
+    """Runs a job as `run` does, and says what it did: a state of `sanity.sweep.STATES`."""
+    logging.getLogger("sanity").setLevel(job.settings.runtime.log_level.upper())
+    with shown(job.settings.runtime.progress):
+        return _execute(job, hydra)
+
+
+def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
+    settings = job.settings
+    if settings.dry_run:
+        announce(prepare(job))
+        return "shown"
+    with RunFolder.open(
+        job.folder, job.config, job.overrides, hydra, force=settings.force
+    ) as folder:
+        if folder.status == "completed":
+            log.info("%s is there already; force=true computes it again", folder.path)
+            if not (folder.path / "report.html").exists():  # it was killed before its last step
+                finish(folder.path)
+            return "already"
+        experiment = prepare(job)
+        folder.start(_facts(experiment))
+        with _log_file(folder.log_path):
+            compute(experiment, folder, announce(experiment))
+    return "finished"
+
+
+def _facts(experiment: Experiment) -> dict[str, Any]:
+    """What run.json records besides the configuration."""
+    classifier, images = experiment.classifier, experiment.images
+    return {
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in _VERSIONS},
+        "machine": platform.platform(),
+        "batch_size": classifier.batch_size,
+        "counts": {
+            "images": len(images),
+            "stages": len(experiment.stages),
+            "methods": len(experiment.job.methods),
+            "metrics": len(experiment.job.metrics),
+            "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
+        },
+        "layers": [stage.layer for stage in experiment.stages],
+        "changes": [stage.change for stage in experiment.stages],
+        "blocks": randomized(classifier.blocks, classifier.parameters, experiment.stages),
+        "stages": experiment.facts,
+        "begins_at_output": experiment.begins_at_output,
+        "depths": [stage.depth for stage in experiment.stages],
+        "sha256": {
+            "model": classifier.sha256,
+            "images": dict(zip(images.names, images.sha256, strict=True)),
+        },
+    }
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Everything that is logged goes to the run's log as well."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

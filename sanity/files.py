@@ -1,0 +1,155 @@
+"""Files that are replaced at once, JSON, locks, and the folder of what is cached."""
+
+import json
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from sanity.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """The user's cache folder for `sanity`, or `SANITY_CACHE` where that is set."""
+    return Path(os.environ.get("SANITY_CACHE") or user_cache_path("sanity"))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns the operating system's errors into a sentence that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"Cannot write {path}: {error.strerror or error}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replaces a file at once and on the disk: readers see the old content or the new.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing(path):
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        if os.name == "posix":
+            sync(path.parent)  # the new name, not only the content
+
+
+def sync(path: Path) -> None:
+    """Waits until a file or a folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a whole folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file; None if there is no file or no whole object in it.
+
+    Raises:
+        ConfigError: The file is there but cannot be read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror or error}") from error
+    return content if isinstance(content, dict) else None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replaces a JSON file; NumPy's scalars become numbers, what else is foreign its text."""
+
+    def plain(value: Any) -> Any:
+        return value.item() if hasattr(value, "item") else str(value)
+
+    replace_file(path, json.dumps(content, indent=2, default=plain).encode())
+
+
+class FolderLock:
+    """Lets one process at a time write a folder; it ends with the process, however that ends.
+
+    It lies beside the folder, in `.locks/`, so that what is refused before it starts leaves no
+    folder, with the name of its holder.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._holder = folder.parent / ".locks" / f"{folder.name}.json"
+        self._lock: Any = None
+
+    def acquire(self, wait: bool) -> None:
+        """Takes the lock.
+
+        Args:
+            wait: If another process has it, say so in the log and wait; otherwise raise.
+
+        Raises:
+            ConfigError: Another process has it, or there cannot be a lock here.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self._holder.with_suffix(".lock")
+        with writing(self.folder.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path, thread_local=False)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                holder = read_json(self._holder) or {}
+                who = (
+                    f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+                )
+                if not wait:
+                    raise ConfigError(f"{self.folder} is in use by {who}") from None
+                log.info("Waiting for %s, which works on %s.", who, self.folder)
+                lock.acquire(poll_interval=0.2)
+        self._lock = lock
+        try:
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+            write_json(self._holder, holder)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Gives the lock back, if it is held."""
+        if self._lock is not None:
+            with suppress(OSError):
+                self._holder.unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""What a flat graph is made of: its logits, parameters, blocks, feature maps, batch norms."""

@@ -1,0 +1,130 @@
+"""A network's blocks, found from the names of its variables and the order of its graph."""
+
+import re
+from collections.abc import Mapping
+
+from sanity.network.anatomy.parameters import Parameter, meeting
+from sanity.network.graph import FlatGraph, op_of
+
+# Keras names the layers of a residual block alike, without a folder: block2a_expand_conv.
+_RESIDUAL = re.compile(r"^(.*?(?:block|expanded_conv)_?\d*[a-z]?)(?=_|$)", re.IGNORECASE)
+
+Path = tuple[str, ...]
+
+
+def find_blocks(
+    graph: FlatGraph, names: Mapping[str, str], parameters: Mapping[str, Parameter]
+) -> tuple[list[str], dict[str, str]]:
+    """Names of the blocks from output to input, and the block of each variable that is in one.
+
+    A block is what follows the names' common beginning, e.g. `conv1` of `resnet/conv1/kernel`;
+    a chain of numbered parts, `encoder/layer_0`, `encoder/layer_1`, is taken apart. Layers without
+    a kernel (batch norm) belong to the block whose kernel stands before them in the graph.
+
+    Args:
+        graph: The network.
+        names: The variable behind each placeholder.
+        parameters: The network's, by name.
+    """
+    kernels = {name: p for name, p in parameters.items() if p.kind == "kernel"}
+    if not kernels:
+        return [], {}
+    found = _divided([(_path(name), p) for name, p in kernels.items()], 0, top=True)
+    start = _common([path for path, _ in found])
+    labels = {path: "/".join(path[start:]) for path, _ in found}
+    found.sort(key=lambda block: (-min(p.depth for p in block[1]), labels[block[0]]))
+    member = {p.name: labels[path] for path, inside in found for p in inside}
+    prefixes = sorted(labels, key=len, reverse=True)
+    before = _kernels_before(graph, names, kernels)
+    for name in parameters:
+        if name in member:
+            continue
+        near = before.get(name)
+        inside = [p for p in prefixes if _path(name)[: len(p)] == p]
+        if inside:
+            member[name] = labels[inside[0]]
+        elif near:
+            member[name] = member[near]
+    return [labels[path] for path, _ in found], member
+
+
+def _path(name: str) -> Path:
+    parts = name.split("/")
+    return tuple(parts[:-1] or parts)
+
+
+def _common(paths: list[Path]) -> int:
+    """How many components all paths begin with, leaving at least one of each."""
+    shortest = min(len(path) for path in paths) - 1
+    same = [len({path[i] for path in paths}) == 1 for i in range(shortest)]
+    return same.index(False) if False in same else max(shortest, 0)
+
+
+def _divided(
+    kernels: list[tuple[Path, Parameter]], depth: int, *, top: bool = False
+) -> list[tuple[Path, list[Parameter]]]:
+    """The blocks of kernels that share the first `depth` components of their path."""
+    whole = [(kernels[0][0][:depth], [p for _, p in kernels])]
+    if any(len(path) <= depth for path, _ in kernels):
+        return whole
+    children: dict[str, list[tuple[Path, Parameter]]] = {}
+    for path, parameter in kernels:
+        children.setdefault(_unit(path[depth]), []).append((path, parameter))
+    if len(children) > 1 and not top and not _is_chain(children, depth):
+        return whole
+    parts = []
+    for unit, inside in children.items():
+        if len({path[depth] for path, _ in inside}) > 1:  # several layers of one residual block
+            parts.append((inside[0][0][:depth] + (unit,), [p for _, p in inside]))
+        else:
+            parts += _divided(inside, depth + 1, top=top and len(children) == 1)
+    return parts if len(parts) > 1 or top else whole
+
+
+def _unit(component: str) -> str:
+    residual = _RESIDUAL.match(component)
+    return residual[1] if residual else component
+
+
+def _is_chain(children: Mapping[str, list[tuple[Path, Parameter]]], depth: int) -> bool:
+    """Whether there are numbered parts, each with layers of its own, one after the other.
+
+    That tells a stack of encoder layers from the branches of an Inception block (which stand side
+    by side) and from the convolutions of a residual block (which are layers themselves).
+    """
+    stems: dict[str, list[list[int]]] = {}
+    for unit, inside in children.items():
+        if re.search(r"\d", unit) and all(len(path) > depth + 1 for path, _ in inside):
+            depths = [p.depth for _, p in inside]
+            stems.setdefault(re.sub(r"\d+", "#", unit), []).append([min(depths), max(depths)])
+    for ranges in stems.values():
+        ranges.sort()
+        if len(ranges) > 1 and all(a[1] < b[0] for a, b in zip(ranges, ranges[1:], strict=False)):
+            return True
+    return False
+
+
+def _kernels_before(
+    graph: FlatGraph, names: Mapping[str, str], kernels: Mapping[str, Parameter]
+) -> dict[str, str]:
+    """For each other variable, the kernel that the images meet last before it."""
+    met = {
+        node: name
+        for placeholder, name in names.items()
+        if name in kernels and (node := meeting(graph, placeholder))
+    }
+    before = {}
+    for placeholder, name in names.items():
+        node = meeting(graph, placeholder)
+        if name in kernels or node is None:
+            continue
+        level, seen = [node], {node}
+        while level:
+            hits = [n for n in level if n in met]
+            if hits:
+                before[name] = met[max(hits, key=lambda n: (graph.depths[n], n))]
+                break
+            above = dict.fromkeys(op_of(i) for n in level for i in graph.nodes[n].input)
+            level = [n for n in above if n in graph.depths and n in graph.nodes and n not in seen]
+            seen.update(level)
+    return before

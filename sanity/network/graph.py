@@ -1,0 +1,196 @@
+"""One flat TensorFlow graph: every op under its own name, variables live.
+
+Any tensor of a flat graph can be read and any op's gradient replaced.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+SCOPE = "net"
+
+
+@dataclass(frozen=True)
+class FlatGraph:
+    """A graph without nested functions.
+
+    Attributes:
+        graph_def: The ops.
+        input: Name of the images' placeholder.
+        outputs: Tensor name of each of the function's outputs.
+        captures: The captured tensor (of a variable: its resource) of each other placeholder.
+    """
+
+    graph_def: GraphDef
+    input: str
+    outputs: dict[str, str]
+    captures: dict[str, Any]
+
+    @cached_property
+    def nodes(self) -> dict[str, NodeDef]:
+        """Nodes by name, in topological order: each stands after all that it reads."""
+        nodes = {node.name: node for node in self.graph_def.node}
+        ordered: dict[str, NodeDef] = {}
+        for root in nodes:
+            stack = [root]
+            while stack:
+                name = stack[-1]
+                waiting = [
+                    op for op in map(op_of, nodes[name].input) if op in nodes and op not in ordered
+                ]
+                if waiting and name not in ordered:
+                    stack.extend(waiting)
+                else:
+                    ordered.setdefault(stack.pop(), nodes[name])
+        return ordered
+
+    @cached_property
+    def consumers(self) -> dict[str, list[NodeDef]]:
+        """The nodes that compute with each node or placeholder."""
+        consumers = defaultdict(list)
+        for node in self.nodes.values():
+            for source in dict.fromkeys(op_of(i) for i in node.input if not i.startswith("^")):
+                consumers[source].append(node)
+        return consumers
+
+    @cached_property
+    def depths(self) -> dict[str, int]:
+        """How many ops lie between the input and each node that depends on it, at the most."""
+        depths = {self.input: 0}
+        for node in self.nodes.values():
+            before = [depths[op] for op in map(op_of, node.input) if op in depths]
+            if before and node.op != "NoOp":
+                depths[node.name] = max(before) + 1
+        return depths
+
+    def before(self, tensor: str) -> set[str]:
+        """Names of all nodes that a tensor is computed from, its own among them."""
+        return find_needed(self.graph_def, [tensor])
+
+    def behind(self, sources: Iterable[str]) -> set[str]:
+        """The ops whose values depend on some ops or placeholders, those included."""
+        waiting = list(sources)
+        reached = set(waiting)
+        while waiting:
+            for node in self.consumers.get(waiting.pop(), ()):
+                if node.name not in reached:
+                    reached.add(node.name)
+                    waiting.append(node.name)
+        return reached
+
+    def path(self, tensor: str) -> list[str]:
+        """The nodes through which a tensor depends on the input, from there on."""
+        above = self.before(tensor)
+        return [name for name in self.nodes if name in above and name in self.depths]
+
+    def between(self, sources: Sequence[str], tensors: Sequence[str]) -> "FlatGraph":
+        """The part that computes some tensors from others, and from what is captured.
+
+        Nothing in it waits for anything: where nothing is assigned, no read has to.
+
+        Args:
+            sources: Tensors that are given; the first output of the first op becomes the input.
+            tensors: Those wanted; the outputs, by their names.
+        """
+        given = {tensor_of(source) for source in sources}
+        nodes = {node.name: node for node in self.graph_def.node}
+        needed: set[str] = set()
+        waiting = [tensor for tensor in map(tensor_of, tensors) if tensor not in given]
+        while waiting:
+            name = op_of(waiting.pop())
+            if name in nodes and name not in needed:
+                needed.add(name)
+                inputs = [tensor_of(i) for i in nodes[name].input if not i.startswith("^")]
+                waiting += [i for i in inputs if i not in given]
+        part = GraphDef(versions=self.graph_def.versions, library=self.graph_def.library)
+        part.node.extend(node for node in self.graph_def.node if node.name in needed)
+        for node in part.node:
+            node.input[:] = [i for i in node.input if not i.startswith("^")]
+        read = {op_of(i) for node in part.node for i in node.input}
+        captures = {name: tensor for name, tensor in self.captures.items() if name in read}
+        return FlatGraph(part, op_of(sources[0]), {tensor: tensor for tensor in tensors}, captures)
+
+    def specs(self, tensors: Sequence[str], images: tf.TensorSpec) -> dict[str, tf.TensorSpec]:
+        """Shape and type of tensors by name, as far as they are known for such images."""
+        names = list(dict.fromkeys(tensors))
+        found: dict[str, tf.TensorSpec] = {}
+
+        def trace(images: Any) -> Any:
+            for name, tensor in zip(names, self.build(images, names), strict=True):
+                found[name] = tf.TensorSpec(tensor.shape, tensor.dtype)
+            return images
+
+        traced(trace, [images])
+        return found
+
+    def op_counts(self) -> Counter[str]:
+        """How often each type of op stands in the graph."""
+        return Counter(node.op for node in self.graph_def.node)
+
+    def build(
+        self,
+        images: Any,
+        tensors: list[str],
+        overrides: Mapping[str, str] | None = None,
+        replace: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """Builds the ops into the current graph, on `images` and on the live variables.
+
+        Args:
+            images: The tensor that takes the input's place.
+            tensors: Names of the tensors to return, e.g. `"block3/add:0"`.
+            overrides: The registered gradient that takes the place of each op type's own.
+            replace: Tensors of the current graph that take the place of named ones.
+        """
+        graph_def = self.graph_def
+        if overrides:
+            graph_def = GraphDef()
+            graph_def.CopyFrom(self.graph_def)
+            for node in graph_def.node:
+                if node.op in overrides:
+                    node.attr["_gradient_op_type"].s = overrides[node.op].encode()
+        graph = tf.compat.v1.get_default_graph()
+        inputs = {name: graph.capture(tensor) for name, tensor in self.captures.items()}
+        return tf.graph_util.import_graph_def(
+            graph_def,
+            input_map={self.input: images, **inputs, **(replace or {})},
+            return_elements=tensors,
+            name=SCOPE,
+        )
+
+
+def traced(function: Callable, inputs: Sequence[tf.TensorSpec]) -> Any:
+    """A ConcreteFunction of ops that assign nothing, at half the cost of `tf.function`.
+
+    No op need wait for another but for its values, so nothing is ordered.
+    """
+    return tf.compat.v1.wrap_function(function, inputs)
+
+
+def op_of(tensor: str) -> str:
+    """The node that an input such as `"a/b:1"` or `"^a/b"` refers to."""
+    return tensor.lstrip("^").split(":")[0]
+
+
+def tensor_of(name: str) -> str:
+    """The full name of the tensor that an input refers to."""
+    return name if ":" in name else f"{name}:0"
+
+
+def find_needed(graph_def: GraphDef, tensors: list[str]) -> set[str]:
+    """Names of the nodes that tensors are computed from."""
+    nodes = {node.name: node for node in graph_def.node}
+    found: set[str] = set()
+    waiting = [op_of(tensor) for tensor in tensors]
+    while waiting:
+        name = waiting.pop()
+        if name in nodes and name not in found:
+            found.add(name)
+            waiting += [op_of(i) for i in nodes[name].input]
+    return found

@@ -1,0 +1,29 @@
+"""Figures: masks by method and stage, the article's panels, similarity by stage; and saving them.
+
+Pure functions from arrays and tables to Matplotlib figures, by the object-oriented interface alone.
+Their look depends neither on a matplotlibrc nor on the caller's settings. Names are shown
+literally, never read as formulas.
+"""
+
+from sanity.report.figures.article import article_stage
+from sanity.report.figures.canvas import save
+from sanity.report.figures.curves import similarity_curves, stage_means
+from sanity.report.figures.grid import mask_grid
+from sanity.report.figures.masks import (
+    absolute_limits,
+    channel_abs,
+    channel_sum,
+    signed_limits,
+)
+
+__all__ = [
+    "absolute_limits",
+    "article_stage",
+    "channel_abs",
+    "channel_sum",
+    "mask_grid",
+    "save",
+    "signed_limits",
+    "similarity_curves",
+    "stage_means",
+]

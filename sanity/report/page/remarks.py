@@ -1,0 +1,239 @@
+"""What a page says in words: its first sentence, what was run, and what to distrust."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sanity.analysis.verdicts import INCONCLUSIVE, INSENSITIVE, INVALID, SENSITIVE, early_stages
+from sanity.report.page.collect import MOST_ROWS, Run, spans, text
+from sanity.results.columns import flatten
+
+_SAID = {
+    INSENSITIVE: "keep their masks while the network loses its weights",
+    SENSITIVE: "change with the weights",
+    INCONCLUSIVE: "remain undecided",
+    INVALID: "cannot be judged",
+}
+_ONE = {
+    INSENSITIVE: "keeps its masks while the network loses its weights",
+    SENSITIVE: "changes with the weights",
+    INCONCLUSIVE: "remains undecided",
+    INVALID: "cannot be judged",
+}
+
+
+def headline(group: Mapping[str, Any], metric: str, controls: Sequence[str]) -> list[dict]:
+    """The answer by one metric: a part a verdict, the methods it is about and what they do."""
+    rows = [
+        row
+        for row in group["verdicts"]
+        if row["metric"] == metric and row["method"] not in controls
+    ]
+    parts = []
+    for verdict in (INSENSITIVE, SENSITIVE, INCONCLUSIVE, INVALID):
+        alike = [row for row in rows if row["verdict"] == verdict]
+        if alike:
+            said = (_ONE if len(alike) == 1 else _SAID)[verdict]
+            why = {_why(row) for row in alike}
+            if verdict in (INCONCLUSIVE, INVALID) and len(why) == 1:
+                said += f": {why.pop()}"
+            parts.append({"methods": [row["method"] for row in alike], "said": said})
+    if not parts and rows:
+        parts.append({"methods": [], "said": f"No verdicts: {_why(rows[0])}"})
+    ranked = sorted((row for row in rows if _known(row["early"])), key=lambda row: row["early"])
+    if len(ranked) > 1 and not any(row["verdict"] in (INSENSITIVE, SENSITIVE) for row in rows):
+        least, most = ranked[0], ranked[-1]
+        said = (
+            f"keeps most of its masks (early similarity {most['early']:z.2f}), {least['method']}"
+            f" least ({least['early']:z.2f})"
+        )
+        parts.append({"methods": [most["method"]], "said": said})
+    return parts
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """What was said before the numbers."""
+    return str(row["evidence"]).partition(";")[0]
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def facts(
+    runs: Sequence[Run], differ: Mapping[str, list[str]], data: Mapping[str, Any]
+) -> dict[str, list[tuple[str, str]]]:
+    """What was run, by heading: what the runs share, then settings, then versions."""
+    first = runs[0]
+    columns, info = first.values, first.info
+
+    def of(key: str) -> str:
+        if key in differ:
+            return ", ".join(dict.fromkeys(differ[key]))
+        node = first.config.get(key)  # of a run made without choices, by a notebook
+        made_of = node.get("_target_", "–") if isinstance(node, dict) else None
+        return text(columns.get(key, str(made_of).rpartition(".")[2] if made_of else None))
+
+    counts = info.get("counts", {})
+    parameters = [b["parameters"] for b in info.get("blocks", []) if b["parameters"] is not None]
+    size = f", {sum(parameters):,} parameters in {len(parameters)} blocks" if parameters else ""
+    stages = sorted({len(group["layers"]) for group in data["groups"]})
+    seeds = list(dict.fromkeys(text(run.seed) for run in runs))
+    images = data["images"]
+    summary = [
+        ("model", of("model") + size),
+        ("images", f"{images} of {of('data')}"),
+        ("explained", f"the logit of the class: {of('target_rule')}"),
+        ("scheme", _scheme(first, of)),
+        ("stages", " or ".join(map(str, stages)) + ", the network as trained among them"),
+        ("seeds" if len(seeds) > 1 else "seed", ", ".join(seeds)),
+        ("methods", str(len(data["methods"]))),
+        ("metrics", ", ".join(data["metrics"])),
+        ("finished", _when(info) if len(runs) == 1 else f"{len(runs)} runs"),
+    ]
+    if counts.get("gradients"):
+        total = sum(run.info.get("counts", {}).get("gradients", 0) for run in runs)
+        summary.append(("gradients", f"{total:,}"))
+    settings = []
+    for key, value in flatten(first.config).items():
+        if key.partition(".")[0] in ("output", "force", "dry_run", "runtime", "name"):
+            continue
+        shown = ", ".join(dict.fromkeys(differ[key])) if key in differ else _value(value)
+        settings.append((key, shown))
+    versions = [(name, str(version)) for name, version in info.get("versions", {}).items()]
+    if info.get("machine"):
+        versions.append(("machine", str(info["machine"])))
+    if model := info.get("sha256", {}).get("model"):
+        versions.append(("model's SHA-256", str(model)))
+    folders = [(run["id"], run["path"]) for run in data["runs"]]
+    return {"summary": summary, "settings": settings, "versions": versions, "folders": folders}
+
+
+def _when(info: Mapping[str, Any]) -> str:
+    return text(info.get("finished")).replace("T", " ").replace("+00:00", " UTC")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return text(value)
+
+
+def _scheme(run: Run, of: Any) -> str:
+    said = of("randomization")
+    order = text(run.values.get("randomization.order"))
+    if "," not in said and order not in (said, "–"):
+        said += f", order {order}"
+    initializer = (run.config.get("randomization") or {}).get("initializer")
+    if isinstance(initializer, str):
+        said += f", drawn anew by {initializer}"
+    elif isinstance(initializer, dict) and "_target_" in initializer:
+        said += f", drawn anew by {str(initializer['_target_']).rpartition('.')[2]}"
+    return said
+
+
+def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
+    """What a reader should know before believing the page."""
+    by_group: dict[str, list[str]] = {}
+    for group in data["groups"]:
+        remarks = [*_dead(group, data), *_few(group, group["thresholds"])]
+        if group["missing"]:
+            remarks.append(f"{group['missing']}.")
+        why = [_why(row) for row in group["verdicts"] if _why(row).startswith("no cascade")]
+        if why:
+            remarks.append(f"No verdicts: {why[0]}. Read the curves.")
+        for remark in remarks:
+            by_group.setdefault(remark, []).append(group["label"])
+    said = [
+        remark if len(labels) == len(data["groups"]) else f"{'; '.join(labels)}: {remark}"
+        for remark, labels in by_group.items()
+    ]
+    said += _uncalibrated(runs, data)
+    said += _sampled(data)
+    return said
+
+
+def _dead(group: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    broken: dict[str, set[int]] = {}
+    for run in (data["runs"][i] for i in group["runs"]):
+        for stage, what in enumerate(run["complaints"]):
+            if what:
+                broken.setdefault(what.partition(":")[0], set()).add(stage)
+    judged = any(row["verdict"] != "none" for row in group["verdicts"])
+    early = set(early_stages(len(group["layers"]) - 1)) if judged else set()
+    return [
+        f"{_stages(stages)}: {what}; masks there say nothing"
+        + (", and verdicts rest on early stages like these." if early & stages else ".")
+        for what, stages in broken.items()
+    ]
+
+
+def _stages(stages: set[int]) -> str:
+    return f"{'Stage' if len(stages) == 1 else 'Stages'} {spans(stages)}"
+
+
+def _few(group: Mapping[str, Any], thresholds: Mapping[str, Any]) -> list[str]:
+    said = []
+    most = max(
+        (max(c["images"]) for curves in group["curves"].values() for c in curves.values()),
+        default=0,
+    )
+    if most < thresholds["images"]:
+        said.append(
+            f"{'Only 1 image' if most == 1 else f'Only {most} images'}: below"
+            f" {thresholds['images']} there are no verdicts, and intervals"
+            f" {'do not exist' if most == 1 else 'are wide'}."
+        )
+    if len(group["seeds"]) == 1:
+        said.append(
+            "One draw of the weights: intervals are over images and given this seed; another"
+            " seed's curves may lie outside them."
+        )
+    return said
+
+
+def _uncalibrated(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
+    rows = [row for run in runs for row in run.info.get("calibration", [])]
+    shown = [
+        row for row in rows if row["method"] in data["methods"] and row["metric"] in data["metrics"]
+    ]
+    cannot: dict[str, dict[str, None]] = {}
+    for row in shown:
+        if not row["tells"]:
+            cannot.setdefault(row["metric"], {})[row["method"]] = None
+    said = [
+        f"{metric} cannot tell masks with a quarter of foreign tiles from masks with three"
+        f" quarters, for {', '.join(methods)}: its numbers there decide nothing."
+        for metric, methods in cannot.items()
+    ]
+    if not rows:
+        said.append(
+            "Metrics were not calibrated, as no masks are stored: whether they can tell here is"
+            " not known."
+        )
+    return said
+
+
+def _sampled(data: Mapping[str, Any]) -> list[str]:
+    said = []
+    carried = data["carried"]
+    shown = [run for run in data["runs"] if run["pictures"]]
+    if not carried["of"]:
+        return ["No masks are stored, so none are shown."]
+    if carried["runs"] < carried["of"]:
+        said.append(f"Masks of {carried['runs']} of {carried['of']} runs are on this page.")
+    images = Counter((len(run["pictures"]), run["stored"]) for run in shown)
+    ((some, stored), _), *_ = images.most_common(1)
+    if some < stored:
+        said.append(f"Masks of the first {some} of {stored} stored images are on this page.")
+    stages = [(len(run["stages"]), len(run["layers"])) for run in shown]
+    few, many = min(stages, key=lambda pair: pair[0] / pair[1])
+    if few < many:
+        said.append(f"Masks of {few} of {many} stages are on this page.")
+    if data["rows"] is None:
+        said.append(
+            f"{data['n_rows']:,} scores are more than {MOST_ROWS:,}: the table has their means,"
+            " the run folders have them all."
+        )
+    return said

@@ -1,0 +1,463 @@
+"""The run folder: written unit by unit, resumed after a crash, complete or visibly not.
+
+A unit is what the experiment's loop finishes at a time, say one group of images at one stage. Its
+masks are written first, then its rows, in one file under `parts/`: that file is what marks the
+unit as done. `RunFolder.complete` joins the parts. Every file is replaced at once, so a process
+killed at any moment leaves nothing half-written that a later one would trust.
+"""
+
+import io
+import logging
+import os
+import re
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from sanity.errors import ConfigError
+from sanity.files import FolderLock, now, read_json, remove, replace_file, write_json, writing
+from sanity.results.columns import config_columns, flatten
+from sanity.results.load import load_images, load_masks, load_predictions, load_runs
+from sanity.results.masks import MaskStore, layout_of, masks_nbytes, read_layout
+from sanity.results.tables import (
+    PREDICTIONS,
+    SCORES,
+    damage,
+    is_whole,
+    join_tables,
+    write_frame,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "RunFolder",
+    "load_images",
+    "load_masks",
+    "load_predictions",
+    "load_runs",
+    "masks_nbytes",
+]
+
+log = logging.getLogger(__name__)
+
+# What a run writes and `force=true` removes; the log stays, as it tells what happened.
+OWNED = (
+    "run.json",
+    "parts",
+    "scores.parquet",
+    "predictions.parquet",
+    "masks.zarr",
+    "images.npz",
+    "figures",
+    "report.html",
+    ".hydra/config.yaml",
+    ".hydra/overrides.yaml",
+    ".hydra/hydra.yaml",
+)
+
+
+class RunFolder:
+    """One run's folder, held by one process; made by `RunFolder.open`.
+
+    Attributes:
+        path: The folder; its name is the run's id. `start` makes it.
+        status: As found on opening: `new`, `interrupted` (killed or stopped by hand), `failed` or
+            `completed`. All but `completed` can be started.
+        info: What run.json says, kept up to date.
+    """
+
+    path: Path
+    status: str
+    info: dict[str, Any]
+
+    def __init__(
+        self, path: Path, config: dict, overrides: list[str], hydra: Mapping | None, force: bool
+    ):
+        self.path = path
+        self._config, self._overrides, self._hydra, self._force = config, overrides, hydra, force
+        self._lock = FolderLock(path)
+        self._masks: MaskStore | None = None
+        self._running = False
+        self._units: set[str] = set()  # all that have been said to be done
+        self._look()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        config: dict,
+        overrides: Sequence[str] = (),
+        hydra: Mapping | None = None,
+        *,
+        force: bool = False,
+        wait: bool = True,
+    ) -> Self:
+        """Locks a run folder and looks at what is there; writes nothing into it yet.
+
+        Use it in a `with` statement, which ends the lock and records an exception that passes. A
+        completed run is not locked, as nothing will be written.
+
+        Args:
+            path: The folder, which need not exist.
+            config: The resolved configuration.
+            overrides: The command line's overrides.
+            hydra: Hydra's own configuration; its `runtime.choices` become columns of `load_runs`.
+            force: Treat what is there as not there; `start` then clears it.
+            wait: If another process has the folder, wait for it; otherwise raise.
+
+        Raises:
+            ConfigError: The folder is in use, cannot be written, or is complete but damaged.
+        """
+        run = cls(Path(path).absolute(), config, list(overrides), hydra, force)
+        if run.status == "completed" and not run._leftovers() and not run._damaged():
+            return run
+        run._lock.acquire(wait)
+        try:
+            run._look()  # the process waited for may have finished it
+            if run.status == "completed":
+                if damaged := run._damaged():
+                    raise damage(damaged)
+                run._tidy()
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is not None:
+                self.fail(error)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the lock."""
+        self._running = False
+        self._lock.release()
+
+    @property
+    def log_path(self) -> Path:
+        """Where the log belongs; the folder exists once `start` has returned."""
+        return self.path / "sanity.log"
+
+    # Status
+
+    def start(self, info: Mapping[str, Any]) -> None:
+        """Marks the run as running and writes run.json and `.hydra/`.
+
+        Resuming keeps what was recorded where `info` says nothing else; a new or forced run
+        clears what an earlier one left.
+
+        Args:
+            info: Versions, counts, batch sizes and so on, as JSON can hold them. `sha256`, a
+                mapping of files to hashes, must be what it was when the run began.
+
+        Raises:
+            ConfigError: A model or image file has changed, or the folder cannot be written.
+        """
+        if self.status == "completed":
+            raise ValueError(f"{self.path} is completed: open it with force=True to run it again")
+        if self.status == "new":
+            self._clear()
+        else:
+            self.check_files(info.get("sha256", {}))
+            self._compare_versions(info.get("versions", {}))
+            self._tidy()
+        self._write_config()
+        earlier = {k: v for k, v in self.info.items() if k not in ("error", "traceback")}
+        if earlier:
+            earlier["resumed"] = [*earlier.get("resumed", []), now()]
+        self.info = {
+            "run": self.path.name,
+            "started": now(),
+            **earlier,
+            **info,
+            "status": "running",
+            "columns": config_columns(self._config, self._hydra),
+        }
+        self._write_info()
+        self._running = True
+
+    def check_files(self, sha256: Mapping[str, Any]) -> None:
+        """Compares the hashes of model and image files with those the run was computed from.
+
+        Raises:
+            ConfigError: They differ.
+        """
+        before, after = flatten(self.info.get("sha256", {})), flatten(sha256)
+        for name in [*before, *after]:
+            if before.get(name) != after.get(name):
+                what = "changed" if name in before and name in after else "appeared or vanished"
+                raise ConfigError(
+                    f"{name} has {what} since the run {self.path} began, whose results would not "
+                    f"belong together: force=true computes it anew"
+                )
+
+    def complete(self, info: Mapping[str, Any] | None = None) -> None:
+        """Joins the parts into scores.parquet and predictions.parquet and marks the run completed.
+
+        A crash between any two of its steps is repaired by opening, starting and completing again.
+
+        Args:
+            info: Added to run.json.
+
+        Raises:
+            ConfigError: A part is damaged or lost, or the folder cannot be written.
+        """
+        self._check_running()
+        parts = self._parts()
+        if not parts:
+            raise ValueError("nothing to complete: no unit was written")
+        if lost := sorted(self._units - set(parts)):
+            raise ConfigError(
+                f"{self.path / 'parts' / lost[0]}.parquet and {len(lost) - 1} more have been lost; "
+                f"the same command computes them again"
+            )
+        scores = join_tables(parts.values(), SCORES)
+        write_table(self.path / "scores.parquet", scores)
+        if predictions := [p for unit in parts if (p := self._predictions(unit)).exists()]:
+            table = join_tables(predictions, PREDICTIONS)
+            write_table(self.path / "predictions.parquet", table)
+        finished = {"status": "completed", "finished": now(), "rows": scores.num_rows}
+        self.info = {**self.info, **(info or {}), **finished}
+        self._write_info()
+        self._running = False
+        self._tidy()
+
+    def fail(self, error: BaseException) -> None:
+        """Records why the run stopped, unless it isn't running; leaving the `with` does it too.
+
+        A KeyboardInterrupt or SystemExit leaves the status `interrupted`, anything else `failed`.
+        It never raises: on a full disk run.json goes on saying `running`, which can be resumed
+        just as well.
+        """
+        if not self._running:
+            return
+        self._running = False
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            self.info["status"] = "interrupted"
+        else:
+            self.info["status"] = "failed"
+            self.info["error"] = f"{type(error).__name__}: {error}"
+            self.info["traceback"] = "".join(traceback.format_exception(error))
+        try:
+            self._write_info()
+        except ConfigError as unwritten:
+            log.warning("%s", unwritten)
+
+    # Rows
+
+    def write_unit(
+        self, unit: str, scores: "pd.DataFrame", predictions: "pd.DataFrame | None" = None
+    ) -> None:
+        """Stores a unit's rows and marks it as done; its masks must have been written before.
+
+        Args:
+            unit: Its name: letters, digits, `_` and `-`. The sorted names give the rows' order.
+            scores: The columns of `SCORES` (`null` and `reason` may be missing).
+            predictions: The columns of `PREDICTIONS`, where they are not written all at once.
+        """
+        self._check_running()
+        if not re.fullmatch(r"[\w-]+", unit):
+            raise ValueError(f"{unit!r} is no name for a unit")
+        if self._masks:
+            self._masks.sync()
+        with writing(self.path):
+            (self.path / "parts").mkdir(exist_ok=True)
+        if predictions is not None:  # first: the scores' file is the one that says done
+            write_frame(self._predictions(unit), predictions, PREDICTIONS)
+        write_frame(self.path / "parts" / f"{unit}.parquet", scores, SCORES)
+        self._units.add(unit)
+
+    def write_predictions(self, predictions: "pd.DataFrame") -> None:
+        """Stores all predictions at once, where they are not written unit by unit."""
+        self._check_running()
+        write_frame(self.path / "predictions.parquet", predictions, PREDICTIONS)
+
+    def done(self) -> set[str]:
+        """The units that need not be computed again; removes parts that cannot be read.
+
+        Call it after `create_masks`, which discards the units of a store it has to make anew.
+        """
+        units = set()
+        for unit, path in self._parts().items():
+            files = [p for p in (path, self._predictions(unit)) if p.exists()]
+            if all(is_whole(p) for p in files):
+                units.add(unit)
+            else:
+                log.warning("%s is damaged; it is computed again.", path)
+                with writing(path):
+                    for p in files:
+                        p.unlink()
+        self._units |= units
+        return units
+
+    def scores(self) -> "pd.DataFrame":
+        """The rows of all units done, in the order that scores.parquet has or will have."""
+        completed = self.info.get("status") == "completed"
+        files = [self.path / "scores.parquet"] if completed else self._parts().values()
+        return join_tables(files, SCORES).to_pandas()
+
+    # Masks
+
+    def mask_shapes(self) -> dict[str, tuple[int, ...]] | None:
+        """Each method's mask shape in the store that is there; None if there is no whole one."""
+        layout = read_layout(self.path / "masks.zarr")
+        return None if layout is None else layout[2]
+
+    def create_masks(
+        self, images: Sequence[str], stages: Sequence[str], methods: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        """Lays out masks.zarr, NaN where nothing is written, or reuses the one that is there.
+
+        A store that does not fit is made anew, and the units done are discarded with it.
+
+        Args:
+            images: The names of the images whose masks are kept: the first ones, or none.
+            stages: The layer randomized at each stage, "" for stage 0.
+            methods: Each method's mask shape, (H, W) or (H, W, C); H, W and C the same for all.
+        """
+        self._check_running()
+        if not images or not methods:
+            return
+        path, layout = self.path / "masks.zarr", layout_of(images, stages, methods)
+        if read_layout(path) == layout:
+            self._masks = MaskStore.open(path, layout)
+            return
+        if path.exists() or self._parts():
+            log.warning("%s does not fit the run, which starts again.", path)
+        with writing(self.path):
+            remove(self.path / "parts")
+        self._masks = MaskStore.create(path, layout)
+
+    def write_images(self, names: Sequence[str], images: np.ndarray) -> None:
+        """Stores explained images, (n, H, W, C) in [0, 1], with 8 bits; see `load_images`."""
+        self._check_running()
+        pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, names=np.array(list(names), dtype=str), images=pixels)
+        replace_file(self.path / "images.npz", buffer.getvalue())
+
+    @property
+    def kept(self) -> int:
+        """How many images' masks are stored: the first ones."""
+        return self._masks.n_images if self._masks else 0
+
+    def write_masks(self, method: str, images: slice | range, stage: int, masks: Any) -> None:
+        """Stores one method's masks of some images at one stage, float32 (n, H, W[, C]).
+
+        Images beyond the kept ones are dropped.
+        """
+        self._check_running()
+        masks = np.asarray(masks, np.float32)
+        if images.stop - images.start != len(masks):
+            raise ValueError(f"{len(masks)} masks for images {images.start} to {images.stop}")
+        if self._masks:
+            self._masks.write(method, images.start, stage, masks)
+
+    def read_masks(self, method: str, images: slice | range, stage: int) -> np.ndarray:
+        """One method's masks of some kept images at one stage, float32 (n, H, W[, C]).
+
+        Raises:
+            ConfigError: The store is damaged.
+            ValueError: Not all of these images' masks are kept.
+        """
+        if not self._masks:
+            raise ValueError("no masks are kept")
+        return self._masks.read(method, images.start, images.stop, stage)
+
+    # Inside
+
+    def _look(self) -> None:
+        """Sets `status` and `info` to what the folder holds."""
+        self.status, self.info = "new", {}
+        if self._force:
+            return
+        path = self.path / "run.json"
+        info = read_json(path)
+        if info is not None:
+            self.info = info
+            status = info.get("status")
+            self.status = status if status in ("completed", "failed") else "interrupted"
+        elif path.exists() and (self.path / "scores.parquet").exists():
+            if not (self.path / "parts").exists():
+                raise damage(path)  # it was complete: not for us to throw away
+
+    def _damaged(self) -> Path | None:
+        """The first file of a completed run that cannot be read."""
+        scores, predictions = self.path / "scores.parquet", self.path / "predictions.parquet"
+        for path in (scores, predictions) if predictions.exists() else (scores,):
+            if not is_whole(path, read=False):
+                return path
+        return None
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise ValueError(f"{self.path} is not open for writing: call start() first")
+
+    def _write_info(self) -> None:
+        write_json(self.path / "run.json", self.info)
+
+    def _write_config(self) -> None:
+        from omegaconf import OmegaConf
+
+        hydra = self._hydra or {}
+        with writing(self.path):
+            (self.path / ".hydra").mkdir(parents=True, exist_ok=True)
+        contents: dict[str, Any] = {
+            "config": self._config,
+            "overrides": self._overrides,
+            "hydra": hydra if "hydra" in hydra else {"hydra": hydra},
+        }
+        for name, content in contents.items():
+            text = OmegaConf.to_yaml(OmegaConf.create(content))
+            replace_file(self.path / ".hydra" / f"{name}.yaml", text.encode())
+
+    def _compare_versions(self, versions: Mapping[str, Any]) -> None:
+        before, after = flatten(self.info.get("versions", {})), flatten(versions)
+        changed = [
+            f"{name} {after[name]} instead of {before[name]}"
+            for name in before
+            if name in after and before[name] != after[name]
+        ]
+        if changed:
+            log.warning("The run goes on with %s.", ", ".join(changed))
+
+    def _parts(self) -> dict[str, Path]:
+        """The files that mark units as done, by unit, sorted."""
+        if self.status == "new" and not self._running:
+            return {}  # of another run, which `start` clears
+        found = sorted((self.path / "parts").glob("*.parquet"))
+        return {path.stem: path for path in found if "." not in path.stem}
+
+    def _predictions(self, unit: str) -> Path:
+        return self.path / "parts" / f"{unit}.predictions.parquet"
+
+    def _leftovers(self) -> list[Path]:
+        """What a crash leaves: unfinished files, and the parts of a run that is completed."""
+        left = [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]
+        parts = self.path / "parts"
+        return [*left, parts] if self.info.get("status") == "completed" and parts.exists() else left
+
+    def _tidy(self) -> None:
+        """Removes them; what cannot be removed now is tried again on the next opening."""
+        with suppress(OSError):
+            for path in self._leftovers():
+                remove(path)
+
+    def _clear(self) -> None:
+        """Removes an earlier run's files, and no others."""
+        with writing(self.path):
+            for name in OWNED:  # run.json first: without it the rest counts for nothing
+                remove(self.path / name)
+        self._tidy()

@@ -1,0 +1,388 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sanity.analysis.discrimination import TILE, blend, calibrate
+from sanity.analysis.intervals import Estimate
+from sanity.analysis.relative import relative, unrelated
+from sanity.analysis.thresholds import Thresholds
+from sanity.analysis.verdicts import early_stages, is_control, judge, records, table, verdicts
+from sanity.config.job import compose
+from sanity.errors import ConfigError
+from sanity.metrics import MeanSquaredError, Pearson, Spearman, Ssim, score
+from sanity.results.folder import RunFolder
+from sanity.results.recorded import begins_at_output
+
+NAMES = [f"image_{i}" for i in range(8)]
+
+
+def scores_of(values, nulls, method="m", metric="ssim", seed=None, reasons=None):
+    """A table from arrays images × stages, stage 0 the identity."""
+    images, stages = np.shape(values)
+    frame = pd.DataFrame(
+        [
+            {
+                "image": f"image_{i}",
+                "method": method,
+                "stage": s,
+                "layer": f"layer{s}" if s else "",
+                "metric": metric,
+                "value": float(values[i][s]),
+                "null": float(nulls[i][s]),
+                "reason": "" if reasons is None else reasons[i][s],
+            }
+            for i in range(images)
+            for s in range(stages)
+        ]
+    )
+    return frame if seed is None else frame.assign(seed=seed)
+
+
+def predictions_of(share, stages, images=8):
+    return pd.DataFrame(
+        {
+            "image": [f"image_{i}" for i in range(images)] * stages,
+            "stage": np.repeat(np.arange(stages), images),
+            "between_share": np.repeat(np.broadcast_to(share, stages), images),
+        }
+    )
+
+
+def constant(value, images=8, stages=5, spread=0.01):
+    around = spread * np.linspace(-1, 1, images)[:, None]
+    return np.concatenate([np.ones((images, 1)), np.full((images, stages - 1), value) + around], 1)
+
+
+def one(scores, share=0.3, identity=1.0, order="cascading", **options):
+    stages = int(scores["stage"].max()) + 1
+    predictions = predictions_of(share, stages)
+    found = verdicts(scores, predictions, {"ssim": identity}, order, **options)
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+@pytest.mark.parametrize(("last", "stop"), [(1, 1), (2, 1), (3, 1), (4, 2), (17, 6), (19, 7)])
+def test_early_stages(last, stop):
+    assert list(early_stages(last)) == list(range(1, stop + 1))
+
+
+def test_by_hand():
+    """S = 4, so stages 1 and 2 count; images × (value, null) at each."""
+    values = [[1, 0.8, 0.6, 0, 0], [1, 0.9, 0.7, 0, 0], [1, 0.7, 0.7, 9, 9]]
+    nulls = [[0, 0.1, 0.3, 0, 0], [0, 0.2, 0.2, 0, 0], [0, 0.3, 0.1, 9, 9]]
+    row = one(scores_of(values, nulls), thresholds=Thresholds(images=3))
+    # means over stages: values 0.7, 0.8, 0.7, nulls 0.2 each: r = (2.2/3 - 0.2) / 0.8 = 2/3
+    assert row["early"] == pytest.approx(2 / 3)
+    assert row["score"] == pytest.approx(2.2 / 3) and row["null"] == pytest.approx(0.2)
+    # deviations of 0.5, 0.6, 0.5 over 0.8; the denominators are all equal
+    half = stats.t.ppf(0.975, 2) * np.std([0.5, 0.6, 0.5], ddof=1) / 0.8 / math.sqrt(3)
+    assert row["low"] == pytest.approx(2 / 3 - half)
+    assert row["high"] == pytest.approx(2 / 3 + half)
+    assert row["verdict"] == "inconclusive"
+    assert row["images"] == 3 and row["seeds"] == 1
+    assert "early similarity 0.67 [0.49, 0.85] (score 0.73, null 0.20)" in row["evidence"]
+    assert "stages 1–2 of 4, 3 images, one draw of the weights" in row["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "verdict"),
+    [
+        (0.9, 0.01, "insensitive"),
+        (0.3, 0.01, "sensitive"),
+        (0.55, 0.01, "inconclusive"),  # (0.55 - 0.1) / 0.9 = 0.5
+        (0.6, 0.3, "inconclusive"),
+    ],
+)
+def test_verdict_by_the_interval(value, spread, verdict):
+    row = one(scores_of(constant(value, spread=spread), constant(0.1, spread=0)))
+    assert row["verdict"] == verdict
+    assert row["early"] == pytest.approx((value - 0.1) / 0.9)
+    assert ("holds 0.5" in row["evidence"]) == (verdict == "inconclusive")
+
+
+def test_what_is_high_is_relative_to_the_null():
+    """0.9 is nothing where unrelated masks have 0.85."""
+    row = one(scores_of(constant(0.9), constant(0.85, spread=0)))
+    assert row["verdict"] == "sensitive" and row["early"] == pytest.approx(1 / 3)
+
+
+def test_a_distance_is_judged_the_same_way():
+    """Identity 0, null 2: a score of 0.2 is a similarity of 0.9."""
+    row = one(scores_of(constant(0.2), constant(2.0, spread=0)), identity=0.0)
+    assert row["verdict"] == "insensitive" and row["early"] == pytest.approx(0.9)
+
+
+def test_fewer_than_six_images_are_inconclusive():
+    few = scores_of(constant(0.9, images=5), constant(0.1, images=5))
+    row = one(few)
+    assert row["verdict"] == "inconclusive" and "5 images are fewer than 6" in row["evidence"]
+    assert one(few, thresholds=Thresholds(images=5))["verdict"] == "insensitive"
+    single = one(scores_of(constant(0.9, images=1), constant(0.1, images=1)))
+    assert single["verdict"] == "inconclusive" and "1 image is fewer" in single["evidence"]
+
+
+def test_a_dead_network_says_nothing():
+    """The median over the early stages (1 and 2 of 4) counts, not the later ones."""
+    scores = scores_of(constant(0.1), constant(0.0))
+    dead, alive = [0.97, 0.01, 0.02, 0.9, 0.9], [0.97, 0.3, 0.3, 0.0, 0.0]
+    row = one(scores, share=dead)
+    assert row["verdict"] == "invalid" and "dead network: 0.015 of" in row["evidence"]
+    assert one(scores, share=alive)["verdict"] == "sensitive"
+    assert one(scores, share=dead, thresholds=Thresholds(dead=0.01))["verdict"] == "sensitive"
+    assert one(scores, share=np.nan)["verdict"] == "sensitive"  # of one image nothing is known
+    found = verdicts(scores, None, {"ssim": 1.0}, "cascading")
+    assert found["verdict"].tolist() == ["sensitive"]
+
+
+def test_constant_masks():
+    values, nulls = constant(0.1), constant(0.0)
+    reasons = np.full(values.shape, "", object)
+    values[:3, 2], reasons[:3, 2] = np.nan, "constant mask"
+    row = one(scores_of(values, nulls, reasons=reasons), thresholds=Thresholds(images=5))
+    assert row["verdict"] == "sensitive" and row["images"] == 5
+    assert "3 left out (constant mask)" in row["evidence"]
+    values[:5, 2], reasons[:5, 2] = np.nan, "constant mask"
+    row = one(scores_of(values, nulls, reasons=reasons))
+    assert row["verdict"] == "invalid" and "constant mask in 5 of 8 images" in row["evidence"]
+    values[:, 1] = np.nan
+    row = one(scores_of(values, nulls))
+    assert row["verdict"] == "invalid" and math.isnan(row["early"])
+
+
+@pytest.mark.parametrize("order", ["independent", "cascading_bottom_up", "full", None])
+def test_other_orders_get_no_verdict(order):
+    row = one(scores_of(constant(0.9), constant(0.1)), order=order)
+    assert row["verdict"] == "none" and "no cascade" in row["evidence"]
+    assert math.isnan(row["early"])
+
+
+def test_a_cascade_that_leaves_the_last_layer_gets_no_verdict():
+    row = one(scores_of(constant(0.9), constant(0.1)), begins_at_output=False)
+    assert row["verdict"] == "none" and math.isnan(row["early"])
+    assert "begins at layer1, and the network's last layer goes on deciding" in row["evidence"]
+
+
+def test_what_old_runs_say_of_where_they_begin():
+    config = {"model": {"blocks": ["logits", "block8", "stem"]}}
+    assert begins_at_output({"layers": ["", "logits", "stem"]}, config)
+    assert not begins_at_output({"layers": ["", "block8", "stem"]}, config)
+    assert begins_at_output({"layers": ["", "block8"], "begins_at_output": True}, config)
+    assert not begins_at_output({"layers": ["", "logits"], "begins_at_output": False}, config)
+    for nothing in ({}, {"model": None}, {"model": {"blocks": None}}):
+        assert begins_at_output({"layers": ["", "block8"]}, nothing)
+    assert begins_at_output({}, config)
+
+
+def test_metrics_without_identity_and_controls_get_no_verdict():
+    scores = scores_of(constant(0.9), constant(0.1))
+    assert one(scores, identity=None)["verdict"] == "none"
+    control = one(scores, controls=["m"])
+    assert control["verdict"] == "none" and control["early"] == pytest.approx(8 / 9)
+    assert control["evidence"].startswith("a control; early similarity 0.89")
+    edges = one(scores_of(constant(1.0, spread=0), constant(0.1), method="edge_detector"))
+    assert edges["verdict"] == "none"
+
+
+def test_a_null_as_high_as_the_identity():
+    row = one(scores_of(constant(1.0, spread=0), constant(1.0, spread=0)))
+    assert row["verdict"] == "inconclusive" and "as high as the identity" in row["evidence"]
+
+
+def test_seeds_are_crossed_with_images():
+    """Seeds that disagree widen the interval."""
+    nulls = constant(0.1, spread=0)
+    parts = [scores_of(constant(v), nulls, seed=s) for s, v in enumerate([0.95, 0.9, 0.2])]
+    shares = pd.concat([predictions_of(0.3, 5).assign(seed=s) for s in range(3)])
+    found = verdicts(pd.concat(parts), shares, {"ssim": 1.0}, "cascading").iloc[0]
+    assert found["verdict"] == "inconclusive" and found["seeds"] == 3
+    assert found["early"] == pytest.approx((2.05 / 3 - 0.1) / 0.9)
+    assert "3 draws of the weights" in found["evidence"]
+    alone = verdicts(parts[0], shares, {"ssim": 1.0}, "cascading").iloc[0]
+    assert alone["verdict"] == "insensitive" and "one draw" in alone["evidence"]
+
+
+def test_final_similarity_is_relative_to_unrelated_networks():
+    scores = scores_of(constant(0.6, spread=0), constant(0.1))
+    assert math.isnan(one(scores)["final"])
+    null = pd.DataFrame({"method": "m", "metric": "ssim", "image": NAMES, "value": 0.5})
+    row = one(scores, unrelated=null)
+    assert row["final_score"] == pytest.approx(0.6) and row["unrelated"] == pytest.approx(0.5)
+    assert row["final"] == pytest.approx(0.2)
+    assert "final similarity 0.20 (score 0.60, unrelated networks 0.50)" in row["evidence"]
+
+
+def test_a_metric_that_cannot_tell():
+    calibration = pd.DataFrame(
+        {
+            "method": ["m"],
+            "metric": ["ssim"],
+            "mostly_own": [0.45],
+            "mostly_other": [0.1],
+            "tells": [False],
+        }
+    )
+    scores = scores_of(constant(0.9), constant(0.1))
+    row = one(scores, calibration=calibration)
+    assert row["verdict"] == "inconclusive" and "cannot tell here" in row["evidence"]
+    assert one(scores, calibration=calibration.assign(tells=True))["verdict"] == "insensitive"
+    other = calibration.assign(method="another")
+    assert one(scores, calibration=other)["verdict"] == "insensitive"
+
+
+def test_table_and_records():
+    scores = pd.concat(
+        [
+            scores_of(constant(0.1), constant(0.0), method="gradient"),
+            scores_of(constant(0.9), constant(0.0), method="guided_backprop"),
+            scores_of(constant(1.0), constant(0.0), method="edge_detector"),
+        ]
+    )
+    found = verdicts(scores, None, {"ssim": 1.0}, "cascading")
+    lines = table(found).splitlines()
+    assert "does not make them faithful" in lines[0] and lines[1] == "ssim:"
+    shown = [line.split()[:2] for line in lines[2:]]
+    assert shown == [
+        ["guided_backprop", "insensitive"],
+        ["gradient", "sensitive"],
+        ["edge_detector", "none"],
+    ]
+    rows = json.loads(json.dumps(records(found), allow_nan=False, default=lambda v: v.item()))
+    assert rows[0]["verdict"] == "sensitive" and rows[0]["final"] is None
+
+
+def test_judge_at_the_edges():
+    thresholds = Thresholds()
+    assert judge(Estimate(0.6, 0.5, 0.7, 6, 1), thresholds) == "inconclusive"
+    assert judge(Estimate(0.6, 0.51, 0.7, 6, 1), thresholds) == "insensitive"
+    assert judge(Estimate(0.4, 0.3, 0.49, 6, 1), thresholds) == "sensitive"
+    assert judge(Estimate(0.4, 0.3, 0.49, 5, 1), thresholds) == "inconclusive"
+
+
+def test_controls_are_known_by_name_or_class():
+    assert is_control("random_mask") and is_control("x", "sanity.methods.EdgeDetector")
+    assert not is_control("gradient", "sanity.methods.Gradient") and not is_control("mine")
+    assert not is_control("x", "sanity.methods.Images")
+
+
+def test_relative_leaves_out_what_has_no_score():
+    values, nulls = np.array([0.8, np.nan, 0.6, 0.5]), np.array([0.2, 0.1, np.nan, 0.1])
+    found = relative(values, nulls, 1.0)
+    assert found.images == 2 and found.mean == pytest.approx((0.6 + 0.4) / (0.8 + 0.9))
+    assert math.isnan(relative(values[1:2], nulls[1:2], 1.0).mean)
+    single = relative(values[:1], nulls[:1], 1.0)
+    assert single.low == single.mean == single.high == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("shape", [(64, 80), (64, 80, 3), (50, 33), (9, 5)])
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_blends_have_whole_tiles_of_the_next_mask(shape, share):
+    n = 4
+    masks = np.broadcast_to(np.arange(n).reshape(n, *[1] * len(shape)), (n, *shape))
+    found = blend(masks, NAMES[:n], share)
+    side = min(TILE, min(shape[:2]) // 4)
+    tiles = 0
+    for i, image in enumerate(found):
+        assert set(np.unique(image)) <= {i, (i + 1) % n}
+        taken = 0
+        for y in range(0, shape[0], side):
+            for x in range(0, shape[1], side):
+                tile = image[y : y + side, x : x + side]
+                assert len(np.unique(tile)) == 1
+                taken += tile.flat[0] != i
+        tiles = -(-shape[0] // side) * -(-shape[1] // side)
+        assert taken == round(share * tiles)
+    np.testing.assert_array_equal(found, blend(masks, NAMES[:n], share))
+    if tiles >= 16:
+        kept = {(image == i).tobytes() for i, image in enumerate(found)}
+        assert len(kept) > 2  # another choice for each image, or nearly
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_images_are_blended_with_flipped_masks(n):
+    masks = np.random.default_rng(0).random((n, 64, 64))
+    found = blend(masks, NAMES[:n], 0.75)
+    other = masks[(np.arange(n) + 1) % n][:, ::-1]
+    assert ((found == masks) | (found == other)).all()
+    assert (found == other).mean() == pytest.approx(0.75)
+
+
+def test_calibration_of_masks_that_metrics_tell():
+    """Correlations of independent noise are the share of pixels kept."""
+    masks = {"m": np.random.default_rng(0).standard_normal((8, 64, 64, 3)).astype(np.float32)}
+    metrics = {"pearson": Pearson(), "spearman": Spearman(), "mse": MeanSquaredError()}
+    found = calibrate(masks, NAMES, metrics)
+    assert found["tells"].all() and len(found) == 3
+    np.testing.assert_allclose(found["mostly_own"], 0.75, atol=0.03)
+    np.testing.assert_allclose(found["mostly_other"], 0.25, atol=0.03)
+
+
+def test_calibration_finds_a_metric_that_cannot_tell():
+    class Blind(Pearson):
+        """Sees a tenth of the difference."""
+
+        def similarity(self, a, b):
+            return 0.9 + 0.1 * super().similarity(a, b)
+
+    class Strict(Pearson):
+        """Sees nothing but equality."""
+
+        def similarity(self, a, b):
+            return (super().similarity(a, b) > 0.999).astype(float)
+
+    class Unbounded(Pearson):
+        identity = None
+
+    masks = {"m": np.random.default_rng(0).standard_normal((8, 64, 64)).astype(np.float32)}
+    found = calibrate(
+        masks, NAMES, {"blind": Blind(), "strict": Strict(), "unbounded": Unbounded()}
+    ).set_index("metric")
+    assert set(found.index) == {"blind", "strict"}
+    assert found.loc["blind", "tells"]  # what it sees is relative to its null
+    assert not found.loc["strict", "tells"] and found.loc["strict", "mostly_own"] == 0
+    strictest = Thresholds(threshold=0.9)
+    assert not calibrate(masks, NAMES, {"p": Pearson()}, strictest)["tells"].any()
+
+
+def test_constant_masks_cannot_be_calibrated():
+    found = calibrate({"m": np.ones((6, 64, 64), np.float32)}, NAMES[:6], {"ssim": Ssim()})
+    assert not found["tells"].any() and found["mostly_own"].isna().all()
+
+
+def write_masks(path, masks, images):
+    with RunFolder.open(path, {"seed": 0}) as run:
+        run.start({})
+        run.create_masks(images, ["", "top"], {"m": masks.shape[2:]})
+        for stage in range(2):
+            run.write_masks("m", range(len(images)), stage, masks[stage])
+        run.write_unit("a", scores_of([[1.0, 0.5]], [[0, 0]]).assign(target=0))
+        run.complete()
+
+
+def test_unrelated_networks_masks_are_compared_image_by_image(tmp_path):
+    draws = np.random.default_rng(0).standard_normal((3, 2, 2, 16, 16)).astype(np.float32)
+    for name, masks in zip("abc", draws, strict=True):
+        write_masks(tmp_path / name, masks, ["x", "y"])
+    runs = [tmp_path / name for name in "abc"]
+    metrics = {"pearson": Pearson()}
+    assert unrelated(runs[:1], metrics) is None
+    two = unrelated(runs[:2], metrics)
+    assert two is not None
+    np.testing.assert_allclose(two["value"], score(Pearson(), draws[0, 1], draws[1, 1]))
+    three = unrelated(runs, metrics)
+    assert three is not None
+    assert three["image"].tolist() == ["x", "y"]
+    pairs = [score(Pearson(), draws[a, 1], draws[b, 1]) for a, b in [(0, 1), (1, 2), (2, 0)]]
+    np.testing.assert_allclose(three["value"], np.mean(pairs, axis=0))
+
+
+def test_thresholds_are_configured_and_change_no_run_id():
+    job = compose(["verdict.threshold=0.7", "verdict.images=4"])
+    assert job.settings.verdict == Thresholds(threshold=0.7, images=4)
+    assert job.run_id == compose().run_id
+    for key, value in (("threshold", 1.5), ("images", 1), ("dead", -1)):
+        with pytest.raises(ConfigError, match=rf"verdict\.{key}={value}"):
+            compose([f"verdict.{key}={value}"])

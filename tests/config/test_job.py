@@ -1,0 +1,150 @@
+import json
+import re
+
+import pytest
+import yaml
+
+from sanity.checked import instantiate, make
+from sanity.config.job import compose
+from sanity.config.options import conf_folder
+from sanity.errors import ConfigError
+
+GROUPS = ["model", "data", "layers", "randomization", "method", "metric"]
+NEEDS = {  # what an option cannot be checked without
+    "data=folder": ["data.path=."],
+    "model=saved_model": ["model.path=."],
+    "model=keras": ["model.path=."],
+    "layers=article": ["model=inception_v3"],
+    "experiment=article": ["data.path=."],
+    "model=cnn": ["data=animal_mnist", "metric=[ssim]"],
+    "model=mlp": ["data=digits", "metric=[spearman]"],
+    "randomization=labels": ["model=mlp", "data=digits", "metric=[spearman]"],
+    "metric=[region_share]": ["data=two_regions"],
+}
+
+
+def options(group):
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+@pytest.fixture
+def folder_of_images(tmp_path, monkeypatch):
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group in GROUPS for option in options(group)]
+)
+def test_every_option_is_composed_and_made(group, option, folder_of_images):
+    several = group in ("method", "metric")
+    choice = f"{group}=[{option}]" if several else f"{group}={option}"
+    job = compose([choice, *NEEDS.get(choice, [])])
+    made = {"method": job.methods, "metric": job.metrics}.get(group)
+    assert job.choices[group] == ([option] if several else option)
+    assert list(made) == [option] if several else getattr(job, group) is not None
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group in GROUPS for option in options(group)]
+)
+def test_every_option_lists_all_its_keys(group, option):
+    """What can be set can be seen: `--cfg job` shows it, and `key=value` needs no `+`."""
+    from dataclasses import fields
+    from importlib import import_module
+
+    node = yaml.safe_load((conf_folder() / group / f"{option}.yaml").read_text())
+    if group in ("method", "metric"):
+        assert list(node) == [option]
+        node = node[option]
+    module, _, name = node.pop("_target_").rpartition(".")
+    known = {field.name for field in fields(getattr(import_module(module), name))}
+    assert set(node) == known
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_is_composed(experiment, folder_of_images):
+    assert compose([f"experiment={experiment}", *NEEDS.get(f"experiment={experiment}", [])])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["method=[gradent]"], r"method=gradent is none of .*gradient"),
+        (["model=resnet51"], r"model=resnet51 is none of .*efficientnet_lite0"),
+        (["seed=-1"], r"seed=-1 should be greater than or equal to 0"),
+        (["seed=abc"], r"seed=abc should be a valid integer"),
+        (["seed=1.5"], r"seed=1\.5 should be a valid integer"),
+        (["method.smoothgrad.samples=0"], r"method\.smoothgrad\.samples=0 should be greater than"),
+        (["method.smoothgrad.samples=many"], r"method\.smoothgrad\.samples=many should be a valid"),
+        (["layers.names=[logits,blok3]"], r"layers\.names=\['blok3'\] matches no block; .*block3"),
+        (["layers.pattern=nothing"], r"layers\.pattern=nothing leaves no block; .*block3"),
+        (["target=1000"], r"target=1000 must be a class from 0 to 999"),
+        (["target=-1"], r"target=-1 should be greater than or equal to 0"),
+        (["name=../elsewhere"], r"name=\.\./elsewhere must be a plain name"),
+        (["name=a/b"], r"name=a/b must be a plain name"),
+        (
+            ["+method.smoothgrad.sampels=3"],
+            r"smoothgrad\.sampels=3 .*did you mean .*samples",
+        ),
+        (["method.smoothgrad.sampels=3"], r"method\.smoothgrad\.sampels is no key .*samples"),
+        (["sede=3"], r"sede is no key of the configuration; did you mean seed\?"),
+        (["+sede=3"], r"sede=3 is no key here; did you mean seed\?"),
+        (["+method.vanishing.samples=3"], r"method\.vanishing is no method"),
+        (["method=[]"], r"method=None must name at least one of: .*gradient"),
+        (["method=[gradient]", "method.smoothgrad.samples=3"], r"an option that is not chosen"),
+        (["model=null"], r"must be a string or a list"),
+        (["runtime.batch_size=1"], r"runtime\.batch_size=1 should be greater than or equal to 2"),
+        (["runtime.progress=loud"], r"runtime\.progress=loud should be 'auto', 'bar'"),
+        (["masks.keep=some"], r"masks\.keep=some should be 'all' or 'none' or .*integer"),
+        (["data=folder"], r"data\.path must be given"),
+        (["data=folder", "data.path=nowhere"], r"nowhere"),
+        (["data.limit=["], r"no viable alternative"),
+        (["method.gradient._target_=os.path.join"], r"."),
+        (["method.gradient._target_=sanity.Nothing"], r"sanity\.Nothing cannot be imported"),
+        (["method.smoothgrad=3"], r"method\.smoothgrad"),
+        (["runtime=3"], r"runtime=3"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_refused_in_a_sentence(overrides, message):
+    with pytest.raises(ConfigError) as refused:
+        compose(overrides)
+    assert re.search(message, str(refused.value))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_empty_folder_and_a_file_that_is_no_image(tmp_path):
+    with pytest.raises(ConfigError, match="image"):
+        compose(["data=folder", f"data.path={tmp_path}"])
+    (tmp_path / "letter.png").write_text("Dear network")
+    with pytest.raises(ConfigError, match=r"letter\.png"):
+        compose(["data=folder", f"data.path={tmp_path}"])
+
+
+def test_what_a_preset_left_behind():
+    """Parameters of an existing method that is not chosen are dropped."""
+    job = compose(["method=[gradient]", "+method.smoothgrad.samples=3"])
+    assert list(job.methods) == ["gradient"]
+    assert "smoothgrad" not in job.config["method"]
+
+
+def test_the_run_id_is_what_determines_the_results():
+    base = compose()
+    assert base.run_id == compose().run_id
+    assert base.run_id.startswith("efficientnet_lite0-imagenet_samples-cascading-seed0-")
+    for same in ("name=other", "output=/tmp/x", "runtime.batch_size=8", "force=true"):
+        assert compose([same]).run_id == base.run_id, same
+    others = ["seed=1", "method.smoothgrad.samples=3", "target=3", "layers.last=2", "data.limit=1"]
+    ids = {compose([other]).run_id for other in others}
+    assert len(ids | {base.run_id}) == len(others) + 1
+    json.dumps(base.config)
+
+
+def test_a_plain_class_of_ones_own_is_made():
+    made = instantiate({"_target_": "fractions.Fraction", "numerator": 1, "denominator": 2}, "x")
+    assert made == 0.5
+    with pytest.raises(ConfigError, match="x is not accepted"):
+        make(made.__class__, {"nominator": 1}, "x")

@@ -1,0 +1,93 @@
+"""Blocks found from names and graph."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sanity.network.anatomy.parameters import block_of
+from sanity.network.classifier import Classifier
+
+
+def network(*layers):
+    """A chain of 1×1 convolutions, or branches side by side where several names are given."""
+    draw = np.random.default_rng(0)
+    variables = {}
+
+    def kernel(name):
+        with tf.name_scope(""):
+            values = draw.normal(0, 1, (1, 1, 3, 3)).astype(np.float32)
+            variables[name] = tf.Variable(values, name=name)
+
+    for names in layers:
+        for name in [names] if isinstance(names, str) else names:
+            kernel(name)
+
+    @tf.function
+    def function(images):
+        x = images
+        for names in layers:
+            if isinstance(names, str):
+                x = tf.nn.relu(tf.nn.conv2d(x, variables[names], 1, "SAME"))
+            else:
+                x = tf.add_n([tf.nn.conv2d(x, variables[name], 1, "SAME") for name in names])
+        return tf.reduce_mean(x, [1, 2])
+
+    return Classifier(function, (4, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("layers", "blocks"),
+    [
+        # Order is the graph's, not the alphabet's nor that of registration.
+        (["net/z/w", "net/a/w", "net/m/w"], ["m", "a", "z"]),
+        # Branches belong together, a chain of numbered parts does not.
+        (
+            ["net/stem/w", ["net/Mixed_1/Branch_0/c/w", "net/Mixed_1/Branch_1/c/w"], "net/top/w"],
+            ["top", "Mixed_1", "stem"],
+        ),
+        (
+            ["vit/patch/w"]
+            + [f"vit/encoder/layer_{i}/{part}/w" for i in range(2) for part in ("attention", "mlp")]
+            + ["vit/head/w"],
+            ["head", "encoder/layer_1", "encoder/layer_0", "patch"],
+        ),
+        # The convolutions of a block are layers, its units are not.
+        (
+            [f"resnet/block1/unit_{i}/conv{j}/w" for i in (1, 2) for j in (1, 2)] + ["resnet/fc/w"],
+            ["fc", "block1/unit_2", "block1/unit_1"],
+        ),
+        (["vgg/conv1/conv1_1/w", "vgg/conv1/conv1_2/w", "vgg/fc/w"], ["fc", "conv1"]),
+        # Keras writes blocks into the layers' names.
+        (["stem/w", "block2a_expand/w", "block2a_project/w", "top/w"], ["top", "block2a", "stem"]),
+        (["dense/w"], ["dense"]),
+        (["first", "second"], ["second", "first"]),
+    ],
+    ids=["order", "branches", "encoder", "units", "layers", "residual", "one", "no path"],
+)
+def test_blocks_are_found(layers, blocks):
+    classifier = network(*layers)
+    assert classifier.blocks == blocks
+    for name, parameter in classifier.parameters.items():
+        assert parameter.block in blocks
+        if "/" in name and parameter.block != "block2a":
+            assert f"/{parameter.block}/" in f"/{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "block"),
+    [
+        ("InceptionV3/Conv2d_1a_3x3/weights", ["Mixed_7a", "Conv2d_1a_3x3"], "Conv2d_1a_3x3"),
+        (
+            "InceptionV3/Mixed_7a/Branch_0/Conv2d_1a_3x3/w",
+            ["Mixed_7a", "Conv2d_1a_3x3"],
+            "Mixed_7a",
+        ),
+        ("net/block10/kernel", ["block1"], ""),
+        ("net/block10/kernel", ["block1*"], "block1*"),
+        ("block2a_conv/kernel", ["block2a*", "block2b*"], "block2a*"),
+        ("a/b/c/kernel", ["b", "b/c"], "b/c"),
+        ("a/b/c/kernel", ["a/c"], ""),
+    ],
+)
+def test_names_are_matched_by_whole_components(name, blocks, block):
+    assert block_of(name, blocks) == block

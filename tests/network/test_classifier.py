@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sanity.errors import ConfigError
+from sanity.network.classifier import Classifier
+from tests.networks import small_classifier
+
+TARGETS = np.array([0, 3, 6, 2, 2], np.int32)
+
+
+def tape_gradient(function, x, targets):
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        explained = tf.reduce_sum(tf.gather(function(x), targets, batch_dims=1))
+    return tape.gradient(explained, x).numpy()
+
+
+@pytest.mark.parametrize("relu", [tf.nn.relu, tf.nn.relu6, tf.nn.silu])  # silu: a custom gradient
+def test_equals_its_source(noise_images, relu):
+    classifier = small_classifier(relu=relu)
+    x = noise_images.x
+    np.testing.assert_allclose(
+        classifier.logits(x), classifier.source(tf.constant(x)), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        classifier.gradients(x, TARGETS),
+        tape_gradient(classifier.source, x, TARGETS),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_softmax_is_taken_off(noise_images):
+    plain, soft = small_classifier(), small_classifier(softmax=True)
+    np.testing.assert_array_equal(plain.logits(noise_images.x), soft.logits(noise_images.x))
+    assert soft.logits_tensor == plain.logits_tensor
+
+
+def test_weights_are_exchanged_without_retracing(small, noise_images):
+    x, trained = noise_images.x, small.weights()
+    before = small.gradients(x, TARGETS)
+    changed = {"stem/kernel": np.zeros_like(trained["stem/kernel"])}
+    with small.restored():
+        small.set_weights(changed, state=4)
+        assert small.state == 4
+        assert not small.gradients(x, TARGETS).any()
+        small.set_weights({"top/bias": trained["top/bias"] + 1})
+        np.testing.assert_array_equal(small.gradients(x, TARGETS), before)
+    for name, value in small.weights().items():
+        np.testing.assert_array_equal(value, trained[name])
+    assert small.state == 0
+
+
+def test_weights_return_after_an_exception(small):
+    trained = small.weights()
+    with pytest.raises(ZeroDivisionError), small.restored():
+        small.set_weights({"top/bias": trained["top/bias"] * 2})
+        raise ZeroDivisionError
+    np.testing.assert_array_equal(small.weights()["top/bias"], trained["top/bias"])
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 32])
+def test_batch_size_changes_nothing(noise_images, size):
+    x = noise_images.x
+    reference, classifier = small_classifier(), small_classifier(batch_size=size)
+    np.testing.assert_array_equal(classifier.logits(x), reference.logits(x))
+    np.testing.assert_array_equal(classifier.gradients(x, TARGETS), reference.gradients(x, TARGETS))
+    np.testing.assert_array_equal(
+        classifier.gradients(x[3:4], TARGETS[3:4]), reference.gradients(x, TARGETS)[3:4]
+    )
+
+
+@pytest.mark.slow
+def test_batch_size_changes_nothing_on_a_real_network(lite0, samples):
+    targets = np.arange(6, dtype=np.int32)
+    whole = lite0.gradients(samples.x[:6], targets)
+    for size in (2, 3, 4, 5):
+        parts = [
+            lite0.gradients(samples.x[i : min(i + size, 6)], targets[i : i + size])
+            for i in range(0, 6, size)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_parameters(small):
+    found = {p.name: (p.kind, p.block, p.fan_in, p.fan_out) for p in small.parameters.values()}
+    assert found == {
+        "stem/kernel": ("kernel", "stem", 27, 72),
+        "stem/gamma": ("scale", "stem", 0, 0),
+        "stem/beta": ("offset", "stem", 0, 0),
+        "stem/moving_mean": ("moving_mean", "stem", 0, 0),
+        "stem/moving_variance": ("moving_variance", "stem", 0, 0),
+        "middle/depthwise_kernel": ("kernel", "middle", 9, 18),
+        "middle/bias": ("bias", "middle", 0, 0),
+        "top/kernel": ("kernel", "top", 16, 7),
+        "top/bias": ("bias", "top", 0, 0),
+    }
+    depths = [p.depth for p in small.parameters.values()]
+    assert depths == sorted(depths)
+    assert next(iter(small.parameters)) == "stem/kernel"
+    assert list(small.parameters)[-1] == "top/bias"
+
+
+def test_last_kernels(small, lite0):
+    assert small.last_kernels == ["top/kernel"]
+    (name,) = lite0.last_kernels
+    assert lite0.parameters[name].block == "logits"
+
+
+def test_any_tensor_can_be_read(small, noise_images):
+    name = next(n for n, node in small.graph.nodes.items() if node.op == "DepthwiseConv2dNative")
+    (values,) = small.read(noise_images.x, [f"{name}:0"])
+    assert values.shape == (5, 8, 8, 16)
+
+
+def test_output_must_be_a_vector():
+    scale = tf.Variable(1.0)
+
+    def outputs(images):
+        images = images * scale
+        return {"map": images, "a": images[:, 0, 0], "b": images[:, 0, 1]}
+
+    with pytest.raises(ConfigError, match=r"model\.output=map is no vector .*: a, b"):
+        Classifier(outputs, (4, 4, 3), output="map")
+    with pytest.raises(ConfigError, match=r"model\.output must say .*: a, b"):
+        Classifier(outputs, (4, 4, 3))
+    assert Classifier(outputs, (4, 4, 3), output="b").n_classes == 3
+
+
+def test_rule_without_an_op_to_override_is_refused(noise_images):
+    smooth = small_classifier(relu=tf.nn.softplus)
+    with pytest.raises(ConfigError, match="Relu and Relu6"):
+        smooth.gradients(noise_images.x, TARGETS, "guided_backprop")
+
+
+def test_embedded_model_classifies(lite0, samples):
+    predicted = lite0.logits(samples.x).argmax(axis=1)
+    assert (predicted == samples.labels).sum() >= 17
+    assert len(lite0.parameters) == 247
+    assert all(p.block in lite0.blocks for p in lite0.parameters.values())

@@ -1,0 +1,434 @@
+"""Sweeps: through every launcher, past failed jobs, in shards, killed and gone on with.
+
+Run as a script, this file is the process that gets killed: see `zygote`.
+"""
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import sanity as library
+from sanity.config.job import compose
+from sanity.models import kept as classifiers
+from sanity.network.classifier import Classifier
+from sanity.randomness import generator
+from sanity.results.folder import load_masks, load_predictions
+from sanity.results.tables import SCORES
+from sanity.sweeping import Outcome, SweepFailed, lost, report, threads
+from tests.command import ROOT, sanity
+from tests.pieces import ANY, QUICK
+from tests.results.test_results import finish, launch
+
+SWEEP = ["randomization=cascading,independent", "seed=0,1,2", "data.shard=0,1", "data.shards=2"]
+LEAN = ["masks.keep=none", "layers.last=2"]
+
+
+def scores_below(path):
+    scores = library.load_runs(path)
+    assert (scores["status"] == "completed").all()
+    columns = [c for c in scores if c not in ("name", "path", "hydra/launcher")]
+    keys = ["run", "image", "method", "stage", "metric"]
+    return scores[columns].sort_values(keys, ignore_index=True)
+
+
+def assert_equal(ours, theirs):
+    pd.testing.assert_frame_equal(
+        ours, theirs, check_categorical=False, check_dtype=False, check_exact=True
+    )
+
+
+# Launchers
+
+
+def needs(extra):
+    """Skips the test where Hydra's plugin for a launcher is not installed."""
+    plugin = f"hydra_plugins.hydra_{extra}_launcher"
+    pytest.importorskip(plugin, reason=f"needs pip install sanity[{extra}]")
+
+
+@pytest.fixture(scope="session")
+def basic(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("basic")
+    done = sanity("-m", *QUICK, *LEAN, *SWEEP, cwd=cwd)
+    assert done.stdout.splitlines()[-1] == "sweep of 12 jobs: 12 finished"
+    return scores_below(cwd / "outputs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "sweep"),
+    [
+        ("joblib", SWEEP),
+        # A new process for every job: a part of the sweep will do.
+        ("submitit", ["randomization=independent", "seed=1", "data.shard=0,1", "data.shards=2"]),
+    ],
+)
+def test_launchers_give_the_same_scores(launcher, sweep, basic, tmp_path):
+    needs(launcher)
+    done = sanity("-m", *QUICK, *LEAN, *sweep, f"hydra/launcher=local_{launcher}", cwd=tmp_path)
+    scores = scores_below(tmp_path / "outputs")
+    jobs = scores["run"].nunique()
+    assert jobs == (12 if sweep is SWEEP else 2)
+    assert f"sweep of {jobs} jobs: {jobs} finished" in done.stdout
+    assert_equal(scores, basic[basic["run"].isin(scores["run"])].reset_index(drop=True))
+
+
+@pytest.fixture
+def ray_cluster(monkeypatch):
+    """The address of a Ray cluster of one node, which ends with the test."""
+    needs("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # the user's token is none of a test's business
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    node = subprocess.Popen(
+        [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
+        + ["--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2"]
+        + ["--include-dashboard=false", "--disable-usage-stats"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    lines = []
+    for line in node.stdout:
+        lines.append(line)
+        if "Ray runtime started" in line:
+            break
+    else:
+        pytest.fail("".join(lines))
+    with node:
+        yield f"127.0.0.1:{port}"
+        node.terminate()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same_scores(ray_cluster, basic, tmp_path):
+    cluster = ["hydra/launcher=ray_cluster", f"hydra.launcher.ray.init.address={ray_cluster}"]
+    cluster += ["hydra.launcher.ray.remote.num_cpus=1", f"output={tmp_path}/outputs"]
+    done = sanity("-m", *QUICK, *LEAN, *SWEEP, *cluster, cwd=tmp_path)
+    assert "sweep of 12 jobs: 12 finished" in done.stdout
+    assert_equal(scores_below(tmp_path / "outputs"), basic)
+
+
+def test_slurm_is_asked_for_an_array_that_is_requeued(tmp_path):
+    """What sbatch would be given, without one."""
+    needs("submitit")
+    from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    node = OmegaConf.load(ROOT / "conf" / "hydra" / "launcher" / "slurm_submitit.yaml")
+    assert node.pop("_target_") in Plugins.instance().class_name_to_class
+    given = OmegaConf.to_container(OmegaConf.merge({"hydra": {"sweep": {"dir": "out"}}}, node))
+    assert given["max_num_timeout"] > 0
+    text = _make_sbatch_string(
+        command="job",
+        folder=tmp_path,
+        map_count=12,
+        time=given["timeout_min"],
+        **{k: given[k] for k in ("cpus_per_task", "array_parallelism", "additional_parameters")},
+    )
+    assert "#SBATCH --array=0-11%" in text
+    assert "#SBATCH --requeue" in text
+    assert "#SBATCH --open-mode=append" in text
+
+
+@pytest.mark.parametrize(
+    ("launcher", "expected"),
+    [
+        ({}, None),
+        ({"n_jobs": 2}, 4),
+        ({"n_jobs": 3}, 2),
+        ({"n_jobs": 100}, 1),
+        ({"n_jobs": -1}, 1),
+        ({"n_jobs": -5}, 2),
+        ({"cpus_per_task": 3}, 3),
+        ({"cpus_per_task": None}, None),
+        ({"ray": {"remote": {"num_cpus": 2}}}, 2),
+        ({"ray": {"remote": {}}}, 1),
+    ],
+)
+def test_threads_are_divided(launcher, expected, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert threads(launcher) == expected
+
+
+# Failed jobs
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_past_failed_jobs(tmp_path):
+    jobs = ["-m", *ANY, "method=[broken],[gradient]", "layers.names=[top]"]
+    done = sanity(*jobs, "target=predicted,7", cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "sweep of 4 jobs: 1 finished, 3 failed"
+    assert "Traceback" in done.stdout  # of the fault, not of the mistakes
+    assert done.stdout.count("Traceback") == 1
+    assert done.stderr.splitlines()[-3:] == [
+        "  failed: method=[broken] target=predicted: ZeroDivisionError: by nought",
+        *(
+            f"  failed: method=[{name}] target=7: target=7 is not among the model's classes, 0 to 6"
+            for name in ("broken", "gradient")
+        ),
+    ]
+    runs = library.load_runs(tmp_path / "outputs")
+    assert runs["method"].unique().tolist() == ["gradient"]
+    again = ["-m", *ANY, "method=[gradient]", "layers.names=[top]", "target=predicted,7"]
+    done = sanity(*again, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1] == "sweep of 2 jobs: 1 were there already, 1 failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "option", "error"),
+    [
+        ("joblib", "hydra.sweeper.max_batch_size=1", "TerminatedWorkerError"),
+        ("ray", "hydra.launcher.ray.remote.max_retries=0", "WorkerCrashedError"),
+    ],
+)
+def test_a_worker_that_dies_fails_jobs_and_not_the_sweep(launcher, option, error, tmp_path):
+    needs(launcher)
+    done = sanity(
+        "-m",
+        *ANY,
+        "method=[gradient],[killed]",
+        "layers.names=[top]",
+        f"hydra/launcher=local_{launcher}",
+        option,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "sweep of 2 jobs: 1 finished, 1 failed" in done.stdout.splitlines()
+    assert f"failed: method=[killed]: the launcher lost it: {error}" in done.stderr
+
+
+def test_what_is_said_at_the_end(capsys):
+    ended = [Outcome("finished"), Outcome("already"), Outcome("finished"), Outcome("shown")]
+    report([([f"seed={i}", "name=x"], outcome) for i, outcome in enumerate(ended)])
+    said = capsys.readouterr()
+    assert said.out == "sweep of 4 jobs: 2 finished, 1 were there already, 1 only shown\n"
+    assert said.err == ""
+    fault = Outcome.of(ValueError("first\nsecond"))
+    mistake = Outcome.of(library.ConfigError("seed=-1 should be positive"))
+    for failed, code in [([fault, mistake], 1), ([mistake, mistake], 2), ([fault], 1)]:
+        with pytest.raises(SweepFailed) as end:
+            report([([f"seed={i}", "name=x"], outcome) for i, outcome in enumerate(failed)])
+        assert end.value.code == code
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "  failed: seed=0: ValueError: first",
+        "  failed: seed=1: seed=-1 should be positive",
+    ]
+    assert Outcome.of(MemoryError()).reason == "MemoryError"
+
+
+def test_the_folder_tells_of_a_job_that_the_launcher_lost(tmp_path):
+    gone = RuntimeError("node lost")
+    assert lost(tmp_path, gone).reason == "the launcher lost it: RuntimeError: node lost"
+    for info, outcome in [
+        ({"status": "completed"}, Outcome("finished")),
+        ({"status": "failed", "error": "OSError: full"}, Outcome("failed", "OSError: full")),
+    ]:
+        (tmp_path / "run.json").write_text(json.dumps(info))
+        assert lost(tmp_path, gone) == outcome
+
+
+# Many jobs in one process
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(classifiers, "_classifiers", {})
+    return tmp_path
+
+
+def test_a_second_job_loads_and_traces_nothing(here, monkeypatch):
+    import tensorflow as tf
+
+    library.run(overrides=[*QUICK, "seed=0"])
+    (first,) = classifiers._classifiers.values()
+    trained = first.weights()
+    before = first._chain("plain")  # of functions that cannot be traced again
+    monkeypatch.setattr(tf, "function", None)  # nothing is made into a graph again
+    library.run(overrides=[*QUICK, "seed=1", "runtime.batch_size=3"])
+    (second,) = classifiers._classifiers.values()
+    assert second is first
+    assert first._chain("plain") is before
+    for name, value in first.weights().items():
+        assert (value == trained[name]).all()
+    monkeypatch.undo()
+    fresh = here / "fresh"
+    monkeypatch.setattr(classifiers, "_classifiers", {})
+    library.run(overrides=[*QUICK, "seed=1", f"output={fresh}"])
+    assert_equal(
+        scores_below(fresh),
+        scores_below(here / "outputs").query("seed == 1").reset_index(drop=True),
+    )
+
+
+def test_originals_are_computed_once_for_all_jobs(here, monkeypatch):
+    """Jobs that differ in their randomization only; the scores are those of jobs by themselves."""
+    computed = []
+    gradients = Classifier.batch_gradient
+
+    def counting(self, images, rule="plain", baselines=None):
+        compute = gradients(self, images, rule, baselines)
+
+        def counted(targets):
+            computed.append(self.state)
+            return compute(targets)
+
+        return counted
+
+    monkeypatch.setattr(Classifier, "batch_gradient", counting)
+    orders = ["cascading", "independent"]
+    for order in orders:
+        library.run(overrides=[*QUICK, f"randomization={order}"])
+        assert (0 in computed) == (order == orders[0])
+        assert 1 in computed
+        computed.clear()
+    fresh = here / "fresh"
+    for order in orders:
+        library.run(
+            overrides=[*QUICK, f"randomization={order}", f"output={fresh}", "originals=false"]
+        )
+        assert 0 in computed
+        computed.clear()
+    assert_equal(scores_below(here / "outputs"), scores_below(fresh))
+
+
+def test_originals_without_gradients_are_kept_as_well(here):
+    """Of Occlusion alone, and of Occlusion beside gradients that are there already."""
+    kept = here / "outputs" / ".originals"
+    quick = [*ANY, "data.limit=1", "layers.last=1"]
+    for methods, masks in [("occlusion", 1), ("gradient", 2), ("gradient,rise", 3)]:
+        library.run(overrides=[*quick, f"method=[{methods}]"])
+        assert len(list(kept.glob("*/*.npz"))) == masks
+
+
+def test_models_are_kept_by_their_configuration_and_files(here):
+    file = here / "weights.bin"
+    file.write_bytes(b"one")
+    job = compose(QUICK)
+    other = compose([*QUICK, "model.blocks=[top,middle]"])
+    job.config["model"]["path"] = str(file)
+    first = classifiers.loaded(job)
+    first.set_weights({"top/bias": first.trained["top/bias"] + 1}, 1)
+    assert classifiers.loaded(job) is first
+    assert (first.weights()["top/bias"] == first.trained["top/bias"]).all()
+    assert classifiers.loaded(other) is not first
+    assert classifiers.loaded(job) is first
+    file.write_bytes(b"three")
+    changed = classifiers.loaded(job)
+    assert changed is not first
+    assert len(classifiers._classifiers) == classifiers._KEPT
+    assert classifiers.loaded(job) is changed
+
+
+def test_shards_join_to_the_whole(here):
+    quick = [*QUICK, "data.limit=5", "masks.keep=none"]
+    library.run(overrides=[*quick, "name=whole"])
+    for shard in range(2):
+        library.run(overrides=[*quick, "name=shards", f"data.shard={shard}", "data.shards=2"])
+    # A null is a comparison with another image of the same run.
+    columns = [name for name in SCORES if name not in ("null", "reason")]
+    keys = ["image", "method", "stage", "metric"]
+    whole, shards = (
+        library.load_runs(here / "outputs" / name, columns=columns)
+        .astype({name: str for name in ("image", "method", "layer", "metric")})
+        .sort_values(keys, ignore_index=True)
+        for name in ("whole", "shards")
+    )
+    assert whole["image"].nunique() == 5
+    assert_equal(shards, whole)
+
+
+# Killed
+
+
+def computed(path: Path) -> None:
+    """A real job, from start to end."""
+    from sanity.experiment.run import execute
+
+    job = compose([*QUICK, f"output={path}", "runtime.threads=1", "runtime.log_level=error"])
+    execute(job)
+
+
+def zygote(top: str, count: str) -> None:
+    """Kills real jobs so many times between writes and within them, and completes them all.
+
+    A job is killed, gone on with, killed again, and so on until it is through, as every start of
+    one costs a second; then comes the next. Prints what was done.
+
+    This is a process of its own, which imports much and computes nothing before it forks:
+    TensorFlow does not survive a fork once it has computed something.
+    """
+    for module in (
+        "matplotlib.backends.backend_agg",
+        "matplotlib.backends.backend_pdf",
+        "skimage.metrics",
+        "scipy.stats",
+        "sanity.experiment.run",
+        "tensorflow",
+        "tests.networks",
+        "zarr",
+    ):
+        importlib.import_module(module)
+    ends = finish(*launch(Path(top, "unharmed"), work=computed))
+    random = generator("kill", "real")
+    kills, path = [0], Path(top, "killed1")  # of each job; the last is the one under way
+    while sum(kills) < int(count):
+        torn = bool(sum(kills) % 2)
+        # At first anywhere, then early, so that a job is killed more than once on its way.
+        moment = int(random.integers(1, ends[torn] if kills[-1] == 0 else ends[torn] // 3))
+        if finish(*launch(path, moment, torn, computed)) is None:
+            kills[-1] += 1
+        else:
+            kills.append(0)
+            path = Path(top, f"killed{len(kills)}")
+    finish(*launch(path, work=computed))
+    print(json.dumps({"ends": ends, "kills": kills}))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path), "20"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(result)
+    assert sum(result["kills"]) == 20
+    runs = {path.name: next(path.glob("default/small-*")) for path in tmp_path.iterdir()}
+    whole = runs.pop("unharmed")
+    masks = load_masks(whole)
+    resumed = 0
+    for run in runs.values():
+        info = json.loads((run / "run.json").read_text())
+        resumed += len(info.get("resumed", []))
+        assert info["status"] == "completed"
+        for table in ("scores.parquet", "predictions.parquet"):
+            assert (run / table).read_bytes() == (whole / table).read_bytes()
+        assert len(load_predictions(run)) == 16
+        for name in masks:
+            assert (load_masks(run)[name].to_numpy().tobytes()) == masks[name].to_numpy().tobytes()
+    assert resumed >= 10  # the others were killed before they began
+
+
+if __name__ == "__main__":
+    zygote(*sys.argv[1:])
