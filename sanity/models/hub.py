@@ -1,18 +1,23 @@
 """TF Hub modules of both generations, by URL, Kaggle handle or local folder."""
 
+import logging
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import URLError
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
 from sanity.files import cache_folder
-from sanity.models.module import damage, entry, first_line
+from sanity.models.kinds import DETAILS, kind_of, way_out
+from sanity.models.module import damage, entry
 from sanity.models.source import ScaledSource
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
+
+log = logging.getLogger(__name__)
 
 _KAGGLE = re.compile(r"^[\w.-]+(/[\w.-]+){3,4}$")  # owner/model/framework/variation[/version]
 
@@ -63,6 +68,8 @@ def resolve(handle: str) -> Path:
     local = Path(handle).expanduser()
     if local.is_dir():
         return local
+    if "://" not in handle and kind_of(local) != "nothing":
+        raise ConfigError(way_out(local, f"model.handle={handle}", "saved_model"))
     if "://" in handle:
         folder = _download(handle)
     elif _KAGGLE.match(handle):
@@ -91,10 +98,23 @@ def _download(handle: str) -> Path:
         return Path(hub.resolve(handle))
     except (OSError, ValueError, RuntimeError, EOFError, tf.errors.OpError) as error:
         raise ConfigError(
-            f"model.handle={handle} cannot be fetched ({first_line(error)}): fetch "
+            f"model.handle={handle} cannot be fetched ({_why(error)}): fetch "
             f"{_archive(handle)} by hand, unpack it into a folder and give that as "
             "model.handle=FOLDER"
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """What stood in the way of a download, in words."""
+    log.debug("%s", error)
+    code = getattr(error, "code", None) or getattr(
+        getattr(error, "response", None), "status_code", None
+    )
+    if isinstance(code, int):
+        return f"the server answers {code}"
+    if isinstance(error, URLError | TimeoutError | ConnectionError):
+        return "no connection"
+    return f"{type(error).__name__}; {DETAILS}"
 
 
 def _archive(handle: str) -> str:
@@ -117,6 +137,6 @@ def _kaggle(handle: str) -> Path:
         return Path(kagglehub.model_download(handle))
     except Exception as error:  # kagglehub hands on whatever its HTTP library raises
         raise ConfigError(
-            f"model.handle={handle} cannot be fetched ({first_line(error)}): download the model's "
+            f"model.handle={handle} cannot be fetched ({_why(error)}): download the model's "
             "archive by hand, unpack it into a folder and give that as model.handle=FOLDER"
         ) from error

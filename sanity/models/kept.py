@@ -35,7 +35,8 @@ def loaded(job: "Job") -> "Classifier":
     return classifier
 
 
-_PATHS = ("path", "handle", "references")  # keys whose value may be a file's bare name
+# Keys whose value may be a file's bare name.
+_PATHS = ("path", "handle", "references", "architecture")
 
 
 def files(value: Any, key: str = "") -> Iterator[tuple[str, int, int]]:

@@ -1,10 +1,7 @@
 """Keras models: files of one's own, and the architectures Keras ships."""
 
-import json
-import os
-import sys
-import zipfile
-from collections.abc import Iterator
+import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +9,15 @@ from pydantic import field_validator
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
-from sanity.models.keras_initializers import own_initializers
-from sanity.models.module import first_line
+from sanity.models.keras_file import keras_3, opened, own_objects, read, refuse_code
+from sanity.models.keras_variables import own_initializers, variables
+from sanity.models.kinds import DETAILS
 from sanity.models.source import Positive, ScaledSource, Source
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
+
+log = logging.getLogger(__name__)
 
 # The module with each one's preprocessing. Literal, so that a name is checked without Keras.
 APPLICATIONS: dict[str, str] = {
@@ -50,11 +50,15 @@ class Keras(ScaledSource):
     """A Keras model from a file, `.keras` or `.h5`.
 
     Attributes:
-        path: The file.
+        path: The file, or a file of weights beside an `architecture`.
+        architecture: A JSON file of the network (`model.to_json()`), where `path` holds weights.
+        module: A module of one's own that defines layers of the model; it is imported, so it runs.
         trust: Whether code in the file (a Lambda layer) may run.
     """
 
     path: str
+    architecture: str | None = None
+    module: str | None = None
     trust: bool = False
 
     def load(self) -> "Classifier":
@@ -63,23 +67,16 @@ class Keras(ScaledSource):
         Raises:
             ConfigError: The file cannot be read, would run code, or is no image classifier.
         """
-        path = Path(self.path).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"model.path={self.path} is no file")
+        file = read(self.path, self.architecture)
         if not self.trust:
-            _refuse_code(path, self.path)
-        keras = _keras()
-        try:
-            model = keras.saving.load_model(path, compile=False, safe_mode=not self.trust)
-        except Exception as error:  # a file of any age and origin: Keras raises what it comes upon
-            raise ConfigError(
-                f"model.path={self.path} cannot be loaded as a Keras model: {first_line(error)}"
-            ) from error
+            refuse_code(file)
+        own = {} if self.module is None else own_objects(self.module)
+        model = opened(file, self.trust, own)
         classifier = self.classifier(
             lambda images: model(self.scaled(images), training=False),
-            self.shape(_own_shape(model, f"model.path={self.path}")),
-            path.stem,
-            {variable.path: variable.value for variable in model.variables},
+            self.shape(_own_shape(model, file.key)),
+            file.path.stem,
+            variables(model),
         )
         classifier.initializers = own_initializers(model)
         return classifier
@@ -116,48 +113,63 @@ class KerasApplication(Source):
             raise ConfigError(f"{key} must be imagenet, null or a file of weights")
         if self.weights == "imagenet" and self.n_classes != 1000:
             raise ConfigError(f"model.n_classes={self.n_classes} must be 1000 with {key}")
-        keras = _keras()
+        keras = keras_3()
         module = getattr(keras.applications, APPLICATIONS[self.application])
-        try:
-            model = getattr(keras.applications, self.application)(
-                weights=self.weights,
-                input_shape=None if self.input_shape is None else tuple(self.input_shape),
-                classes=self.n_classes,
-                classifier_activation=None,
-            )
-        except Exception as error:  # a download or a file: Keras raises what it comes upon
-            hint = (
-                ": fetch the file it names by hand and give it as model.weights=FILE"
-                if self.weights == "imagenet"
-                else ""
-            )
-            raise ConfigError(
-                f"model.application={self.application} {key} cannot be made "
-                f"({first_line(error)}){hint}"
-            ) from error
+        if self.weights == "imagenet":
+            try:
+                model = self._made(keras, "imagenet")
+            except Exception as error:  # a download: Keras raises what it comes upon
+                self._made(keras, None)  # or it is not the download
+                raise ConfigError(_not_downloaded(self.application, error)) from error
+        else:
+            model = self._made(keras, None)
+            self._take_weights(model)
         classifier = self.classifier(
             lambda images: model(module.preprocess_input(images * 255.0), training=False),
             self.shape(_own_shape(model, self.application)),
             self.application,
-            {variable.path: variable.value for variable in model.variables},
+            variables(model),
         )
         classifier.initializers = own_initializers(model)
         return classifier
 
+    def _made(self, keras: Any, weights: str | None) -> Any:
+        make = getattr(keras.applications, self.application)
+        shape = None if self.input_shape is None else tuple(self.input_shape)
+        options = {"classes": self.n_classes, "classifier_activation": None}
+        if weights is not None:
+            return make(weights=weights, input_shape=shape, **options)
+        try:
+            return make(weights=None, input_shape=shape, **options)
+        except ValueError as error:
+            log.debug("%s", error)
+            raise ConfigError(
+                f"model.input_shape={self.input_shape} is not what {self.application} takes: "
+                f"null gives its own ({DETAILS})"
+            ) from error
 
-def _keras() -> Any:
-    """Keras on TensorFlow.
+    def _take_weights(self, model: Any) -> None:
+        if self.weights is None:
+            return
+        try:
+            model.load_weights(self.weights)
+        except Exception as error:  # a file of any age: Keras raises what it comes upon
+            log.debug("%s", error)
+            raise ConfigError(
+                f"model.weights={self.weights} does not fit model.application={self.application} "
+                f"with model.n_classes={self.n_classes}: it must be what model.save_weights(FILE) "
+                f"writes of the same network ({DETAILS})"
+            ) from error
 
-    Raises:
-        ConfigError: It was started on something else.
-    """
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = "tensorflow"
-    import keras
 
-    if keras.backend.backend() != "tensorflow":
-        raise ConfigError(f"KERAS_BACKEND={keras.backend.backend()} must be tensorflow")
-    return keras
+def _not_downloaded(application: str, error: Exception) -> str:
+    log.debug("%s", error)
+    address = re.search(r"https?://\S+?(?=:?\s|$)", str(error))
+    what = address[0] if address else "the file of weights that Keras' documentation names"
+    return (
+        f"model.application={application} model.weights=imagenet cannot be downloaded: fetch "
+        f"{what} by hand and give it as model.weights=FILE ({DETAILS})"
+    )
 
 
 def _own_shape(model: Any, key: str) -> tuple[int | None, ...] | None:
@@ -171,39 +183,3 @@ def _own_shape(model: Any, key: str) -> tuple[int | None, ...] | None:
             f"{shapes}"
         )
     return tuple(inputs[0].shape[1:])
-
-
-def _refuse_code(path: Path, shown: str) -> None:
-    """Looks for code in a model file before Keras opens it: not all versions of Keras refuse."""
-    if any(layer == "Lambda" for layer in _class_names(_architecture(path))):
-        raise ConfigError(
-            f"model.path={shown} has a Lambda layer, Python code that would run on this machine: "
-            "model.trust=true allows it, if you know where the file comes from"
-        )
-
-
-def _architecture(path: Path) -> Any:
-    """The model's description in a Keras file, as JSON; None where there is none."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
-            return None if config is None else json.loads(config)
-    except (OSError, KeyError, ValueError):
-        return None  # Keras will say what is wrong with it
-
-
-def _class_names(node: Any) -> Iterator[str]:
-    """The class of each layer, however deep."""
-    if isinstance(node, dict):
-        if isinstance(node.get("class_name"), str):
-            yield node["class_name"]
-        for value in node.values():
-            yield from _class_names(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _class_names(value)

@@ -1,5 +1,6 @@
 """SavedModels and Hub modules on disk: are they whole, and which function takes the images."""
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sanity.errors import ConfigError
+from sanity.models.kinds import DETAILS, kind_of, way_out
 from sanity.models.tf1 import has_reference_variables, with_live_variables
+
+log = logging.getLogger(__name__)
 
 # In this order: TF1 Hub modules have the first, SavedModels the second.
 USUAL = ("image_classification", "serving_default", "default")
@@ -48,8 +52,12 @@ def load(folder: Path, key: str) -> Any:
     """
     import tensorflow as tf
 
+    if kind_of(folder) not in ("saved_model", "folder"):
+        raise ConfigError(way_out(folder, key, "saved_model"))
     problem = damage(folder)
     if problem:
+        if list(folder.glob("*/saved_model.pb")):
+            raise ConfigError(way_out(folder, key, "saved_model"))
         raise ConfigError(f"{key} is no usable SavedModel: {problem}")
     tags: list[str] | None = [] if (folder / "tfhub_module.pb").exists() else None
     logger = tf.get_logger()
@@ -58,12 +66,25 @@ def load(folder: Path, key: str) -> Any:
     try:
         return tf.saved_model.load(str(folder), tags=tags)
     except (tf.errors.OpError, OSError, ValueError, LookupError, RuntimeError) as error:
-        raise ConfigError(
-            f"{key} is no usable SavedModel: loading {folder} fails, it may be incomplete "
-            f"({first_line(error)})"
-        ) from error
+        log.debug("%s", error)
+        raise ConfigError(_reason(key, error)) from error
     finally:
         logger.setLevel(level)
+
+
+def _reason(key: str, error: Exception) -> str:
+    """Why TensorFlow does not load a module."""
+    import tensorflow as tf
+
+    if op := re.search(r"Op type not registered '(\w+)'", str(error)):
+        return (
+            f"{key} needs the op {op[1]}, which this TensorFlow does not have: export it without "
+            "that op, as a network from images to a vector"
+        )
+    return (
+        f"{key} is no usable SavedModel: TensorFlow {tf.__version__} cannot load it, it may be "
+        f"incomplete ({DETAILS})"
+    )
 
 
 def damage(folder: Path) -> str:
@@ -110,7 +131,7 @@ def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) ->
     if signature is None:
         usual = [name for name in USUAL if name in signatures]
         if call is not None and (not usual or (call_first and usual[0] != USUAL[0])):
-            return Entry(_call(loaded), _shape_of_call(call, key), variables, "call")
+            return Entry(_call(loaded, key, there), _shape_of_call(call, key), variables, "call")
         if not usual and len(signatures) != 1:
             raise ConfigError(f"model.signature must name a signature of {key}; there are: {there}")
         signature = (usual or list(signatures))[0]
@@ -131,17 +152,19 @@ def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) ->
     return Entry(classify, shape, variables, signature)
 
 
-def _call(module: Any) -> Callable[[Any], Any]:
+def _call(module: Any, key: str, there: str) -> Callable[[Any], Any]:
     """The module's call; holds the module, which owns the variables."""
 
     def classify(images: Any) -> Any:
-        problem: Exception | None = None
         for options in _CALLS:
             try:
                 return _named(module(images, **options))
             except (TypeError, ValueError) as error:
-                problem = problem or error
-        raise ConfigError(f"the model cannot be called with images: {first_line(problem)}")
+                log.debug("%s", error)
+        raise ConfigError(
+            f"{key} cannot be called with images alone: model.signature=NAME takes one of its "
+            f"signatures ({there}) instead ({DETAILS})"
+        )
 
     return classify
 
@@ -188,9 +211,3 @@ def _image_input(inputs: dict[str, Any], what: str) -> tuple[str, tuple[int | No
 def _spec(spec: Any) -> str:
     shape = "any shape" if spec.shape.rank is None else list(spec.shape)
     return f"{spec.dtype.name} {shape}"
-
-
-def first_line(error: Exception | None) -> str:
-    """An error's first sentence, for one of ours."""
-    text = str(error).strip() or type(error).__name__
-    return re.split(r"[\n;]", text)[0][:300]

@@ -487,7 +487,7 @@ def test_statistics_shared_by_two_tensors_are_refused():
 def test_reinitialize_asks_the_layers(caplog):
     import keras
 
-    from sanity.models.keras_initializers import own_initializers
+    from sanity.models.keras_variables import own_initializers
 
     model = keras.Sequential(
         [

@@ -1,0 +1,95 @@
+"""A Keras model's variables: what they are called, and what they were made with."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+def variables(model: Any) -> dict[str, Any]:
+    """TensorFlow's variables by their paths in a model of Keras 3 or 2: `conv/kernel`."""
+    return {path: variable for _, path, variable in _named(model)}
+
+
+def own_initializers(model: Any) -> dict[str, Draw]:
+    """What `Classifier.initializers` takes, by the variables' paths.
+
+    A layer says so by the attributes that Keras' own layers have: `kernel_initializer` for
+    `kernel`, `gamma_initializer` for `gamma`. Layers that don't are left out.
+
+    Args:
+        model: Of Keras 3 or 2.
+    """
+    found = {}
+    for layer, path, variable in _named(model):
+        initializer = _initializer(layer, variable.name.split(":")[0].split("/")[-1])
+        if initializer is not None:
+            found[path] = _keyed(initializer)
+    return found
+
+
+def _named(model: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Layer, path and variable.
+
+    A model within the model stands in a path only where the path would not be unique without it,
+    and what is still equal gets a number, as TensorFlow's own names do.
+    """
+    found = list(_variables(model))
+    often = Counter(path for _, _, path, _ in found)
+    taken: Counter[str] = Counter()
+    for layer, prefix, path, variable in found:
+        path = prefix + path if often[path] > 1 else path
+        number = taken[path]
+        taken[path] += 1
+        yield layer, f"{path}_{number}" if number else path, variable
+
+
+def _variables(model: Any, prefix: str = "") -> Iterator[tuple[Any, str, str, Any]]:
+    """Layer, the models around it, path and variable."""
+    held: set[int] = set()
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            for found in _variables(layer, f"{prefix}{layer.name}/"):
+                held.add(id(found[3]))
+                yield found
+            continue
+        for variable in layer.variables:
+            held.add(id(_own(variable)))
+            yield layer, prefix, _path(variable), _own(variable)
+    for variable in model.variables:  # of a model that is a class of its own
+        if id(_own(variable)) not in held:
+            yield model, prefix, _path(variable), _own(variable)
+
+
+def _own(variable: Any) -> Any:
+    return variable.value if hasattr(variable, "path") else variable
+
+
+def _path(variable: Any) -> str:
+    return str(getattr(variable, "path", variable.name)).split(":")[0]
+
+
+def _initializer(layer: Any, variable: str) -> Any:
+    names = [variable, variable.removesuffix("_kernel")]  # depthwise_kernel: depthwise_initializer
+    if variable == "kernel":
+        names.append("depthwise")  # DepthwiseConv2D calls its kernel just that
+    for name in names:
+        initializer = getattr(layer, f"{name}_initializer", None)
+        if hasattr(initializer, "get_config"):
+            return initializer
+    return None
+
+
+def _keyed(initializer: Any) -> Draw:
+    """The initializer with a seed that is drawn for each call, if it takes one."""
+    config = initializer.get_config()
+
+    def draw(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        seeded = {"seed": int(random.integers(2**31))} if "seed" in config else {}
+        made = type(initializer).from_config({**config, **seeded})
+        return np.asarray(made(shape, dtype="float32"))
+
+    return draw
