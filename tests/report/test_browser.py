@@ -7,11 +7,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from sanity.report.page.write import write
 
 from sanity.analysis.means import means
 from sanity.analysis.schemes import load_schemes
 from sanity.analysis.verdict_tables import verdict_tables
+from sanity.report.page.write import write
 from sanity.results.load import load_masks, load_predictions
 from tests.report import browser as browsers
 from tests.report.runs import LAYERS, METHODS, METRICS, make_run

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from sanity.report.page.write import as_json, write
 
 import sanity as library
 from sanity.analysis.means import means
@@ -21,6 +20,7 @@ from sanity.report import tiles
 from sanity.report.figures.curves import stage_means
 from sanity.report.finish import finish
 from sanity.report.page.collect import collect, curves
+from sanity.report.page.write import as_json, write
 from sanity.results.load import load_images, load_masks, load_runs
 from tests.pieces import ANY
 from tests.report.runs import LAYERS, METHODS, METRICS, make_run, masks_of, scores_of
