@@ -48,8 +48,8 @@ class GradCam:
         return gradients.mean((1, 2))
 
     def check(self, classifier: "Classifier") -> None:
-        """Refuses a layer that is not there or not spatial (ConfigError)."""
-        classifier.spatial_tensor(self.layer)
+        """Refuses a layer that is not there, not spatial or without a gradient (ConfigError)."""
+        classifier.check_gradient(classifier.spatial_tensor(self.layer))
 
     def cost(self, classifier: "Classifier", images: Images) -> Cost:
         """A gradient, though it ends at the layer."""
@@ -104,7 +104,7 @@ class GuidedGradCam(GuidedBackprop):
     def check(self, classifier: "Classifier") -> None:
         """Refuses a model without ReLUs, and a layer that does not serve (ConfigError)."""
         classifier.check_rule(self.rule)
-        classifier.spatial_tensor(self.layer)
+        classifier.check_gradient(classifier.spatial_tensor(self.layer))
 
     def cost(self, classifier: "Classifier", images: Images) -> Cost:
         """Grad-CAM's."""

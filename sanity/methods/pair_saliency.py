@@ -39,6 +39,10 @@ class _Pair:
             found.append(np.asarray(mask, np.float32))
         return np.stack(found)
 
+    def check(self, classifier: "Classifier") -> None:
+        """Refuses a model without a gradient (ConfigError)."""
+        classifier.check_gradient()
+
     def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
         """The mask of an image (H, W, C)."""
         raise NotImplementedError

@@ -17,7 +17,7 @@ from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import choose_logits, vectors
 from sanity.network.anatomy.parameters import Parameter, describe, meeting
-from sanity.network.flatten import flatten
+from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, traced
 from sanity.network.passes.backprop_rules import rule as rule_of
 from sanity.network.passes.bfloat16 import in_bfloat16
@@ -100,7 +100,7 @@ class Classifier:
         sizes = vectors(concrete)
         self.graph: FlatGraph
         self.graph, self.logits_tensor, self.ending = choose_logits(
-            flatten(concrete), sizes, output, name
+            faithful(concrete, list(sizes)), sizes, output, name
         )
         self.n_classes = sizes[self.ending.output]
         self.class_names = list(class_names) if class_names else None
@@ -351,18 +351,31 @@ class Classifier:
         return moments
 
     def check_rule(self, rule: str) -> None:
-        """Makes sure that a backprop rule changes anything here.
+        """Makes sure that there is a gradient, and that a backprop rule changes anything of it.
 
         Raises:
-            ConfigError: No op whose gradient the rule overrides lies between image and logits.
+            ConfigError: None leads from the logits to the images, or through no op whose gradient
+                the rule overrides.
         """
+        path = self.check_gradient()
         overrides = list(rule_of(rule).overrides)
-        if overrides and not {self.graph.nodes[name].op for name in self._path} & set(overrides):
+        if overrides and not {self.graph.nodes[name].op for name in path} & set(overrides):
             raise ConfigError(
                 f"The backprop rule {rule} changes the gradient of "
                 f"{', '.join(overrides[:-1])} and {overrides[-1]}, but {self.name} has no such "
                 "op, so the masks would be those of the plain gradient"
             )
+
+    def check_gradient(self, tensor: str | None = None) -> list[str]:
+        """The nodes through which a gradient leads from the logits to a tensor, or the images.
+
+        Raises:
+            ConfigError: None leads there, or through a custom gradient that could not be kept.
+        """
+        path = self.graph.gradient_path(self.logits_tensor, tensor)
+        if message := no_gradient(self.graph, self.logits_tensor, tensor, path, self.name):
+            raise ConfigError(message)
+        return path
 
     # Tensors
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.network.custom_gradients import keep_custom_gradients
 from sanity.network.graph import SCOPE, FlatGraph, find_needed, op_of, tensor_of
 
 _CALLS = re.compile(rf"^({SCOPE}/|(Stateful)?PartitionedCall(_\d+)?/)+")
@@ -20,13 +21,21 @@ _BRANCHES = {"If": "StatefulPartitionedCall", "StatelessIf": "PartitionedCall"}
 _SAME = ("Identity", "PlaceholderWithDefault", "ToBool", "StopGradient")
 
 
-def flatten(function: Any) -> FlatGraph:
-    """The flat graph of a ConcreteFunction of one argument that returns a dict of tensors."""
+def flatten(function: Any, drop: bool = True) -> FlatGraph:
+    """The flat graph of a ConcreteFunction of one argument that returns a dict of tensors.
+
+    Args:
+        function: The ConcreteFunction.
+        drop: See `keep_custom_gradients`.
+    """
+    source = function
     graph_def = _inlined(function)
     while _opened(graph_def, function):
         function = _again(graph_def, function)
         graph_def = _inlined(function)
-    captures = {inner.op.name: outer for outer, inner in function.graph.captures}
+    custom = keep_custom_gradients(graph_def, function, source, _inlined, drop)
+    captures = dict(custom.captures)
+    captures |= {inner.op.name: outer for outer, inner in function.graph.captures}
     images = function.inputs[0].op.name
     mapped = {images, *captures}
     names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
@@ -41,10 +50,6 @@ def flatten(function: Any) -> FlatGraph:
         del new.input[:]
         new.input.extend(inputs)
         new.attr.pop("_class", None)
-        if new.op == "IdentityN":
-            # A tf.custom_gradient such as tf.nn.silu's: a Python function that closes over tensors
-            # of its first graph. Without it, the gradient is that of the ops themselves.
-            new.attr.pop("_gradient_op_type", None)
     outputs = _through_identities(names, flat)
     new_names = _short_names(flat)
     for node in flat.node:
@@ -57,6 +62,7 @@ def flatten(function: Any) -> FlatGraph:
         images,
         {key: _renamed(tensor, new_names) for key, tensor in outputs.items()},
         {name: tensor for name, tensor in captures.items() if name in read},
+        custom.of(new_names),
     )
 
 

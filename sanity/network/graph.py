@@ -5,7 +5,7 @@ Any tensor of a flat graph can be read and any op's gradient replaced.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,12 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.network.custom_gradients import PASSES, Found, is_differentiable
+
 SCOPE = "net"
+# What has a gradient of 0 everywhere, or lets none through.
+_FLAT = ("Sign", "Round", "Rint", "Floor", "Ceil", "StopGradient", "OneHot")
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,14 @@ class FlatGraph:
         input: Name of the images' placeholder.
         outputs: Tensor name of each of the function's outputs.
         captures: The captured tensor (of a variable: its resource) of each other placeholder.
+        custom: The gradients of their own that some of its ops have, or had.
     """
 
     graph_def: GraphDef
     input: str
     outputs: dict[str, str]
     captures: dict[str, Any]
+    custom: Found = field(default_factory=Found)
 
     @cached_property
     def nodes(self) -> dict[str, NodeDef]:
@@ -88,6 +95,36 @@ class FlatGraph:
         """The nodes through which a tensor depends on the input, from there on."""
         above = self.before(tensor)
         return [name for name in self.nodes if name in above and name in self.depths]
+
+    def gradient_path(self, tensor: str, source: str | None = None) -> list[str]:
+        """The nodes through which a gradient leads from a tensor back to the input, from there on.
+
+        Args:
+            tensor: Where it begins.
+            source: The tensor where it is to end, if not at the input.
+        """
+        source = self.input if source is None else op_of(source)
+        ahead = {source}
+        for node in self.nodes.values():
+            if not ahead.isdisjoint(map(op_of, passing(node))):
+                ahead.add(node.name)
+        back, waiting = set(), [op_of(tensor)]
+        while waiting:
+            name = waiting.pop()
+            if name in ahead and name not in back:
+                back.add(name)
+                if name != source and name in self.nodes:
+                    waiting += map(op_of, passing(self.nodes[name]))
+        return [name for name in self.nodes if name in back] if source in back else []
+
+    def stops(self, tensor: str, source: str | None = None) -> list[NodeDef]:
+        """The nodes from which no gradient leads on, though a tensor depends on the input by them."""
+        behind = self.behind([self.input if source is None else op_of(source)])
+        return [
+            node
+            for node in map(self.nodes.__getitem__, self.path(tensor))
+            if node.name in behind and behind.isdisjoint(map(op_of, passing(node)))
+        ]
 
     def between(self, sources: Sequence[str], tensors: Sequence[str]) -> "FlatGraph":
         """The part that computes some tensors from others, and from what is captured.
@@ -171,6 +208,18 @@ def traced(function: Callable, inputs: Sequence[tf.TensorSpec]) -> Any:
     No op need wait for another but for its values, so nothing is ordered.
     """
     return tf.compat.v1.wrap_function(function, inputs)
+
+
+def passing(node: NodeDef) -> list[str]:
+    """The inputs of a node to which a gradient may lead."""
+    inputs = [source for source in node.input if not source.startswith("^")]
+    if PASSES in node.attr:
+        return [inputs[index] for index in node.attr[PASSES].list.i]
+    types = [node.attr[key].type for key in ("T", "SrcT", "DstT") if key in node.attr]
+    kinds = [tf.dtypes.as_dtype(number) for number in types if number]  # 0: a list of types
+    if node.op in _FLAT or not all(kind.is_floating for kind in kinds):
+        return []
+    return inputs if node.op in _CALLS or is_differentiable(node.op) else []
 
 
 def op_of(tensor: str) -> str:
