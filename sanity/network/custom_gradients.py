@@ -120,7 +120,7 @@ def is_differentiable(op: str) -> bool:
 
 
 def _is_tensorflows(gradient: Callable) -> bool:
-    """Whether a gradient is that of `tf.nn.silu` itself: it stands in a closure of the registered."""
+    """Whether a registered gradient closes over that of `tf.nn.silu` itself."""
     inner = dict(zip(gradient.__code__.co_freevars, gradient.__closure__ or (), strict=False))
     if "tape_grad_fn" in inner:
         return _is_tensorflows(inner["tape_grad_fn"].cell_contents)
@@ -259,7 +259,9 @@ def _without(graph_def: GraphDef, placeholders: set[str]) -> GraphDef:
         if node.name not in placeholders:
             copy = new.node.add()
             copy.CopyFrom(node)
-            copy.input[:] = [i for i in node.input if i.removeprefix("^") == i or i[1:] not in placeholders]
+            copy.input[:] = [
+                i for i in node.input if i.removeprefix("^") == i or i[1:] not in placeholders
+            ]
             copy.attr.pop("_class", None)
             copy.attr.pop(KIND, None)  # gradients of gradients are not asked for
     return new
@@ -276,7 +278,9 @@ def _tensors(gradient: Callable, depth: int = 3) -> list[Any]:
         if callable(content) and hasattr(content, "__closure__") and depth:
             found += _tensors(content, depth - 1)
         else:
-            flat = tf.nest.flatten(content) if isinstance(content, list | tuple | dict) else [content]
+            flat = (
+                tf.nest.flatten(content) if isinstance(content, list | tuple | dict) else [content]
+            )
             found += [part for part in flat if tf.is_tensor(part)]
     return found
 
@@ -292,7 +296,9 @@ def _home(kind: str, name: str, tensors: Sequence[Any]) -> tuple[Any, str]:
     Returns:
         None and "" if none has it.
     """
-    graphs = {id(t.graph): t.graph for t in tensors if not hasattr(t, "numpy") and hasattr(t, "graph")}
+    graphs = {
+        id(t.graph): t.graph for t in tensors if not hasattr(t, "numpy") and hasattr(t, "graph")
+    }
     for graph in graphs.values():
         for op in graph.get_operations():
             if op.type == "IdentityN" and name.endswith(op.name):
@@ -330,7 +336,7 @@ class _Places:
         )
 
     def find(self, tensor: Any, name: str, home: Any, path: str) -> str | None:
-        """The inlined graph's name of a tensor that the gradient of a node reads, None if it is gone.
+        """The inlined graph's name of a tensor that a node's gradient reads; None if it is gone.
 
         Args:
             tensor: Of the function that the node was in, of one around it, or of none.

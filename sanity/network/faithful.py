@@ -35,7 +35,9 @@ def faithful(function: Any, outputs: Sequence[str]) -> FlatGraph:
         own, moved = _own(function, outputs, 0.0), _own(function, outputs, _NOISE)
     except Exception as error:  # of the model's own code
         said = str(error).strip().split("\n")[0][:200]
-        log.warning("custom gradients cannot be compared with the model's own: it gives none: %s", said)
+        log.warning(
+            "custom gradients cannot be compared with the model's own: it gives none: %s", said
+        )
         return graph
     allowed = max(_ALLOWED * _norm(own), 10 * _norm(moved - own))
     if (found := _norm(_flat(graph, outputs, function) - own)) > allowed and graph.custom.dropped:

@@ -118,7 +118,7 @@ class FlatGraph:
         return [name for name in self.nodes if name in back] if source in back else []
 
     def stops(self, tensor: str, source: str | None = None) -> list[NodeDef]:
-        """The nodes from which no gradient leads on, though a tensor depends on the input by them."""
+        """The nodes from which no gradient leads on to the input, though a tensor depends on it."""
         behind = self.behind([self.input if source is None else op_of(source)])
         return [
             node
