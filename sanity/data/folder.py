@@ -4,6 +4,7 @@ import csv
 import hashlib
 import importlib.util
 import io
+import logging
 import os
 import re
 from collections import Counter
@@ -16,7 +17,9 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data.images import (
+    CONVERT,
     EXTENSIONS,
+    UNREAD,
     Fit,
     Images,
     Resample,
@@ -30,6 +33,8 @@ from sanity.data.images import (
 )
 from sanity.data.targets import find_class, imagenet_class_names
 from sanity.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,10 @@ class Folder(Selection):
                 fit.
         """
         files = self._files()
+        if Path(self.path).expanduser().is_dir():
+            unread = _unread(_image_files(Path(self.path).expanduser())[1])
+            if unread:
+                log.warning("left out of %s: %s, not read here: %s", self.path, unread, CONVERT)
         chosen = self._chosen(files)
         texts = self._label_texts(files, chosen)
         names = None if class_names is None else class_names[offset:]
@@ -202,10 +211,12 @@ class Folder(Selection):
             return {path.stem: path}
         if not path.is_dir():
             raise ConfigError(f"data.path={self.path}: there is no such file or folder")
-        found = _image_files(path)
+        found, left_out = _image_files(path)
         if not found:
+            unread = _unread(left_out)
+            hint = f", but {unread}, which are not read here: {CONVERT}" if unread else ""
             raise ConfigError(
-                f"data.path={self.path} holds no image file ({' '.join(sorted(EXTENSIONS))})"
+                f"data.path={self.path} holds no image file ({' '.join(sorted(EXTENSIONS))}){hint}"
             )
         return dict(zip(_names(found), (path / relative for relative in found), strict=True))
 
@@ -224,21 +235,63 @@ class Folder(Selection):
                     f"data.labels=folders: {listed(loose)} lies in no subfolder of {self.path}"
                 )
             return [relative[name].split("/")[0] for name in chosen]
-        table = _read_labels(Path(self.labels).expanduser())
-        missing = [name for name in table if not (self._root() / name).is_file()]
+        table = self._table(Path(self.labels).expanduser())
+        strange = sorted(table.keys() - set(relative.values()))
+        if strange and not Path(self.path).expanduser().is_file():
+            raise ConfigError(
+                f"data.labels={self.labels} names files that are no images read here: "
+                f"{listed(strange)}"
+            )
+        return [table.get(relative[name]) for name in chosen]
+
+    def _table(self, path: Path) -> dict[str, str]:
+        """The labels of a CSV file by the images' paths in the folder."""
+        table: dict[str, str] = {}
+        missing = []
+        for name, label in _read_labels(path):
+            inside = _inside(name, self._root(), path.parent)
+            if inside is None:
+                missing.append(name)
+            elif table.setdefault(inside, label) != label:
+                raise ConfigError(f"data.labels={self.labels} gives {inside} two labels")
         if missing:
             raise ConfigError(
                 f"data.labels={self.labels} names files that are not in {self._root()}: "
                 f"{listed(missing)}"
             )
-        return [table.get(relative[name]) for name in chosen]
+        return table
 
 
-def _image_files(root: Path) -> list[PurePosixPath]:
+def _inside(name: str, root: Path, beside: Path) -> str | None:
+    """The path in a folder of a file that a CSV file names.
+
+    By its path in the folder, a whole path, or one from where the CSV file or the user is; with
+    either kind of slash.
+    """
+    for written in dict.fromkeys((name, name.replace("\\", "/"))):
+        if not Path(written).is_absolute() and (root / written).is_file():
+            return PurePosixPath(written).as_posix()
+        for base in (beside, Path.cwd()):
+            file = (base / Path(written).expanduser()).resolve()
+            if file.is_file() and file.is_relative_to(root.resolve()):
+                return file.relative_to(root.resolve()).as_posix()
+    return None
+
+
+def _unread(files: list[PurePosixPath]) -> str:
+    """How many files of each format for images there are among those left out: `2 .heic`."""
+    counts = Counter(file.suffix.lower() for file in files)
+    return ", ".join(f"{n} {suffix}" for suffix, n in sorted(counts.items()) if suffix in UNREAD)
+
+
+def _image_files(root: Path) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
+    """The image files below a folder, and the other files there, hidden ones left out."""
+
     def failed(error: OSError) -> None:
         raise ConfigError(f"data.path: {error.filename} cannot be read: {error.strerror}")
 
-    found = []
+    found: list[PurePosixPath] = []
+    left_out: list[PurePosixPath] = []
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=failed):
         here = Path(folder)
         depth = len(here.relative_to(root).parts)
@@ -248,11 +301,13 @@ def _image_files(root: Path) -> list[PurePosixPath]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in files:
             path = here / name
-            wanted = path.suffix.lower() in EXTENSIONS and not name.startswith(".")
+            if name.startswith("."):
+                continue
+            kept = found if path.suffix.lower() in EXTENSIONS else left_out
             # a broken link is kept, to be complained about; pipes and the like are not opened
-            if wanted and (path.is_file() or path.is_symlink()):
-                found.append(PurePosixPath(path.relative_to(root).as_posix()))
-    return sorted(found, key=str)
+            if path.is_file() or path.is_symlink():
+                kept.append(PurePosixPath(path.relative_to(root).as_posix()))
+    return sorted(found, key=str), left_out
 
 
 def _names(files: list[PurePosixPath]) -> list[str]:
@@ -262,29 +317,38 @@ def _names(files: list[PurePosixPath]) -> list[str]:
     return [s if taken[s] == 1 else str(path) for s, path in zip(short, files, strict=True)]
 
 
-def _read_labels(path: Path) -> dict[str, str]:
+def _read_labels(path: Path) -> list[tuple[str, str]]:
+    """Files and labels as a CSV file has them, separated by commas, semicolons or tabs."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = [str(name).strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows = list(reader)
-    except (OSError, UnicodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"data.labels={path} cannot be read as a CSV file: {reason}") from error
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"data.labels={path} cannot be read: {error.strerror}") from error
+    except UnicodeError as error:
+        raise ConfigError(
+            f"data.labels={path} is no text in UTF-8: save it as CSV UTF-8"
+        ) from error
+    header = text.partition("\n")[0]
+    delimiter = next((sign for sign in ",;\t" if sign in header), ",")
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        columns = [str(name).strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = list(reader)
+    except csv.Error as error:
+        raise ConfigError(
+            f"data.labels={path} is no CSV file: a quotation mark or a line in it does not end"
+        ) from error
     if not {"file", "label"} <= set(columns):
         raise ConfigError(
             f"data.labels={path} must have the columns file and label, it has {listed(columns)}"
         )
-    table: dict[str, str] = {}
+    found = []
     for number, row in enumerate(rows, start=1):
         file_name, label = (row["file"] or "").strip(), (row["label"] or "").strip()
         if not file_name or not label:
             raise ConfigError(f"data.labels={path}: row {number} lacks a file or a label")
-        file_name = PurePosixPath(file_name).as_posix()
-        if table.setdefault(file_name, label) != label:
-            raise ConfigError(f"data.labels={path} gives {file_name} two labels")
-    return table
+        found.append((file_name, label))
+    return found
 
 
 def _is_number(text: str) -> bool:

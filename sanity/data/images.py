@@ -28,6 +28,12 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP
 EXTENSIONS = frozenset(
     ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
 )
+# What cameras and programs write besides, which is said where it is left out.
+UNREAD = frozenset(
+    ".arw .cr2 .cr3 .dcm .dng .exr .hdr .heic .heics .heif .jxl .nef .nii .orf .pdf .psd "
+    ".raf .raw .rw2 .svg .xcf".split()
+)
+CONVERT = "convert them to JPEG or PNG"
 _PHOTOMETRIC, _BITS = 262, 258  # TIFF tags
 
 
@@ -154,7 +160,10 @@ def opened(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
                 "of an image: make it smaller first"
             ) from error
         except Image.UnidentifiedImageError as error:
-            raise ConfigError(f"data.path: {path} is no image, or of an unknown format") from error
+            hint = f": {CONVERT}" if path.suffix.lower() in UNREAD else ""
+            raise ConfigError(
+                f"data.path: {path} is no image, or of an unknown format{hint}"
+            ) from error
         except Exception as error:  # decoders raise whatever a damaged file leads them to
             raise ConfigError(f"data.path: {path} cannot be read as an image: {error}") from error
 

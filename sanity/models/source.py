@@ -132,12 +132,14 @@ class Source:
             names = ["background"] * self.class_offset + imagenet_class_names()
         else:
             try:
-                names = Path(self.class_names).read_text("utf-8").splitlines()
+                text = Path(self.class_names).expanduser().read_text("utf-8-sig")
             except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
                 raise ConfigError(
                     f"model.class_names={self.class_names} must be imagenet or a text file with "
-                    f"a name a line: {error}"
+                    f"a name a line: {reason}"
                 ) from error
+            names = [name.strip() for name in text.rstrip().splitlines()]
         if len(names) != n_classes:
             raise ConfigError(
                 f"model.class_names={self.class_names} has {len(names)} names, "

@@ -403,6 +403,18 @@ def test_nothing_to_load(tmp_path):
     refused(Folder(path=str(tmp_path)), "holds no image file")
 
 
+def test_images_of_other_formats_are_said_to_be_left_out(tmp_path, caplog):
+    for name in ("a.heic", "b.HEIC", "sub/c.dng", "d.txt", ".e.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    unread = "1 .dng, 2 .heic"
+    refused(Folder(path=str(tmp_path)), f"no image file .*, but {unread}, .* convert them to JPEG")
+    refused(Folder(path=str(tmp_path / "a.heic")), "unknown format: convert them to JPEG or PNG")
+    save(tmp_path / "f.png")
+    assert Folder(path=str(tmp_path)).load((4, 4, 3)).names == ["f"]
+    assert f"left out of {tmp_path}: {unread}, not read here" in caplog.text
+
+
 @pytest.mark.parametrize("content", [b"", b"just text", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
 def test_a_file_that_is_no_image_is_named(tmp_path, content):
     save(tmp_path / "a.png")
@@ -508,21 +520,41 @@ def test_labels_from_a_table(tmp_path):
     assert one.load((4, 4, 3)).labels == [2]
 
 
+@pytest.mark.parametrize("sign", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+def test_a_table_may_name_files_as_it_likes(tmp_path, monkeypatch, sign):
+    """Whole paths, those from the table or from the user, and those with the other slash."""
+    folder = tmp_path / "images"
+    tree(folder, "a.png", "cats/b.png", "cats/c.png", "d.png")
+    table = tmp_path / "labels.csv"
+    names = ["a.png", folder / "cats" / "b.png", "images\\cats\\c.png", "./images/d.png"]
+    rows = "".join(f"{name}{sign}{number}\n" for number, name in enumerate(names))
+    table.write_text(f"file{sign}label\n{rows}")
+    monkeypatch.chdir(folder)
+    labels = {name: label for name, (label, _) in labelled(folder, table).items()}
+    assert labels == {"a": 0, "cats/b": 1, "cats/c": 2, "d": 3}
+    outside = save(tmp_path / "e.png")
+    table.write_text(f"file{sign}label\n{outside}{sign}1\n")
+    refused(Folder(path=str(folder), labels=str(table)), f"files that are not in .*: {outside}")
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
         ("file,label\nz.png,1\n", "names files that are not in .*: z.png"),
-        ("path;label\na.png;1\n", "must have the columns file and label, it has path;label"),
+        ("path;label\na.png;1\n", "must have the columns file and label, it has path, label"),
         ("", "must have the columns file and label"),
         ("file,label\na.png,\n", "row 1 lacks a file or a label"),
         ("file,label\na.png\n", "row 1 lacks a file or a label"),
         ("file,label\na.png,1\na.png,2\n", "gives a.png two labels"),
-        (b"file,label\na.png,\xff\n", "cannot be read as a CSV file"),
-        (None, "cannot be read as a CSV file: No such file"),
+        (b"file,label\na.png,\xff\n", "is no text in UTF-8: save it as CSV UTF-8"),
+        ('file,label\na.png,"1\n', "is no CSV file: a quotation mark"),
+        ("file,label\nb.heic,1\n", "names files that are no images read here: b.heic"),
+        (None, "cannot be read: No such file"),
     ],
 )
 def test_tables_that_do_not_do(tmp_path, content, message):
     tree(tmp_path / "images", "a.png")
+    (tmp_path / "images" / "b.heic").write_bytes(b"")
     table = tmp_path / "labels.csv"
     if content is not None:
         table.write_bytes(content if isinstance(content, bytes) else content.encode())

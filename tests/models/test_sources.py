@@ -163,10 +163,10 @@ def test_endpoints_of_a_hub_module_have_names(endpoints):
 
 def test_class_names_and_offset(endpoints, tmp_path):
     names = tmp_path / "names.txt"
-    names.write_text("background\ncat\ndog\nzebra\nhorse\nwhale\n")
+    names.write_text("\ufeffbackground\ncat\ndog\nzebra\nhorse\nwhale\n\n", "utf-8")
     keys = {"handle": str(endpoints), "class_offset": 1}
     classifier = Hub(**keys, class_names=str(names)).load()
-    assert classifier.class_names == names.read_text().split()
+    assert classifier.class_names == names.read_text("utf-8-sig").split()
     assert classifier.class_offset == 1
     with pytest.raises(ConfigError, match="has 1001 names, but the model has 6 classes"):
         Hub(**keys, class_names="imagenet").load()
