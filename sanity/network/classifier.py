@@ -16,6 +16,7 @@ from sanity.network.anatomy.batch_norm import BatchNorm, find
 from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import choose_logits, vectors
+from sanity.network.anatomy.loops import ops_in_loops
 from sanity.network.anatomy.parameters import Parameter, describe, meeting
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, traced
@@ -364,6 +365,12 @@ class Classifier:
                 f"The backprop rule {rule} changes the gradient of "
                 f"{', '.join(overrides[:-1])} and {overrides[-1]}, but {self.name} has no such "
                 "op, so the masks would be those of the plain gradient"
+            )
+        if looped := sorted(set(overrides) & ops_in_loops(self.graph, path)):
+            raise ConfigError(
+                f"The backprop rule {rule} changes the gradient of {', '.join(looped)}, which "
+                f"{self.name} runs in a loop (a recurrent layer), where it cannot be changed: "
+                "leave out the methods of this rule"
             )
 
     def check_gradient(self, tensor: str | None = None) -> list[str]:

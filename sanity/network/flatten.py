@@ -5,10 +5,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework.function_pb2 import FunctionDef, FunctionDefLibrary
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
@@ -41,7 +42,7 @@ def flatten(function: Any, drop: bool = True) -> FlatGraph:
     names = {key: tensor.name for key, tensor in function.structured_outputs.items()}
     needed = find_needed(graph_def, list(names.values()))
     kept = [node for node in graph_def.node if node.name in needed - mapped]
-    flat = GraphDef(versions=graph_def.versions)
+    flat = GraphDef(versions=graph_def.versions, library=_functions_of(kept, graph_def))
     for node in kept:
         # The mapped placeholders are gone, so nothing may wait for them or be placed beside them.
         inputs = [i for i in node.input if not (i.startswith("^") and i[1:] in mapped)]
@@ -64,6 +65,27 @@ def flatten(function: Any, drop: bool = True) -> FlatGraph:
         {name: tensor for name, tensor in captures.items() if name in read},
         custom.of(new_names),
     )
+
+
+def _functions_of(nodes: Iterable[NodeDef], graph_def: GraphDef) -> FunctionDefLibrary:
+    """The functions that nodes run as loops do, and those that these run in turn."""
+    functions = {function.signature.name: function for function in graph_def.library.function}
+    found: dict[str, FunctionDef] = {}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        values = node.attr.values()
+        names = [
+            node.op,
+            *(v.func.name for v in values),
+            *(f.name for v in values for f in v.list.func),
+        ]
+        for name in names:
+            if name in functions and name not in found:
+                found[name] = functions[name]
+                waiting += functions[name].node_def
+    gradients = [g for g in graph_def.library.gradient if g.function_name in found]
+    return FunctionDefLibrary(function=found.values(), gradient=gradients)
 
 
 def _inlined(function: Any) -> GraphDef:

@@ -8,11 +8,11 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
+from sanity.network.anatomy.loops import check_branches
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 
 _SHAPING = {"Identity", "Reshape", "Squeeze", "Cast", "StopGradient"}
 _SOFTMAX = {"Softmax", "LogSoftmax"}
-_NESTED = ("then_branch", "branches", "body", "f")  # attributes that hold functions
 _USUAL = ("logits", "default")  # what Hub modules call them
 
 
@@ -74,25 +74,11 @@ def choose_logits(
         )
     tensor = graph.outputs[output]
     after, node = _back(graph, tensor)
-    _check_flat(graph, tensor, model)
+    check_branches(graph, tensor, model)
     if node.op not in _SOFTMAX:
         return graph, tensor, Ending(output, "", node.op)
     graph, tensor = _bypassed(graph, after, tensor_of(node.input[0]))
     return graph, tensor, Ending(output, node.op, _back(graph, tensor)[1].op)
-
-
-def _check_flat(graph: FlatGraph, tensor: str, model: str) -> None:
-    """Makes sure that gradients find their way from the output to the images."""
-    nested = {
-        node.op
-        for name in graph.before(tensor)
-        if name in graph.depths and any(k in (node := graph.nodes[name]).attr for k in _NESTED)
-    }
-    if nested:
-        raise ConfigError(
-            f"{model} decides by the images which of its parts it runs ({', '.join(sorted(nested))}"
-            "): such a network is not supported, as no gradient leads through these ops"
-        )
 
 
 def _only(graph: FlatGraph, sizes: dict[str, int]) -> str | None:
