@@ -199,17 +199,33 @@ def check_blocks(classifier: "Classifier") -> None:
     """Makes sure that each block holds something; logs the variables in none.
 
     Raises:
-        ConfigError: A block's name stands in no variable's name.
+        ConfigError: A block's name stands in the name of no variable that the output depends on.
     """
-    parameters = classifier.parameters.values()
+    from sanity.network.anatomy.parameters import block_of
+
+    parameters = [p for p in classifier.parameters.values() if p.reaches]
     held = {parameter.block for parameter in parameters}
     empty = [block for block in classifier.blocks if block not in held]
+    beyond = [p for p in classifier.parameters.values() if not p.reaches]
+    elsewhere = {block_of(parameter.name, empty) for parameter in beyond} - {""}
+    if elsewhere:
+        raise ConfigError(
+            f"model.blocks: {', '.join(sorted(elsewhere))} plays no part in the output "
+            f"{classifier.ending.output}, which is explained: leave it out"
+        )
     if empty:
         some = [parameter.name for parameter in parameters]
         shown = ", ".join(some[:3] + ["…"] * (len(some) > 6) + some[max(3, len(some) - 3) :])
         raise ConfigError(
             f"model.blocks: {', '.join(empty)} stands in the name of no variable; "
             f"these are: {shown}"
+        )
+    if beyond:
+        log.info(
+            "%d of %d variables do not reach the output %s: they are no part of what is explained",
+            len(beyond),
+            len(classifier.parameters),
+            classifier.ending.output,
         )
     left = [parameter.name for parameter in parameters if not parameter.block]
     if left:

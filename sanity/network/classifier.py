@@ -17,7 +17,7 @@ from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import choose_logits, vectors
 from sanity.network.anatomy.loops import ops_in_loops
-from sanity.network.anatomy.parameters import Parameter, describe, meeting
+from sanity.network.anatomy.parameters import Declared, Parameter, describe
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, traced
 from sanity.network.passes.backprop_rules import rule as rule_of
@@ -117,10 +117,12 @@ class Classifier:
                 own, variable = by_handle[id(captured)]
                 names[placeholder] = _unique(own, self._variables)
                 self._variables[names[placeholder]] = variable
-        shapes = {own: tuple(variable.shape) for own, variable in self._variables.items()}
-        self.parameters: dict[str, Parameter] = describe(self.graph, names, shapes, blocks or ())
+        sources = {p: _source(own, self._variables[own]) for p, own in names.items()}
+        self.parameters: dict[str, Parameter] = describe(
+            self.graph, sources, blocks or (), self._images, self.logits_tensor
+        )
         if blocks is None:
-            blocks, member = find_blocks(self.graph, names, self.parameters)
+            blocks, member = find_blocks(self.explained, names, self.parameters)
             self.parameters = {
                 own: replace(p, block=member.get(own, "")) for own, p in self.parameters.items()
             }
@@ -306,21 +308,21 @@ class Classifier:
         return values, gradients
 
     @cached_property
+    def explained(self) -> FlatGraph:
+        """The part of the graph that computes the logits."""
+        return self.graph.between([self.graph.input], [self.logits_tensor])
+
+    @cached_property
     def last_kernels(self) -> list[str]:
         """The kernels nearest to the logits, by name; several if they stand side by side."""
-        before = self.graph.before(self.logits_tensor)
-        kernels = [
-            p
-            for p in self.parameters.values()
-            if p.kind == "kernel" and meeting(self.graph, self.placeholders[p.name]) in before
-        ]
+        kernels = [p for p in self.parameters.values() if p.kind == "kernel" and p.reaches]
         deepest = max((p.depth for p in kernels), default=0)
         return [p.name for p in kernels if p.depth == deepest]
 
     @cached_property
     def batch_norms(self) -> list[BatchNorm]:
         """The batch norms with moving statistics, from input to output."""
-        return find(self.graph, self.placeholders, self.parameters)
+        return find(self.explained, self.placeholders, self.parameters)
 
     def batch_moments(self, images: np.ndarray) -> Callable[[Iterable[str]], dict[str, np.ndarray]]:
         """What gives moving statistics that fit some images, under the weights then in place.
@@ -478,6 +480,15 @@ class Classifier:
 def _assign(variable: Any, value: np.ndarray) -> None:
     # `variable.assign` takes three times as long, and a stage has a hundred small ones.
     tf.raw_ops.AssignVariableOp(resource=variable.handle, value=tf.constant(value))
+
+
+def _source(name: str, variable: Any) -> Declared:
+    return Declared(
+        name,
+        tuple(variable.shape),
+        variable.dtype.is_floating,
+        bool(getattr(variable, "trainable", True)),
+    )
 
 
 def _as_dict(outputs: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Any tensor of a flat graph can be read and any op's gradient replaced.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,8 @@ SCOPE = "net"
 # What has a gradient of 0 everywhere, or lets none through.
 _FLAT = ("Sign", "Round", "Rint", "Floor", "Ceil", "StopGradient", "OneHot")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+# What these give depends on no value of what they are given.
+_OF_SHAPES = frozenset(("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"))
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,17 @@ class FlatGraph:
                 depths[node.name] = max(before) + 1
         return depths
 
+    @cached_property
+    def valued(self) -> set[str]:
+        """The nodes that depend on the images' values, and not only on their number and size."""
+        found = {self.input}
+        for node in self.nodes.values():
+            if node.op not in _OF_SHAPES and any(
+                op_of(i) in found for i in node.input if not i.startswith("^")
+            ):
+                found.add(node.name)
+        return found
+
     def before(self, tensor: str) -> set[str]:
         """Names of all nodes that a tensor is computed from, its own among them."""
         return find_needed(self.graph_def, [tensor])
@@ -90,6 +103,13 @@ class FlatGraph:
                     reached.add(node.name)
                     waiting.append(node.name)
         return reached
+
+    def through(self, tensor: str, ops: Container[str]) -> NodeDef | None:
+        """The op that gives a tensor, some ops on its way aside; None if it is given."""
+        node = self.nodes.get(op_of(tensor))
+        while node is not None and node.op in ops:
+            node = self.nodes.get(op_of(node.input[0])) if node.input else None
+        return node
 
     def path(self, tensor: str) -> list[str]:
         """The nodes through which a tensor depends on the input, from there on."""

@@ -17,8 +17,19 @@ _CUT = 2.0  # standard deviations at which a truncated normal ends
 # variance after truncation is the one asked for (as TensorFlow's VarianceScaling does).
 _TRUNCATED_STD = 0.8796256610342398
 
-# What each kind of variable is where it does nothing.
-IDENTITY = {"bias": 0.0, "scale": 1.0, "offset": 0.0, "moving_mean": 0.0, "moving_variance": 1.0}
+# What each kind of variable is where it does nothing. A PReLU of slope 0 is a ReLU, for which a
+# variance of 2/fan_in is right (He et al. 2015, equation 15), and what Keras starts from.
+IDENTITY = {
+    "bias": 0.0,
+    "scale": 1.0,
+    "offset": 0.0,
+    "moving_mean": 0.0,
+    "moving_variance": 1.0,
+    "slope": 0.0,
+    "token": 0.0,
+    "position": 0.0,
+}
+_DRAWN = ("token", "position")  # at the start of training, where nothing else is known
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,9 @@ class Variable:
     Attributes:
         name: Its name.
         shape: Its shape.
-        kind: What it does; see `sanity.network.anatomy.parameters.Kind`.
-        fan_in: How many inputs an output sums over; a vector's is its length, as in Keras.
+        kind: What it does; see `sanity.network.anatomy.parameters.Parameter`.
+        fan_in: How many inputs an output sums over; a vector's is its length, as in Keras, and a
+            token's how many channels it has.
         fan_out: How many outputs an input feeds; a vector's is its length.
         trained: Its trained values, not to be written to.
         own: The initializer that its layer was made with, if known: `(random, shape) -> values`.
@@ -186,15 +198,15 @@ class Reinitialize:
     """What the variable was before training: by its layer's own initializer where that is known.
 
     Else by what it is: a kernel by a truncated normal of variance 2/fan_in (TF-Slim's
-    `variance_scaling_initializer`), biases, offsets and moving means 0, scales and moving
-    variances 1.
+    `variance_scaling_initializer`), tokens and positions likewise, with their channels for fan_in;
+    biases, offsets, slopes and moving means 0, scales and moving variances 1.
     """
 
     def __call__(self, random: np.random.Generator, variable: Variable) -> np.ndarray:
         """Values of the variable's shape."""
         if variable.own is not None:
             return variable.own(random, variable.shape)
-        if variable.kind in IDENTITY:
+        if variable.kind in IDENTITY and variable.kind not in _DRAWN:
             return np.full(variable.shape, IDENTITY[variable.kind])
         return TruncatedNormal()(random, variable)
 

@@ -32,6 +32,17 @@ log = logging.getLogger(__name__)
 
 Order = Literal["cascading", "cascading_bottom_up", "independent", "full", "random_order"]
 Policy = Literal["draw", "identity", "keep"]
+# The option that says what becomes of each kind of variable; a kind without one is kept.
+_KEYS = {
+    "bias": "biases",
+    "scale": "batch_norm",
+    "offset": "batch_norm",
+    "moving_mean": "moving_statistics",
+    "moving_variance": "moving_statistics",
+    "slope": "slopes",
+    "token": "tokens",
+    "position": "positions",
+}
 
 
 @checked
@@ -48,10 +59,14 @@ class Randomization:
             (in a YAML: its `_target_` and fields).
         kernels: `all` of a block are drawn, the `first` one in the graph, or all kept.
         biases: Drawn, set to 0 (`identity`) or kept.
-        batch_norm: Scale and offset: drawn, set to 1 and 0, or kept.
+        batch_norm: Scale and offset, of layer norm and of layers as well: drawn, set to 1 and 0, or
+            kept.
         moving_statistics: Moving mean and variance: drawn, set to 0 and 1, kept, or re-estimated:
             in all batch norms behind a randomized variable they become the moments of what is
             normalised, over the images of `calibration`.
+        slopes: Of PReLU's negative part: drawn, set to 0, which makes it a ReLU, or kept.
+        tokens: What stands beside the images' features, as a class token: drawn, set to 0 or kept.
+        positions: Embeddings of places, added to features: drawn, set to 0 or kept.
         calibration: `samples`, the 20 embedded images, or a data spec, of which the first 20.
     """
 
@@ -62,6 +77,9 @@ class Randomization:
     biases: Policy = "identity"
     batch_norm: Policy = "identity"
     moving_statistics: Policy | Literal["reestimate"] = "reestimate"
+    slopes: Policy = "identity"
+    tokens: Policy = "draw"
+    positions: Policy = "draw"
     calibration: Any = "samples"
 
     @field_validator("initializer")
@@ -121,11 +139,8 @@ class Randomization:
         """What becomes of a kind of variable: draw, identity, keep or reestimate."""
         if kind == "kernel":
             return "keep" if self.kernels == "keep" else "draw"
-        if kind == "bias":
-            return self.biases
-        if kind in ("scale", "offset"):
-            return self.batch_norm
-        return self.moving_statistics if kind in ("moving_mean", "moving_variance") else "keep"
+        key = _KEYS.get(kind)
+        return "keep" if key is None else getattr(self, key)
 
     def _chosen(self, classifier: "Classifier", layer: str) -> tuple[str, ...]:
         """The variables of a block that are drawn or reset, from input to output."""
@@ -139,8 +154,8 @@ class Randomization:
         if not chosen:
             raise ConfigError(
                 f"The block {layer} of {classifier.name} has nothing to randomize with "
-                f"randomization.kernels={self.kernels} biases={self.biases} "
-                f"batch_norm={self.batch_norm} moving_statistics={self.moving_statistics}"
+                f"randomization.kernels={self.kernels} "
+                + " ".join(f"{key}={getattr(self, key)}" for key in dict.fromkeys(_KEYS.values()))
             )
         return tuple(chosen)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sanity.errors import ConfigError
 from sanity.network.anatomy.parameters import Parameter
+from sanity.network.anatomy.ways import PRODUCTS
 from sanity.network.graph import FlatGraph, op_of
 
 
@@ -35,12 +36,13 @@ def find(
     the images' values and with the variables.
 
     Args:
-        graph: The network.
+        graph: The network, as far as it computes the explained output.
         placeholders: The placeholder of each variable.
         parameters: What each variable is.
 
     Raises:
-        ConfigError: One is shared by several tensors, or its channels are not the last axis.
+        ConfigError: One is shared by several tensors, has no mean of its own (as where it is folded
+            into a kernel), or its channels are not the last axis.
     """
     means = {
         name: _meetings(graph, placeholders[name])
@@ -59,8 +61,11 @@ def find(
         mean = next(
             (m for m, ops in means.items() if ops.keys() & {*meetings, op_of(tensor)}), None
         )
-        if mean is None:
-            continue
+        if mean is None or graph.nodes[first].op in PRODUCTS:
+            raise ConfigError(
+                f"The moving variance {variance} normalises nothing whose mean is kept, so it "
+                "cannot be re-estimated: randomization.moving_statistics=keep leaves it"
+            )
         tensor = means[mean].get(op_of(tensor), tensor)
         inside = {*meetings, *means[mean]}
         if any(meetings[op] != tensor and op_of(meetings[op]) not in inside for op in meetings):
@@ -85,8 +90,8 @@ def _meetings(graph: FlatGraph, placeholder: str) -> dict[str, str]:
     waiting, seen = [placeholder], {placeholder}
     while waiting:
         for node in graph.consumers.get(waiting.pop(), ()):
-            if node.name in graph.depths:
-                meetings[node.name] = next(i for i in node.input if op_of(i) in graph.depths)
+            if node.name in graph.valued:
+                meetings[node.name] = next(i for i in node.input if op_of(i) in graph.valued)
             elif node.name not in seen:
                 seen.add(node.name)
                 waiting.append(node.name)

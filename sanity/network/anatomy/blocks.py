@@ -19,14 +19,17 @@ def find_blocks(
 
     A block is what follows the names' common beginning, e.g. `conv1` of `resnet/conv1/kernel`;
     a chain of numbered parts, `encoder/layer_0`, `encoder/layer_1`, is taken apart. Layers without
-    a kernel (batch norm) belong to the block whose kernel stands before them in the graph.
+    a kernel (batch norm) belong to the block whose kernel stands before them in the graph, and
+    those before all kernels to the first block. What the output does not depend on is in no block.
 
     Args:
-        graph: The network.
+        graph: The network, as far as it computes the explained output.
         names: The variable behind each placeholder.
         parameters: The network's, by name.
     """
-    kernels = {name: p for name, p in parameters.items() if p.kind == "kernel"}
+    reaching = {name: p for name, p in parameters.items() if p.reaches}
+    kernels = {name: p for name, p in reaching.items() if p.kind == "kernel"}
+    kernels = kernels or {name: p for name, p in reaching.items() if p.learned}
     if not kernels:
         return [], {}
     found = _divided([(_path(name), p) for name, p in kernels.items()], 0, top=True)
@@ -36,14 +39,15 @@ def find_blocks(
     member = {p.name: labels[path] for path, inside in found for p in inside}
     prefixes = sorted(labels, key=len, reverse=True)
     before = _kernels_before(graph, names, kernels)
-    for name in parameters:
+    after = min(kernels.values(), key=lambda p: (p.depth, p.name)).name  # of what is before all
+    for name in reaching:
         if name in member:
             continue
-        near = before.get(name)
+        near = before.get(name, after)
         inside = [p for p in prefixes if _path(name)[: len(p)] == p]
         if inside:
             member[name] = labels[inside[0]]
-        elif near:
+        else:
             member[name] = member[near]
     return [labels[path] for path, _ in found], member
 

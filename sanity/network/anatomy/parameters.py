@@ -2,28 +2,39 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Literal
 
-from tensorflow.core.framework.node_def_pb2 import NodeDef
+import tensorflow as tf
 
-from sanity.network.graph import FlatGraph, op_of
+from sanity.network.anatomy.roles import Kind, find_role
+from sanity.network.anatomy.ways import Ways
+from sanity.network.graph import FlatGraph
 
-Kind = Literal["kernel", "bias", "scale", "offset", "moving_mean", "moving_variance", "other"]
+_MEASURED = ("moving_mean", "moving_variance")  # on images, not learned from the loss
+_UNKNOWN = ("range", "preprocessing", "other")
 
-_BY_NAME: dict[str, Kind] = {
-    "gamma": "scale",
-    "beta": "offset",
-    "moving_mean": "moving_mean",
-    "running_mean": "moving_mean",
-    "moving_variance": "moving_variance",
-    "moving_var": "moving_variance",
-    "running_var": "moving_variance",
-}
-_BATCH_NORM: dict[int, Kind] = {1: "scale", 2: "offset", 3: "moving_mean", 4: "moving_variance"}
-_PASSES = {"ReadVariableOp", "Identity", "Cast", "Reshape", "Transpose", "ExpandDims", "Squeeze"}
-_ADDS = {"BiasAdd", "Add", "AddV2"}
+
+@dataclass(frozen=True)
+class Declared:
+    """A variable as its source describes it.
+
+    Attributes:
+        name: As the model's author named it, without ":0".
+        shape: Its shape.
+        floating: Whether it holds floating-point numbers.
+        trainable: Whether training changes it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    floating: bool = True
+    trainable: bool = True
+
+    @property
+    def size(self) -> int:
+        """The number of its entries."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -33,11 +44,19 @@ class Parameter:
     Attributes:
         name: As the model's author named it, without ":0".
         shape: Its shape.
-        kind: What it does; `"other"` is never randomized.
+        kind: What the network does with it: `kernel` (multiplies and sums; an embedding too),
+            `bias`, `scale` and `offset` (of a normalization, or of a layer), `moving_mean`,
+            `moving_variance`, `slope` (of a PReLU's negative part), `token` (stands beside the
+            images' features), `position` (is added, other values at other places), `range`
+            (of quantization), `preprocessing` (not trainable, before all kernels) or `other`. The
+            last three are never randomized.
         block: The block it belongs to, or `""`.
-        fan_in: How many inputs one output of a kernel sums over; 0 if it is no kernel.
-        fan_out: How many outputs one input of a kernel feeds; 0 if it is no kernel.
+        fan_in: How many inputs one output of a kernel sums over; for a token or positions, how many
+            channels these have; else 0.
+        fan_out: How many outputs one input of a kernel feeds; as `fan_in` otherwise.
         depth: How many ops lie between the images and its first use, at the most.
+        trainable: Whether its source says so.
+        reaches: Whether the explained output depends on it.
     """
 
     name: str
@@ -47,35 +66,46 @@ class Parameter:
     fan_in: int
     fan_out: int
     depth: int
+    trainable: bool = True
+    reaches: bool = True
 
     @property
     def size(self) -> int:
         """The number of its entries."""
         return math.prod(self.shape)
 
+    @property
+    def learned(self) -> bool:
+        """Whether the explained output depends on what training made of it.
+
+        A frozen kernel was learned elsewhere; moving statistics are measured.
+        """
+        known = self.kind not in _UNKNOWN
+        return self.reaches and self.kind not in _MEASURED and (known or self.trainable)
+
 
 def describe(
     graph: FlatGraph,
-    names: Mapping[str, str],
-    shapes: Mapping[str, tuple[int, ...]],
+    sources: Mapping[str, Declared],
     blocks: Sequence[str],
+    images: tf.TensorSpec,
+    output: str | None = None,
 ) -> dict[str, Parameter]:
     """The network's parameters by name, from input to output.
 
     Args:
         graph: The network.
-        names: The variable behind each placeholder.
-        shapes: The shape of each variable.
+        sources: The variable behind each placeholder.
         blocks: Names of the blocks.
+        images: What the network takes.
+        output: The tensor that is explained; None for all that the graph gives.
     """
-    parameters = []
-    for placeholder, name in names.items():
-        users = _users(graph, placeholder)
-        kind, fan_in, fan_out = _role(name, shapes[name], users)
-        block, met = block_of(name, blocks), meeting(graph, placeholder)
-        depth = graph.depths[met] if met else 0
-        parameters.append(Parameter(name, shapes[name], kind, block, fan_in, fan_out, depth))
-    return {p.name: p for p in sorted(parameters, key=lambda p: (p.depth, p.name))}
+    explained = graph.between([graph.input], [output] if output else [*graph.outputs.values()])
+    parameters = _described(explained, sources, blocks, images, reaches=True)
+    rest = {p: source for p, source in sources.items() if source.name not in parameters}
+    parameters |= _described(graph, rest, (), images, reaches=False)
+    ordered = sorted(parameters.values(), key=lambda p: (p.depth, p.name))
+    return {parameter.name: parameter for parameter in _before_kernels(ordered)}
 
 
 def block_of(name: str, blocks: Sequence[str]) -> str:
@@ -95,31 +125,13 @@ def block_of(name: str, blocks: Sequence[str]) -> str:
     return best[2] if best else ""
 
 
-def _users(graph: FlatGraph, placeholder: str) -> list[tuple[NodeDef, int]]:
-    """The ops that use a variable's value, each with the index of that input."""
-    users: list[tuple[NodeDef, int]] = []
-    waiting = [placeholder]
-    seen = set(waiting)
-    while waiting:
-        source = waiting.pop()
-        for node in graph.consumers[source]:
-            if node.op in _PASSES:
-                if node.name not in seen:
-                    seen.add(node.name)
-                    waiting.append(node.name)
-            else:
-                index = [op_of(i) for i in node.input].index(source)
-                users.append((node, index))
-    return users
-
-
 def meeting(graph: FlatGraph, placeholder: str) -> str | None:
-    """The first op in which a variable meets the images; None if it never does."""
+    """The first op in which a variable meets the images' values; None if it never does."""
     met: list[str] = []
     waiting, seen = [placeholder], {placeholder}
     while waiting:
-        for node in graph.consumers[waiting.pop()]:
-            if node.name in graph.depths:
+        for node in graph.consumers.get(waiting.pop(), ()):
+            if node.name in graph.valued:
                 met.append(node.name)
             elif node.name not in seen:
                 seen.add(node.name)
@@ -127,43 +139,42 @@ def meeting(graph: FlatGraph, placeholder: str) -> str | None:
     return min(met, key=lambda name: (graph.depths[name], name), default=None)
 
 
-def _role(
-    name: str, shape: tuple[int, ...], users: list[tuple[NodeDef, int]]
-) -> tuple[Kind, int, int]:
-    by_name = _BY_NAME.get(name.split("/")[-1])
-    if by_name:
-        return by_name, 0, 0
-    for node, index in users:
-        if node.op.startswith("FusedBatchNorm") and index in _BATCH_NORM:
-            return _BATCH_NORM[index], 0, 0
-        if (
-            node.op in ("Conv2D", "Conv3D", "Conv2DBackpropInput")
-            and len(shape) >= 4
-            and index == 1
-        ):
-            window = math.prod(shape[:-2])
-            fans = window * shape[-2], window * shape[-1]
-            # A transposed convolution's kernel is stored as (h, w, outputs, inputs).
-            return "kernel", *(fans[::-1] if node.op == "Conv2DBackpropInput" else fans)
-        if node.op == "DepthwiseConv2dNative":
-            # One output of a depthwise convolution sums over one channel only.
-            return "kernel", math.prod(shape[:2]), math.prod(shape[:2]) * shape[3]
-        if node.op == "Einsum" and len(shape) >= 2:
-            return "kernel", *_einsum_fans(node.attr["equation"].s.decode(), index, shape)
-        if node.op in ("MatMul", "BatchMatMulV2", "BatchMatMulV3") and len(shape) >= 2:
-            fan_in, fan_out = math.prod(shape[:-1]), shape[-1]
-            flipped = node.op == "MatMul" and node.attr["transpose_b"].b
-            return "kernel", *((fan_out, fan_in) if flipped else (fan_in, fan_out))
-    one = len(shape) == 1 or name.split("/")[-1] in ("bias", "biases")
-    if one and any(node.op in _ADDS for node, _ in users):
-        return "bias", 0, 0
-    return "other", 0, 0
+def _described(
+    graph: FlatGraph,
+    sources: Mapping[str, Declared],
+    blocks: Sequence[str],
+    images: tf.TensorSpec,
+    *,
+    reaches: bool,
+) -> dict[str, Parameter]:
+    """The parameters that a graph computes with, or all where `reaches` is not asked for."""
+    used = {p: s for p, s in sources.items() if not reaches or p in graph.captures}
+    ways = Ways(graph, {placeholder: source.shape for placeholder, source in used.items()}, images)
+    found = {}
+    for placeholder, source in used.items():
+        role = find_role(ways, placeholder, source.shape) if source.floating else None
+        kind, fan_in, fan_out = role or ("other", 0, 0)
+        met = meeting(graph, placeholder)
+        found[source.name] = Parameter(
+            source.name,
+            source.shape,
+            kind,
+            block_of(source.name, blocks),
+            fan_in,
+            fan_out,
+            graph.depths[met] if met else 0,
+            source.trainable,
+            reaches and met is not None,
+        )
+    return found
 
 
-def _einsum_fans(equation: str, index: int, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Fans of an operand of `tf.einsum`: it sums over the axes that the result lacks."""
-    operands, result = equation.replace(" ", "").split("->")
-    axes = operands.split(",")[index].replace("...", "")
-    sizes = dict(zip(reversed(axes), reversed(shape), strict=False))
-    fan_in = math.prod(size for axis, size in sizes.items() if axis not in result)
-    return fan_in, math.prod(size for axis, size in sizes.items() if axis in result)
+def _before_kernels(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """The parameters, those of the images' normalization told from what was learned."""
+    first = min((p.depth for p in parameters if p.kind == "kernel" and p.reaches), default=0)
+    return [
+        replace(p, kind="preprocessing")
+        if not p.trainable and p.depth < first and p.kind in ("scale", "offset", "bias")
+        else p
+        for p in parameters
+    ]

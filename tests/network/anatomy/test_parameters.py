@@ -1,0 +1,173 @@
+"""What variables are, told from the graph alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sanity.errors import ConfigError
+from sanity.network.classifier import Classifier
+from sanity.randomization import Randomization
+from sanity.randomization.initializers import IDENTITY
+from tests.network.anatomy.zoo import NETWORKS, Maker
+
+LIES = ("moving_variance", "kernel", "gamma", "bias")
+
+
+def made(name, lie="moving_variance"):
+    build, shape = NETWORKS[name]
+    make = Maker(lie)
+    return make, Classifier(build(make), shape, name=name)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_roles_are_told_from_the_graph(name):
+    make, classifier = made(name)
+    found = classifier.parameters
+    assert {n: p.kind for n, p in found.items()} == make.kinds
+    fans = {n: (found[n].fan_in, found[n].fan_out) for n, fans in make.fans.items() if fans}
+    assert fans == {n: make.fans[n] for n in fans}
+    assert [n for n in make.kinds if found[n].trainable] == make.trainable
+    assert all(p.reaches for p in found.values())
+
+
+@pytest.mark.parametrize("lie", LIES[1:])
+def test_names_play_no_part(lie):
+    make, classifier = made("batch norms", lie)
+    assert {n: p.kind for n, p in classifier.parameters.items()} == make.kinds
+
+
+@pytest.mark.parametrize("order", ["cascading", "full"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_full_cascade_takes_all_that_is_trainable(name, order):
+    make, classifier = made(name)
+    randomization = Randomization(order=order, moving_statistics="keep")
+    stages = randomization.stages(classifier, classifier.blocks, 0)
+    frozen = {n for n, p in classifier.parameters.items() if p.learned} - {*make.trainable}
+    assert {*stages[-1].variables} == {*make.trainable} | frozen
+    for variable in stages[-1].variables:  # so that what is set to an identity is seen to change
+        assert (stages[-1].draw(variable) != classifier.trained[variable]).any(), variable
+        kind = classifier.parameters[variable].kind
+        if randomization.policy(kind) == "identity":
+            assert (classifier.trained[variable] != IDENTITY[kind]).all(), variable
+    blocks = {p.block for p in classifier.parameters.values() if p.learned}
+    assert blocks == {*classifier.blocks}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_randomized_network_computes(name):
+    _, classifier = made(name)
+    images = np.random.default_rng(0).random((4, *classifier.input_shape), np.float32)
+    randomization = Randomization(order="full", moving_statistics="identity")
+    stage = randomization.stages(classifier, classifier.blocks, 0)[1]
+    trained = classifier.logits(images)
+    with classifier.restored():
+        classifier.set_weights(stage.weights(), 1)
+        logits = classifier.logits(images)
+    assert np.isfinite(logits).all()
+    assert not np.isclose(logits, trained).any(axis=1).all()
+    np.testing.assert_array_equal(classifier.logits(images), trained)
+
+
+def recurrent(layer, **options):
+    import keras
+
+    inputs = keras.Input((6, 5, 2))
+    x = keras.layers.TimeDistributed(keras.layers.Flatten())(inputs)
+    outputs = keras.layers.Dense(3)(getattr(keras.layers, layer)(4, unroll=True, **options)(x))
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize(
+    ("layer", "options"),
+    [("GRU", {}), ("GRU", {"reset_after": False}), ("LSTM", {}), ("SimpleRNN", {})],
+    ids=["GRU", "GRU of 2014", "LSTM", "SimpleRNN"],
+)
+def test_recurrent_cells(layer, options):
+    model = recurrent(layer, **options)
+    variables = {v.path: v.value for v in model.variables}
+    found = Classifier(lambda x: model(x), (6, 5, 2), variables=variables).parameters
+    kinds = {n.split("/")[-1]: p.kind for n, p in found.items() if "dense" not in n}
+    assert kinds == {"kernel": "kernel", "recurrent_kernel": "kernel", "bias": "bias"}
+    gates = {"GRU": 3, "LSTM": 4, "SimpleRNN": 1}[layer]
+    fans = {n.split("/")[-1]: (p.fan_in, p.fan_out) for n, p in found.items() if p.fan_in}
+    assert fans["recurrent_kernel"][0] == 4
+    assert gates * 4 % fans["recurrent_kernel"][1] == 0
+
+
+def test_towers_of_equal_names_are_told_apart():
+    draw = np.random.default_rng(0)
+
+    def tower():
+        values = {"kernel": draw.random((1, 1, 3, 4))}
+        values |= {"gamma": draw.random(4), "beta": draw.random(4)}
+        values |= {"moving_mean": draw.random(4), "moving_variance": draw.random(4) + 1}
+        return [
+            tf.Variable(value, name=name, dtype=tf.float32, trainable="moving" not in name)
+            for name, value in values.items()
+        ]
+
+    towers = tower(), tower()
+    head = tf.Variable(draw.random((8, 3)), name="kernel", dtype=tf.float32)
+
+    def function(x):
+        sides = []
+        for kernel, gamma, beta, mean, variance in towers:
+            y = tf.nn.conv2d(x, kernel, 1, "SAME")
+            sides.append(tf.nn.batch_normalization(y, mean, variance, beta, gamma, 1e-3))
+        return tf.reduce_mean(tf.nn.relu(tf.concat(sides, -1)), [1, 2]) @ head
+
+    classifier = Classifier(function, (4, 4, 3))
+    found = {n: p.kind for n, p in classifier.parameters.items()}
+    twice = {"kernel": "kernel", "gamma": "scale", "beta": "offset"}
+    twice |= {"moving_mean": "moving_mean", "moving_variance": "moving_variance"}
+    expected = twice | {f"{name}_1": kind for name, kind in twice.items()} | {"kernel_2": "kernel"}
+    assert found == expected
+    assert len(classifier.batch_norms) == 2
+    stage = Randomization(order="full").stages(classifier, classifier.blocks, 0)[1]
+    assert {*stage.variables} == {*expected}
+
+
+def test_only_what_reaches_the_explained_output_counts():
+    draw = np.random.default_rng(0)
+    kernels = [
+        tf.Variable(draw.random(shape), name=f"{name}/kernel", dtype=tf.float32)
+        for name, shape in (("stem", (1, 1, 3, 4)), ("own", (4, 5)), ("other", (4, 5)))
+    ]
+    scale, shared, statistics = (
+        tf.Variable(draw.random(4) + 1, name=name, dtype=tf.float32)
+        for name in ("other/gamma", "stem/bias", "other/moving_variance")
+    )
+
+    def function(x):
+        x = tf.nn.relu(tf.nn.conv2d(x, kernels[0], 1, "SAME") + shared)
+        y = tf.reduce_mean(x, [1, 2]) * scale * tf.math.rsqrt(statistics)
+        return {"own": tf.reduce_mean(x, [1, 2]) @ kernels[1], "other": y @ kernels[2]}
+
+    classifier = Classifier(function, (4, 4, 3), output="own")
+    assert classifier.blocks == ["own", "stem"]
+    reach = {n: p.reaches for n, p in classifier.parameters.items()}
+    assert reach == {n: not n.startswith("other") for n in reach}
+    assert len(reach) == 6
+    assert classifier.parameters["other/kernel"].kind == "kernel"
+    assert classifier.parameters["other/kernel"].block == ""
+    assert not classifier.batch_norms  # another output's would need a mean
+    stages = Randomization().stages(classifier, classifier.blocks, 0)
+    assert {*stages[-1].variables} == {"own/kernel", "stem/kernel", "stem/bias"}
+    with pytest.raises(ConfigError, match=r"other/moving_variance normalises nothing"):
+        Randomization().stages(Classifier(function, (4, 4, 3), output="other"), ["other"], 0)
+
+
+def test_statistics_folded_into_a_kernel_are_not_estimated_again():
+    make = Maker()
+    kernel, (gamma, beta, mean, variance) = make("kernel", 3, 3, 3, 4), make.norm(4)
+    head = make("kernel", 4, 3)
+
+    def function(x):
+        factor = gamma * tf.math.rsqrt(variance + 1e-3)
+        x = tf.nn.conv2d(x, kernel * factor, 1, "SAME") + (beta - mean * factor)
+        return tf.reduce_mean(tf.nn.relu(x), [1, 2]) @ head
+
+    classifier = Classifier(function, (4, 4, 3))
+    assert {n: p.kind for n, p in classifier.parameters.items()} == make.kinds
+    with pytest.raises(ConfigError, match="moving_statistics=keep leaves it"):
+        Randomization().stages(classifier, classifier.blocks, 0)
