@@ -591,7 +591,7 @@ class Halved:
 
 def test_an_initializer_of_ones_own(net):
     np.testing.assert_array_equal(draw_of(net, halved), net.trained["a/kernel"] / 2)
-    own = "{_target_: tests.test_randomization.Halved, by: 4}"
+    own = "{_target_: tests.randomization.test_weights.Halved, by: 4}"
     randomization = compose([f"randomization.initializer={own}"]).randomization
     stage = randomization.stages(net, BLOCKS, 0)[-1]
     np.testing.assert_array_equal(stage.draw("a/kernel"), net.trained["a/kernel"] / 4)
