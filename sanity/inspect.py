@@ -49,10 +49,10 @@ def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()
     parameters = list(classifier.parameters.values())
     from sanity.network.graph import op_of
 
-    shapes, depths = classifier.output_shapes, classifier.graph.depths
+    shapes, depths = classifier.network.output_shapes, classifier.graph.depths
     return {
         "model": classifier.name,
-        "sha256": classifier.sha256,
+        "sha256": classifier.weights.sha256,
         "signatures": list(signatures),
         "input": {"shape": list(classifier.input_shape), "dtype": "float32", "range": [0, 1]},
         "classes": classifier.n_classes,
@@ -99,7 +99,7 @@ def signatures(job: "Job") -> list[dict[str, Any]]:
     """The signatures of the module a job's model is loaded from, with inputs and outputs."""
     from sanity.models.module import load
 
-    folder = job.model.folder() if hasattr(job.model, "folder") else None
+    folder = job.model.folder()
     if folder is None:
         return []
     found = getattr(load(Path(folder), str(folder)), "signatures", {})
@@ -126,7 +126,7 @@ def _specs(specs: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _grad_cam(classifier: "Classifier") -> str | None:
     try:
-        return classifier.spatial_tensor(None)
+        return classifier.network.spatial_tensor(None)
     except ConfigError:
         return None
 

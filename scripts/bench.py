@@ -94,7 +94,7 @@ class Floor:
         self.batch = network.batch_size
         x, targets = full_batch(experiment)
 
-        @tf.function(input_signature=[network._images, tf.TensorSpec([None], tf.int32)])
+        @tf.function(input_signature=[network.network.images, tf.TensorSpec([None], tf.int32)])
         def gradient(images: Any, targets: Any) -> Any:
             (logits,) = network.graph.build(images, [network.logits_tensor])
             return tf.gradients(tf.gather(logits, targets, batch_dims=1), images)[0]
@@ -143,11 +143,11 @@ def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "floa
 
     network = experiment.classifier
     network.precision = precision
-    network.__dict__["_kept_chain"] = {
-        (rule,): chained(
+    network._chains = {
+        (precision, rule): chained(
             network._computed(network._folded if fold else network.graph),
             network._ends if cut else [network.logits_tensor],
-            network._images,
+            network.network.images,
             network.placeholders,
             rule_of(rule).overrides,
         )
@@ -195,7 +195,7 @@ def job(overrides: list[str]) -> None:
         use(experiment, fold=True, cut=True)
         floor = Floor(experiment)
         floor.measure()
-        weights = seconds(lambda: [stage.weights() for stage in experiment.stages])
+        weights = seconds(lambda: [stage.make_weights() for stage in experiment.stages])
         floor.measure()
         gradients = seconds(lambda: phase(experiment))
         floor.measure()
@@ -230,7 +230,7 @@ def model(name: str) -> None:
         experiment = prepare(compose(overrides))
         experiment.classifier.trained  # noqa: B018 - read once, before weights change
         for stage in experiment.stages:
-            stage.weights()
+            stage.make_weights()
         floor = Floor(experiment)
         times: dict[str, float] = {}
         for said, fold, cut, precision in [
@@ -246,7 +246,7 @@ def model(name: str) -> None:
             floor.measure()
         independent = prepare(compose([*overrides, "randomization=independent"]))
         for stage in independent.stages:
-            stage.weights()
+            stage.make_weights()
         times["both, independent stages"] = seconds(lambda: phase(independent))
         floor.measure()
         loop = pairs_loop(experiment)
@@ -291,7 +291,7 @@ def grown(name: str, overrides: list[str]) -> None:
         for rule in experiment.plan.points:
             experiment.classifier.gradients(x, targets, rule)
         for stage in experiment.stages:
-            stage.weights()
+            stage.make_weights()
         took = seconds(lambda: phase(experiment))
         run(asked)
     count = distinct(experiment)

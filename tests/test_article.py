@@ -140,10 +140,10 @@ def test_a_full_size_inception(tmp_path, photograph, caplog):
     stages = job.randomization.stages(classifier, job.layers.select(classifier.blocks), 0)
     assert [stage.new for stage in stages] == [(), *[(name,) for name in VARIABLES]]
     assert [classifier.parameters[name].shape for name in VARIABLES] == SHAPES
-    trained = classifier.weights()
-    with classifier.restored():
-        classifier.set_weights(stages[-1].weights())
-        now = classifier.weights()
+    trained = classifier.weights.read()
+    with classifier.weights.restored():
+        classifier.weights.put(stages[-1].make_weights())
+        now = classifier.weights.read()
     for name, value in trained.items():
         if name in VARIABLES:
             assert -1 <= now[name].min() < now[name].max() <= 1

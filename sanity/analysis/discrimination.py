@@ -1,12 +1,13 @@
 """Whether a metric discriminates: masks that hardly changed from masks of which little is left."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sanity.analysis.relative import relative
 from sanity.analysis.thresholds import Thresholds
+from sanity.metrics import MaskMetric
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def blend(masks: np.ndarray, names: Sequence[str], share: float) -> np.ndarray:
 def calibrate(
     masks: Mapping[str, np.ndarray],
     names: Sequence[str],
-    metrics: Mapping[str, Any],
+    metrics: Mapping[str, MaskMetric],
     thresholds: Thresholds | None = None,
 ) -> "pd.DataFrame":
     """Whether metrics tell masks that hardly changed from masks of which little is left.
@@ -65,7 +66,7 @@ def calibrate(
         foreign = np.roll(own, 1, axis=0) if len(own) > 1 else own[:, :, ::-1]
         blends = [blend(own, names, share) for share in SHARES]
         for name, metric in metrics.items():
-            if getattr(metric, "identity", None) is None:
+            if metric.identity is None:
                 continue
             original, null = metric.features(own), metric.features(foreign)
             found = []

@@ -9,11 +9,12 @@ import pandas as pd
 from sanity.analysis.discrimination import calibrate
 from sanity.analysis.relative import unrelated
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.verdicts import is_control, verdicts
+from sanity.analysis.verdicts import verdicts
 from sanity.checked import instantiate, make
 from sanity.files import read_json
+from sanity.metrics import MaskMetric, as_metric
 from sanity.results.load import load_masks, load_predictions
-from sanity.results.recorded import begins_at_output, configuration, metric_nodes
+from sanity.results.recorded import begins_at_output, configuration, controls, metric_nodes
 
 _CALIBRATED = 20  # images whose masks metrics are calibrated with, at the most
 
@@ -43,46 +44,49 @@ def verdict_tables(
         )
         names = list(dict.fromkeys(part["metric"].astype(str)))
         nodes: dict[str, Any] = {}
-        targets: dict[str, str] = {}
+        known: set[str] = set()
         for run, info in zip(runs, infos, strict=True):
             nodes |= metric_nodes(run, info)
-            methods = configuration(run).get("method") or {}
-            targets |= {name: node.get("_target_", "") for name, node in methods.items()}
-        metrics = {n: instantiate(nodes[n], f"metric.{n}") for n in names if n in nodes}
-        controls = [n for n in dict.fromkeys(part["method"]) if is_control(n, targets.get(n, ""))]
+            known |= set(controls(info, configuration(run)))
+        metrics = {
+            name: as_metric(instantiate(nodes[name], f"metric.{name}"), f"metric.{name}")
+            for name in names
+            if name in nodes
+        }
+        passive = [name for name in dict.fromkeys(part["method"]) if name in known]
         stored = [row for info in infos for row in info.get("calibration", [])]
         if thresholds != made_with:
             stored = []  # what a metric can tell depends on the threshold
-        calibration = _calibration(runs[0], part, metrics, controls, stored, thresholds)
+        calibration = _calibration(runs[0], part, metrics, passive, stored, thresholds)
         seeds = part.drop_duplicates("path")
         alike = seeds["seed"].nunique() == len(seeds) if "seed" in seeds else False
         found[str(scheme)] = verdicts(
             part,
             predictions[predictions["path"].astype(str).isin([str(run) for run in runs])],
-            {name: getattr(metric, "identity", None) for name, metric in metrics.items()},
+            {name: metric.identity for name, metric in metrics.items()},
             (config.get("randomization") or {}).get("order"),
             begins_at_output=begins_at_output(infos[0], config),
             thresholds=thresholds,
             calibration=calibration,
             unrelated=unrelated(runs, _bounded(metrics)) if alike else None,
-            controls=controls,
+            controls=passive,
         )
     return found
 
 
-def _bounded(metrics: dict[str, Any]) -> dict[str, Any]:
+def _bounded(metrics: dict[str, MaskMetric]) -> dict[str, MaskMetric]:
     """Those metrics whose scores can be held against a null, from masks alone."""
     return {
         name: metric
         for name, metric in metrics.items()
-        if getattr(metric, "identity", None) is not None and not hasattr(metric, "of")
+        if metric.identity is not None and not metric.needs_regions
     }
 
 
 def _calibration(
     run: Path,
     scores: pd.DataFrame,
-    metrics: dict[str, Any],
+    metrics: dict[str, MaskMetric],
     controls: Sequence[str],
     stored: list[dict[str, Any]],
     thresholds: Thresholds,

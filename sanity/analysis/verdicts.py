@@ -13,7 +13,6 @@ from sanity.analysis.health import death
 from sanity.analysis.intervals import Estimate
 from sanity.analysis.relative import relative
 from sanity.analysis.thresholds import Thresholds
-from sanity.report.style import CONTROLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +51,7 @@ def verdicts(
     thresholds: Thresholds | None = None,
     calibration: "pd.DataFrame | None" = None,
     unrelated: "pd.DataFrame | None" = None,
-    controls: Collection[str] = CONTROLS,
+    controls: Collection[str] = (),
 ) -> "pd.DataFrame":
     """One row a method and metric.
 
@@ -114,19 +113,6 @@ def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """The rows of a frame as JSON can hold them: NaN as None."""
     rows = frame.astype(object).where(frame.notna(), None)
     return rows.to_dict("records")  # type: ignore[return-value]
-
-
-def is_control(name: str, target: str = "") -> bool:
-    """Whether a method does not look at the network.
-
-    Args:
-        name: Its name in the configuration.
-        target: The dotted name of its class, if known.
-    """
-    from sanity.methods import controls
-
-    cls = getattr(controls, target.rpartition(".")[2], None)
-    return name in CONTROLS or (cls is not None and cls.__module__ == controls.__name__)
 
 
 def _of(frame: "pd.DataFrame | None", method: str, metric: str) -> "pd.DataFrame | None":

@@ -15,7 +15,12 @@ from sanity.checked import instantiate, make, with_current_targets
 from sanity.config.options import conf_folder, options
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
+from sanity.data import Dataset, as_dataset
 from sanity.errors import ConfigError
+from sanity.methods import Method, as_method
+from sanity.metrics import MaskMetric, as_metric, check_sizes
+from sanity.models import Model, as_model
+from sanity.randomization import Layers, Scheme, as_scheme
 from sanity.results.columns import NOT_IDENTITY, RESULTS_FORMAT
 
 _ONE = ("model", "data", "layers", "randomization")
@@ -40,12 +45,12 @@ class Job:
     """
 
     settings: Settings
-    model: Any
-    data: Any
-    layers: Any
-    randomization: Any
-    methods: dict[str, Any]
-    metrics: dict[str, Any]
+    model: Model
+    data: Dataset
+    layers: Layers
+    randomization: Scheme
+    methods: dict[str, Method]
+    metrics: dict[str, MaskMetric]
     config: dict[str, Any]
     choices: dict[str, Any]
     overrides: list[str]
@@ -94,9 +99,20 @@ def resolve(
             raise ConfigError(f"{group}={plain.get(group)} must be one of: {_listed(group)}")
     job = Job(
         settings=settings,
-        **{group: instantiate(plain[group], group) for group in _ONE},
-        methods={k: instantiate(v, f"method.{k}") for k, v in plain["method"].items()},
-        metrics={k: instantiate(v, f"metric.{k}") for k, v in plain["metric"].items()},
+        model=as_model(instantiate(plain["model"], "model"), "model._target_"),
+        data=as_dataset(instantiate(plain["data"], "data"), "data._target_"),
+        layers=instantiate(plain["layers"], "layers"),
+        randomization=as_scheme(
+            instantiate(plain["randomization"], "randomization"), "randomization._target_"
+        ),
+        methods={
+            name: as_method(instantiate(node, f"method.{name}"), f"method.{name}._target_")
+            for name, node in plain["method"].items()
+        },
+        metrics={
+            name: as_metric(instantiate(node, f"metric.{name}"), f"metric.{name}._target_")
+            for name, node in plain["metric"].items()
+        },
         config=plain,
         choices={**(choices or {}), **{group: list(plain[group]) for group in _SEVERAL}},
         overrides=list(overrides),
@@ -165,22 +181,17 @@ def _listed(group: str) -> str:
 
 def _check_together(job: Job) -> None:
     """What can be known about a job before its model is loaded."""
-    from sanity.metrics import check_sizes
-
-    if hasattr(job.randomization, "check_model"):
-        job.randomization.check_model(job.model)
-    if hasattr(job.randomization, "check_target"):
-        job.randomization.check_target(job.settings.target)
-    if getattr(job.model, "blocks", None):
-        job.layers.select(job.model.blocks)
-    classes = getattr(job.model, "n_classes", None)
-    target = job.settings.target
+    declared, target = job.model.declared(), job.settings.target
+    name = job.config["model"]["_target_"].rpartition(".")[2]
+    job.randomization.check_model(job.model, name, declared.n_classes)
+    job.randomization.check_target(target)
+    if declared.blocks:
+        job.layers.select(declared.blocks)
+    classes = declared.n_classes
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
     for metric in job.metrics.values():
-        if hasattr(metric, "check_data"):
-            metric.check_data(job.data)
-    if shape := getattr(job.model, "input_shape", None):
-        check_sizes(job.metrics, shape)
-    if hasattr(job.data, "check"):
-        job.data.check()
+        metric.check_regions(job.data.has_regions, type(job.data).__name__)
+    if declared.input_shape:
+        check_sizes(job.metrics, declared.input_shape)
+    job.data.check()

@@ -1,28 +1,34 @@
 """Images, their labels, and the class that is explained in each.
 
-A data spec (`ImageNetSamples`, `Folder`, `AnimalMnist`, `Mnist`, `FashionMnist`, `Digits`,
-`TwoRegions`) has two methods: `check()` finds a user's mistakes cheaply and without the model,
-`load(shape, …)` gives the `Images` as the model takes them. Importing this package loads neither
-Pillow nor TensorFlow.
+Every data set is a `Dataset`: `check()` finds a user's mistakes cheaply and without the model,
+`load(spec)` gives the `Images` as the model takes them. Importing this package loads neither Pillow
+nor TensorFlow.
 """
 
+from sanity.data.base import Dataset, ImageSpec, Split, TrainingData, as_dataset
 from sanity.data.folder import Folder, ImageNetSamples
-from sanity.data.images import Images, Selection
+from sanity.data.images import Images
 from sanity.data.regions import TwoRegions
+from sanity.data.selection import Selection
 from sanity.data.small import AnimalMnist, Digits, FashionMnist, Mnist, SmallImages
 from sanity.data.targets import class_index, find_class, imagenet_class_names, targets
 
 __all__ = [
     "AnimalMnist",
+    "Dataset",
     "Digits",
     "FashionMnist",
     "Folder",
     "ImageNetSamples",
+    "ImageSpec",
     "Images",
     "Mnist",
     "Selection",
     "SmallImages",
+    "Split",
+    "TrainingData",
     "TwoRegions",
+    "as_dataset",
     "class_index",
     "find_class",
     "imagenet_class_names",

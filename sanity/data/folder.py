@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
+from sanity.data.base import ImageSpec
 from sanity.data.images import (
     CONVERT,
     EXTENSIONS,
@@ -23,7 +24,6 @@ from sanity.data.images import (
     Fit,
     Images,
     Resample,
-    Selection,
     Shape,
     check_channels,
     decoded,
@@ -31,6 +31,7 @@ from sanity.data.images import (
     opened,
     to_input,
 )
+from sanity.data.selection import Selection
 from sanity.data.targets import find_class, imagenet_class_names
 from sanity.errors import ConfigError
 
@@ -92,23 +93,14 @@ class ImageNetSamples(Selection):
         """Refuses what can be refused without the model (ConfigError)."""
         self.select(list(self._files()))
 
-    def load(
-        self,
-        shape: Shape,
-        offset: int = 0,
-        class_names: list[str] | None = None,
-        n_classes: int | None = None,
-    ) -> Images:
-        """The images as a model with inputs of `shape` (height, width, channels) takes them.
-
-        The other arguments matter to `Folder` only; every data spec is called alike.
-        """
+    def read(self, spec: ImageSpec) -> Images:
+        """The images, labels among the 1000 classes."""
         files = list(self._files().items())
         chosen = [files[i] for i in self.select([name for name, _ in files])]
         numbers = [int(path.stem.split("_")[2]) for _, path in chosen]
         names = imagenet_class_names()
         labels = [_Label(number, names[number]) for number in numbers]
-        return _load(chosen, labels, shape, self.resample, self.fit)
+        return _load(chosen, labels, spec.shape, self.resample, self.fit)
 
     def _files(self) -> dict[str, Path]:
         folder = package_folder("foolbox", "imagenet_samples") / "data"
@@ -153,23 +145,11 @@ class Folder(Selection):
                 image.verify()
         self._label_texts(files, chosen)
 
-    def load(
-        self,
-        shape: Shape,
-        offset: int = 0,
-        class_names: list[str] | None = None,
-        n_classes: int | None = None,
-    ) -> Images:
-        """The images as a model with inputs of `shape` (height, width, channels) takes them.
+    def read(self, spec: ImageSpec) -> Images:
+        """The images, with their labels in the data's numbering.
 
         Labels that are names are looked up among the model's. Of a model without names, only
         subfolders can be named, and then number their classes alphabetically, as Keras does.
-
-        Args:
-            shape: The model's input.
-            offset: The model's number of the data's class 0 (1 where 0 is background).
-            class_names: The model's, background included.
-            n_classes: Of the model, background included.
 
         Raises:
             ConfigError: As `check`; or an image is damaged, a label unknown, the channels don't
@@ -182,7 +162,8 @@ class Folder(Selection):
                 log.warning("left out of %s: %s, not read here: %s", self.path, unread, CONVERT)
         chosen = self._chosen(files)
         texts = self._label_texts(files, chosen)
-        names = None if class_names is None else class_names[offset:]
+        offset, n_classes = spec.class_offset, spec.n_classes
+        names = None if spec.class_names is None else list(spec.class_names[offset:])
         classes = self._subfolders(files) if self.labels == "folders" else []
         if names is None and classes and not all(_is_number(name) for name in classes):
             if n_classes is not None and len(classes) != n_classes - offset:
@@ -194,7 +175,7 @@ class Folder(Selection):
             names = classes
         labels = [_label(text, names) for text in texts]
         return _load(
-            [(name, files[name]) for name in chosen], labels, shape, self.resample, self.fit
+            [(name, files[name]) for name in chosen], labels, spec.shape, self.resample, self.fit
         )
 
     def _chosen(self, files: dict[str, Path]) -> list[str]:

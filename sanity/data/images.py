@@ -1,17 +1,14 @@
 """Images as a model takes them: which ones, and how a file becomes numbers in [0, 1]."""
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 import numpy as np
-from pydantic import Field
 
-from sanity.checked import checked
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,51 +78,6 @@ class Images:
             sha256=[self.sha256[i] for i in where],
             regions=None if self.regions is None else self.regions[where],
         )
-
-
-@checked
-class Selection:
-    """Which images of a source: those named, else the first `limit`; and of these one share.
-
-    `shards` jobs with `shard` 0, 1, … divide the images among them: this one takes every
-    `shards`-th, beginning with number `shard`.
-    """
-
-    limit: Annotated[int, Field(ge=1)] | None = None
-    names: Annotated[list[str], Field(min_length=1)] | None = None
-    shard: Annotated[int, Field(ge=0)] = 0
-    shards: Annotated[int, Field(ge=1)] = 1
-
-    def __post_init__(self) -> None:
-        if self.shard >= self.shards:
-            raise ConfigError(
-                f"data.shard={self.shard} must be below data.shards={self.shards}: "
-                "shards are counted from 0"
-            )
-        repeated = [name for name, n in Counter(self.names or ()).items() if n > 1]
-        if repeated:
-            raise ConfigError(f"data.names holds {', '.join(repeated)} more than once")
-
-    def select(self, available: Sequence[str]) -> list[int]:
-        """Positions in `available` of the selected images.
-
-        Raises:
-            ConfigError: A name isn't there, or this shard is left without an image.
-        """
-        place = {name: i for i, name in enumerate(available)}
-        unknown = [name for name in self.names or () if name not in place]
-        if unknown:
-            raise ConfigError(
-                f"data.names: there is no image {listed(unknown)}; there are {listed(available)}"
-            )
-        chosen = [place[name] for name in self.names or list(available)[: self.limit]]
-        mine = chosen[self.shard :: self.shards]
-        if not mine:
-            raise ConfigError(
-                f"data.shard={self.shard} of data.shards={self.shards} is left without an image: "
-                f"only {len(chosen)} are selected"
-            )
-        return mine
 
 
 def listed(words: Sequence[str], most: int = 20) -> str:

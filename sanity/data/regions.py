@@ -8,8 +8,10 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
-from sanity.data.images import Images, Selection, Shape
-from sanity.data.small import AnimalMnist, Digits, SmallImages, Split
+from sanity.data.base import ImageSpec, Split, TrainingData
+from sanity.data.images import Images, Shape
+from sanity.data.selection import Selection
+from sanity.data.small import AnimalMnist, Digits, SmallImages
 from sanity.errors import ConfigError
 from sanity.randomness import generator
 
@@ -25,7 +27,7 @@ class _Pairs:
 
 
 @checked
-class TwoRegions(Selection):
+class TwoRegions(Selection, TrainingData):
     """Two small images side by side, or one and nothing; the label is that of one side's image.
 
     After Yona & Greenfeld 2021: since the label says nothing of the other side, a mask that
@@ -75,30 +77,20 @@ class TwoRegions(Selection):
         self.select(self._made(self.split, 1).names)
 
     def arrays(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """A whole split for training or testing, whatever is selected to be explained.
-
-        Returns:
-            Images, float32, (n, *image_shape), in [0, 1]; labels, int64, (n,).
-        """
+        """A whole split: images (n, *image_shape) float32 in [0, 1], labels (n,) int64."""
         made = self._made(split, self.pairs if split == "train" else 1)
         return made.x, made.labels
 
-    def load(
-        self,
-        shape: Shape,
-        offset: int = 0,
-        class_names: list[str] | None = None,
-        n_classes: int | None = None,
-    ) -> Images:
+    def read(self, spec: ImageSpec) -> Images:
         """The images with their regions, for a model with inputs of `image_shape`.
 
         Raises:
             ConfigError: The model takes images of another shape.
         """
-        if tuple(shape) != self.image_shape:
+        if spec.shape != self.image_shape:
             raise ConfigError(
                 f"data=two_regions makes images of {self.image_shape}, but the model takes "
-                f"{tuple(shape)}: choose model=cnn or model=mlp, which are trained on them"
+                f"{spec.shape}: choose model=cnn or model=mlp, which are trained on them"
             )
         made = self._made(self.split, 1)
         chosen = self.select(made.names)

@@ -7,16 +7,16 @@ import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sanity.checked import checked
+from sanity.data.base import ImageSpec, Split, TrainingData
 from sanity.data.folder import package_folder
-from sanity.data.images import Images, Resample, Selection, Shape, check_channels, to_input
+from sanity.data.images import Images, Resample, Shape, check_channels, to_input
+from sanity.data.selection import Selection
 from sanity.errors import ConfigError
-
-Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class _Source:
 
 
 @checked
-class SmallImages(Selection):
+class SmallImages(Selection, TrainingData):
     """What the small data sets have in common: grey images of one size, labels, two splits."""
 
     split: Split = "test"
@@ -58,11 +58,7 @@ class SmallImages(Selection):
         self.select(self._source().of(self.split).names)
 
     def arrays(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """A whole split for training or testing, whatever is selected to be explained.
-
-        Returns:
-            Images, float32, (n, *image_shape), in [0, 1]; labels, int64, (n,).
-        """
+        """A whole split: images (n, *image_shape) float32 in [0, 1], labels (n,) int64."""
         source = self._source().of(split)
         return source.grey()[..., None], source.labels.astype(np.int64)
 
@@ -70,26 +66,16 @@ class SmallImages(Selection):
         """The images' names, in the order of `arrays`."""
         return self._source().of(split).names
 
-    def load(
-        self,
-        shape: Shape,
-        offset: int = 0,
-        class_names: list[str] | None = None,
-        n_classes: int | None = None,
-    ) -> Images:
-        """The images as a model with inputs of `shape` (height, width, channels) takes them.
-
-        Resized where the size differs, grey repeated where the model wants RGB. The other
-        arguments matter to `Folder` only; every data spec is called alike.
-        """
+    def read(self, spec: ImageSpec) -> Images:
+        """The images, resized where the size differs, grey repeated where the model wants RGB."""
         from PIL import Image
 
-        check_channels(shape)
+        check_channels(spec.shape)
         source = self._source().of(self.split)
         source = source.at(np.array(self.select(source.names)))
         x = np.stack(
             [
-                to_input(Image.fromarray(grey), shape, self.resample, "stretch")
+                to_input(Image.fromarray(grey), spec.shape, self.resample, "stretch")
                 for grey in source.grey()
             ]
         )

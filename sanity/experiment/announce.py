@@ -10,7 +10,8 @@ import numpy as np
 
 from sanity.experiment.effort import Times
 from sanity.experiment.prepare import Experiment
-from sanity.methods import Cost, own_cost
+from sanity.methods import Cost
+from sanity.network.passes.backprop_rules import rule as rule_of
 from sanity.progress import duration
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def announce(experiment: Experiment) -> Times:
     log.info(row, "an image and stage", "gradients", "forward passes")
     asked = Cost()
     for name, method in job.methods.items():
-        cost = own_cost(method, experiment.classifier, experiment.images)
+        cost = method.cost(experiment.classifier, experiment.images)
         cost += Cost(gradients=plan.asked.get(name, 0))
         asked += cost
         log.info(row, name, cost.gradients, cost.forward)
@@ -72,7 +73,7 @@ def _seconds_a_gradient(experiment: Experiment, count: int) -> float:
     """The time of one of so many gradients, in a batch of the rule with the most points."""
     classifier, points = experiment.classifier, experiment.plan.points
     rule = max(points, key=lambda rule: len(points[rule]), default="plain")
-    compared = rule in points and hasattr(points[rule][0], "reference")
+    compared = rule_of(rule).needs_baseline
 
     def compute(inputs: np.ndarray, targets: np.ndarray) -> None:
         classifier.gradients(inputs, targets, rule, inputs if compared else None)

@@ -4,9 +4,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from sanity.analysis.discrimination import calibrate
-from sanity.analysis.verdicts import is_control, records, table, verdicts
+from sanity.analysis.verdicts import records, table, verdicts
 from sanity.experiment.effort import Effort, Times
-from sanity.experiment.explaining import explain, groups
+from sanity.experiment.explaining import count_at_once, explain, mask_bytes
 from sanity.experiment.originals import originals
 from sanity.experiment.predictions import StagePredictions
 from sanity.experiment.prepare import Experiment
@@ -14,7 +14,9 @@ from sanity.metrics.scoring import Scorer
 from sanity.progress import progress
 from sanity.report.finish import IMAGES, finish
 from sanity.report.summary import missing, summary
-from sanity.results.folder import RunFolder, masks_nbytes
+from sanity.results.folder import RunFolder
+from sanity.results.masks import masks_nbytes
+from sanity.results.units import cut_groups, unit_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +38,17 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
     if shapes:
         _lay_out_masks(experiment, folder, kept, shapes)
     done = folder.done() if shapes or not kept else set()
-    size = images.x[0].nbytes * len(job.methods)
-    ranges = groups(len(images), size, len(stages), experiment.plan.fewest)
-    unfinished = {g for g in ranges if any(_unit(g, stage) not in done for stage in stages)}
+    size = mask_bytes(images, job.methods)
+    at_once = count_at_once(len(images), size, len(stages), experiment.plan.fewest)
+    ranges = cut_groups(len(images), folder.settle("images_at_once", at_once))
+    unfinished = {
+        g for g in ranges if any(unit_name(g, stage.index) not in done for stage in stages)
+    }
 
     def wanted(group: range, stage: "Stage") -> bool:
         # A group's original masks are needed again by any stage that is left.
-        return group in unfinished and (stage.index == 0 or _unit(group, stage) not in done)
+        left = unit_name(group, stage.index) not in done
+        return group in unfinished and (stage.index == 0 or left)
 
     left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
     if len(ranges) > 1:  # for the null, the original of the image before a group's first
@@ -53,7 +59,7 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
         )
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
-    scorer = Scorer(job.metrics, images, job.settings.null_model)
+    scorer = Scorer(job.metrics, images.names, job.settings.null_model, images.regions)
     effort = Effort(experiment.cost * left, times)
     with progress(effort.passes, "explaining", effort.unit) as tick:
         for explained in explain(
@@ -67,12 +73,20 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
             done=effort.done(tick),
             entered=told.at,
             originals=originals(job, experiment.classifier, images, experiment.targets),
+            groups=ranges,
         ):
             if not shapes:
                 shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
                 _lay_out_masks(experiment, folder, kept, shapes)
-            scores = scorer.score(explained)
-            unit = _unit(explained.group, explained.stage)
+            scores = scorer.score(
+                explained.group,
+                explained.stage.index,
+                explained.stage.layer,
+                explained.masks,
+                explained.targets,
+                explained.before,
+            )
+            unit = unit_name(explained.group, explained.stage.index)
             if unit not in done:
                 where = slice(explained.group.start, explained.group.stop)
                 for method, masks in explained.masks.items():
@@ -101,8 +115,7 @@ def _verdicts(
     Metrics are calibrated with stored masks; where none are stored, not at all.
     """
     job, some = experiment.job, slice(0, min(folder.kept, _CALIBRATED))
-    targets = {name: node["_target_"] for name, node in job.config["method"].items()}
-    controls = [name for name in job.methods if is_control(name, targets[name])]
+    controls = [name for name, method in job.methods.items() if method.control]
     calibration = None
     if some.stop:
         masks = {m: folder.read_masks(m, some, 0) for m in job.methods if m not in controls}
@@ -111,8 +124,8 @@ def _verdicts(
     found = verdicts(
         scores,
         predicted,
-        {name: getattr(metric, "identity", None) for name, metric in job.metrics.items()},
-        job.config["randomization"].get("order"),
+        {name: metric.identity for name, metric in job.metrics.items()},
+        job.randomization.cascade(),
         begins_at_output=experiment.begins_at_output,
         thresholds=job.settings.verdict,
         calibration=calibration,
@@ -120,10 +133,6 @@ def _verdicts(
     )
     facts = {"verdicts": found} | ({} if calibration is None else {"calibration": calibration})
     return found, {name: records(frame) for name, frame in facts.items()}
-
-
-def _unit(group: range, stage: "Stage") -> str:
-    return f"g{group.start:06d}-s{stage.index:04d}"
 
 
 def _lay_out_masks(

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sanity.data import Images
-from sanity.methods import Cost, GradientMethod, Plan, Subject, own_cost
+from sanity.methods import Cost, GradientMethod, Method, Plan, Subject
+from sanity.results.units import cut_groups
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
@@ -47,7 +48,7 @@ def explain(
     classifier: "Classifier",
     images: Images,
     targets: np.ndarray,
-    methods: Mapping[str, Any],
+    methods: Mapping[str, Method],
     stages: Sequence["Stage"],
     seed: int = 0,
     *,
@@ -55,6 +56,7 @@ def explain(
     done: Callable[[Cost], None] = lambda cost: None,
     entered: Callable[["Stage"], None] = lambda stage: None,
     originals: "Originals | None" = None,
+    groups: Sequence[range] | None = None,
 ) -> Iterator[Explained]:
     """Explains images at all stages, group by group; the trained weights are back at the end.
 
@@ -73,11 +75,16 @@ def explain(
         done: Told what has been computed, each time that something has.
         entered: Called when a stage's weights are in place for the first time.
         originals: Masks of stage 0 that are kept; those found there are not computed again.
+        groups: Positions of the images that go through the stages together; by default as many as
+            memory allows.
     """
     explainer = _Explainer(classifier, images, targets, methods, seed, done, entered, originals)
-    with classifier.restored():
-        size = images.x[0].nbytes * max(1, len(methods))
-        for group in groups(len(images), size, len(stages), explainer.plan.fewest):
+    with classifier.weights.restored():
+        size = mask_bytes(images, methods)
+        if groups is None:
+            at_once = count_at_once(len(images), size, len(stages), explainer.plan.fewest)
+            groups = cut_groups(len(images), at_once)
+        for group in groups:
             left = [stage for stage in stages if wanted(group, stage)]
             at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
             for start in range(0, len(left), at_once):
@@ -89,7 +96,7 @@ class _Explainer:
     classifier: "Classifier"
     images: Images
     targets: np.ndarray
-    methods: Mapping[str, Any]
+    methods: Mapping[str, Method]
     seed: int
     done: Callable[[Cost], None]
     entered: Callable[["Stage"], None]
@@ -137,9 +144,9 @@ class _Explainer:
                 found |= gradients.complete(self.classifier, sums, targets)
             for name, method in self.methods.items():
                 if name not in found:
-                    found[name] = self._by_itself(method, some, targets)
+                    found[name] = self._by_itself(method, some, targets, stage.index)
                 else:
-                    self.done(own_cost(method, self.classifier, some) * len(some))
+                    self.done(method.cost(self.classifier, some) * len(some))
             if self.originals and stage.index == 0:
                 for name, masks in found.items():
                     if name not in first:
@@ -166,23 +173,26 @@ class _Explainer:
             return stage.explained(self.classifier, images, targets)
 
         def enter() -> np.ndarray:
-            self.classifier.set_weights(stage.weights(), stage.index)
+            self.classifier.weights.put(stage.make_weights())
             return classes()
 
         return enter
 
-    def _by_itself(self, method: Any, images: Images, targets: np.ndarray) -> np.ndarray:
+    def _by_itself(
+        self, method: Method, images: Images, targets: np.ndarray, stage: int
+    ) -> np.ndarray:
         """The masks of a method that leaves nothing to the plan.
 
         Image by image if each fills batches of its own, so that `done` is told often enough.
         """
-        cost = own_cost(method, self.classifier, images)
+        cost = method.cost(self.classifier, images)
         fills = cost.gradients + cost.forward >= self.classifier.batch_size
         size = 1 if fills else len(images)
         found = []
         for start in range(0, len(images), size):
             some = range(start, start + size)
-            found.append(method.masks(self.classifier, images.take(some), targets[some], self.seed))
+            part, chosen = images.take(some), targets[some]
+            found.append(method.masks(self.classifier, part, chosen, self.seed, stage))
             self.done(cost * size)
         return np.concatenate(found)
 
@@ -197,15 +207,16 @@ class _Explainer:
         return masks
 
 
-def gradient_plan(methods: Mapping[str, Any]) -> Plan:
+def gradient_plan(methods: Mapping[str, Method]) -> Plan:
     """The plan of those methods that are made of gradients."""
     return Plan({name: m for name, m in methods.items() if isinstance(m, GradientMethod)})
 
 
-def groups(n_images: int, size: int, n_stages: int, fewest: int = 1) -> list[range]:
-    """Ranges of images that go through the stages together, for bounded memory.
+def count_at_once(n_images: int, size: int, n_stages: int, fewest: int = 1) -> int:
+    """How many images go through the stages together, for bounded memory.
 
-    Stored results are by group: what they depend on must be part of a run's identity.
+    What is held at a time: for each image and stage a mask of each method; for each stage the
+    running sums of one image; and for each image what metrics keep while masks are scored.
 
     Args:
         n_images: How many there are.
@@ -214,5 +225,9 @@ def groups(n_images: int, size: int, n_stages: int, fewest: int = 1) -> list[ran
         fewest: Gradients of an image by the rule that has the fewest, see `Plan.fewest`.
     """
     fit = (_BYTES // size - _SUM * n_stages) // (n_stages + _COPIES)
-    at_once = max(1, min(_GROUP_IMAGES, math.ceil(_ENOUGH / fewest), fit, n_images))
-    return [range(start, min(start + at_once, n_images)) for start in range(0, n_images, at_once)]
+    return max(1, min(_GROUP_IMAGES, math.ceil(_ENOUGH / fewest), fit, n_images))
+
+
+def mask_bytes(images: Images, methods: Mapping[str, Method]) -> int:
+    """Bytes of an image's masks by all methods at one stage, if all have channels."""
+    return images.x[0].nbytes * max(1, len(methods))

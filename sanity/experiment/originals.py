@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sanity.analysis.verdicts import is_control
+from sanity.methods.base import AdaptedMethod
 from sanity.models.kept import files
 from sanity.results.columns import RESULTS_FORMAT
 from sanity.results.originals import FOLDER, Originals
@@ -49,7 +50,7 @@ def originals(
         _package(),
         _machine(),
         {name: _version(name) for name in _PACKAGES},
-        classifier.sha256,
+        classifier.weights.sha256,
         _graph(classifier),
         settings.precision,
         classifier.batch_size,
@@ -59,25 +60,17 @@ def originals(
     for name, method in job.methods.items():
         node = job.config["method"][name]
         code = [_code(type(part)) for part in _parts(method)]
-        if None in code or is_control(name, node["_target_"]):
+        if None in code or method.control:
             continue  # its code cannot be told, or it is computed faster than it is read
         own = [*shared, node, list(files(node)), code]
-        drawn = [[settings.seed, image] if draws(method) else [] for image in images.names]
+        drawn = [
+            [settings.seed, image] if method.depends_on_seed() else [] for image in images.names
+        ]
         keys[name] = [
             _digest([*own, list(images.x.shape[1:]), shown, int(target), draw])
             for shown, target, draw in zip(pixels, targets, drawn, strict=True)
         ]
     return Originals(Path(settings.output) / FOLDER, keys, fresh=settings.force)
-
-
-def draws(method: Any) -> bool:
-    """Whether a method's masks may depend on the seed and the image's name.
-
-    They do not if the method's own class says `draws = False` (a class that inherits from it has
-    to say so again) and its baseline is not drawn.
-    """
-    own = vars(type(method)).get("draws", True)
-    return bool(own) or getattr(method, "baseline", None) == "uniform"
 
 
 def _digest(content: Any) -> str:
@@ -111,11 +104,15 @@ def _graph(classifier: "Classifier") -> str:
 
 def _parts(method: Any) -> Iterator[Any]:
     """A method and what its fields hold, such as the method that another one wraps."""
+    if isinstance(method, AdaptedMethod):
+        yield from _parts(method.own)
+        return
     yield method
-    for field in getattr(method, "__dataclass_fields__", ()):
-        value = getattr(method, field)
-        if hasattr(value, "__dataclass_fields__"):
-            yield from _parts(value)
+    if is_dataclass(method):
+        for field in fields(method):
+            value = getattr(method, field.name)
+            if is_dataclass(value):
+                yield from _parts(value)
 
 
 def _code(cls: type) -> list[str] | None:

@@ -121,10 +121,10 @@ class StagePredictions:
     def all(self) -> "pd.DataFrame":
         """Those of all stages, which are stored by then; the trained weights are back in place."""
         classifier = self._experiment.classifier
-        with classifier.restored():
+        with classifier.weights.restored():
             for stage in self._experiment.stages:
                 if stage.index not in self._frames:  # where an earlier try had come so far
-                    classifier.set_weights(stage.weights(), stage.index)
+                    classifier.weights.put(stage.make_weights())
                     self.at(stage)
         return self._joined()
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.config.job import Job
-from sanity.data import Images
+from sanity.data import Images, ImageSpec
 from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import gradient_plan
-from sanity.methods import Cost, Plan, own_cost
+from sanity.methods import Cost, Method, Plan
 from sanity.metrics import check_sizes
-from sanity.models.kept import loaded
+from sanity.models.kept import load_kept
 from sanity.network.tensorflow import start_tensorflow
 from sanity.randomization.stage import predicted as predicted_classes
 
@@ -50,13 +50,13 @@ class Experiment:
         """What an image asks for at a stage, shared gradients once."""
         total = Cost(gradients=self.plan.distinct)
         for method in self.job.methods.values():
-            total += own_cost(method, self.classifier, self.images)
+            total += method.cost(self.classifier, self.images)
         return total
 
     @property
     def begins_at_output(self) -> bool:
         """Whether the first randomized stage takes the network's last kernel."""
-        return not set(self.classifier.last_kernels).isdisjoint(
+        return not set(self.classifier.network.last_kernels).isdisjoint(
             n for stage in self.stages[1:2] for n in stage.new
         )
 
@@ -75,7 +75,7 @@ def prepare(job: Job) -> Experiment:
     """
     settings = job.settings
     start_tensorflow(settings.runtime.threads)
-    classifier = loaded(job)
+    classifier = load_kept(job.model, job.config["model"], dry=settings.dry_run)
     classifier.batch_size = settings.runtime.batch_size
     classifier.precision = settings.precision
     layers = job.layers.select(classifier.blocks)
@@ -83,21 +83,24 @@ def prepare(job: Job) -> Experiment:
     for name, method in job.methods.items():
         _check(name, method, classifier)
     check_sizes(job.metrics, classifier.input_shape)
-    shape, names, classes = classifier.input_shape, classifier.class_names, classifier.n_classes
-    images = job.data.load(shape, classifier.class_offset, names, classes)
+    images = job.data.load(ImageSpec.of(classifier))
     predicted = classifier.logits(images.x).argmax(axis=1)
     targets = explained_classes(
-        settings.target, predicted, images, classes, names, classifier.class_offset
+        settings.target,
+        predicted,
+        images,
+        classifier.n_classes,
+        classifier.class_names,
+        classifier.class_offset,
     )
     if settings.target == "predicted_each_stage":
         stages = [replace(stage, classes=predicted_classes) for stage in stages]
     return Experiment(job, classifier, images, targets, stages)
 
 
-def _check(name: str, method: Any, classifier: "Classifier") -> None:
+def _check(name: str, method: Method, classifier: "Classifier") -> None:
     """Lets a method refuse a model that it does not fit, and says which method it was."""
     try:
-        if hasattr(method, "check"):
-            method.check(classifier)
+        method.check(classifier)
     except ConfigError as error:
         raise ConfigError(f"method.{name}: {error}") from error

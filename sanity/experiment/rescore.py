@@ -3,16 +3,13 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sanity.config.job import compose
-from sanity.data import Images
 from sanity.errors import ConfigError
-from sanity.experiment.explaining import Explained
 from sanity.files import FolderLock, now, read_json, write_json
 from sanity.metrics import check_sizes
 from sanity.metrics.scoring import Scorer
@@ -40,7 +37,7 @@ def chosen_metrics(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, 
             raise ConfigError(f"--rescore {override} must be metric=[…] or metric.NAME.KEY=…")
     job = compose(overrides)
     for name, metric in job.metrics.items():
-        if hasattr(metric, "of"):
+        if metric.needs_regions:
             raise ConfigError(f"--rescore cannot compute metric.{name}, which needs the images")
     return job.metrics, job.config["metric"]
 
@@ -112,8 +109,7 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
         check_sizes(metrics, shape)
     classes = stored.drop_duplicates(["stage", "image"]).set_index(["stage", "image"])["target"]
     n = len(names)
-    blank = Images(np.zeros((n, 1, 1, 1), np.float32), names, [None] * n, [None] * n, [""] * n)
-    scorer = Scorer(metrics, blank, config.get("null_model", "other_image"))
+    scorer = Scorer(metrics, names, config.get("null_model", "other_image"))
     parts = []
     for start in range(0, len(kept), _GROUP):
         group = range(start, min(start + _GROUP, len(kept)))
@@ -127,9 +123,8 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
                     missing = np.full((1, *shape), np.nan, np.float32)
                     there = last < len(kept)
                     before[m] = chosen[m][last : last + 1].values if there else missing
-            at: Any = SimpleNamespace(index=stage, layer=layer)
             targets = classes[[(stage, names[i]) for i in group]].to_numpy()
-            parts.append(scorer.score(Explained(group, at, masks, targets, before)))
+            parts.append(scorer.score(group, stage, layer, masks, targets, before))
     return pd.concat(parts, ignore_index=True)
 
 

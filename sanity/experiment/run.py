@@ -83,6 +83,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "metrics": len(experiment.job.metrics),
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
+        "controls": [name for name, m in experiment.job.methods.items() if m.control],
         "layers": [stage.layer for stage in experiment.stages],
         "changes": [stage.change for stage in experiment.stages],
         "blocks": randomized(classifier.blocks, classifier.parameters, experiment.stages),
@@ -90,7 +91,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         "begins_at_output": experiment.begins_at_output,
         "depths": [stage.depth for stage in experiment.stages],
         "sha256": {
-            "model": classifier.sha256,
+            "model": classifier.weights.sha256,
             "images": dict(zip(images.names, images.sha256, strict=True)),
         },
     }

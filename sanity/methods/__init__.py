@@ -2,13 +2,13 @@
 
 from sanity.methods.activations import GradCam, GradCamPlusPlus, GuidedGradCam
 from sanity.methods.backprop import Deconvnet, DeepLiftRescale, EpsilonLRP, GuidedBackprop
+from sanity.methods.base import GradientMethod, Method, as_method
 from sanity.methods.controls import Constant, EdgeDetector, Input, RandomMask
-from sanity.methods.cost import Cost, own_cost
+from sanity.methods.cost import Cost
 from sanity.methods.denoised import Denoised
 from sanity.methods.gradients import (
     ExpectedGradients,
     Gradient,
-    GradientMethod,
     GradientXInput,
     IntegratedGradients,
     IntegratedGradientsSmoothGrad,
@@ -49,6 +49,7 @@ __all__ = [
     "IntegratedGradientsSmoothGrad",
     "KernelShap",
     "Lime",
+    "Method",
     "Noisy",
     "Occlusion",
     "OnPath",
@@ -63,5 +64,5 @@ __all__ = [
     "Subject",
     "VarGrad",
     "XRAI",
-    "own_cost",
+    "as_method",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from sanity.checked import checked
 from sanity.data import Images
 from sanity.methods.backprop import GuidedBackprop
+from sanity.methods.base import Method
 from sanity.methods.cost import Cost
 from sanity.methods.subject import Subject
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @checked
-class GradCam:
+class GradCam(Method):
     """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2).
 
     Attributes:
@@ -28,7 +29,12 @@ class GradCam:
     layer: str | None = None
 
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W) float32 in [0, 1]: the map divided by its maximum, resized as PAIR does.
 
@@ -38,7 +44,7 @@ class GradCam:
 
     def maps(self, classifier: "Classifier", x: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The maps (n, h, w) in the layer's own size, not negative."""
-        tensor = classifier.spatial_tensor(self.layer)
+        tensor = classifier.network.spatial_tensor(self.layer)
         activations, gradients = classifier.layer_gradients(x, targets, tensor)
         a, g = activations.astype(np.float64), gradients.astype(np.float64)
         return np.maximum(np.einsum("nhwc,nc->nhw", a, self.weights(a, g)), 0)
@@ -49,7 +55,7 @@ class GradCam:
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a layer that is not there, not spatial or without a gradient (ConfigError)."""
-        classifier.check_gradient(classifier.spatial_tensor(self.layer))
+        classifier.network.check_gradient(classifier.network.spatial_tensor(self.layer))
 
     def cost(self, classifier: "Classifier", images: Images) -> Cost:
         """A gradient, though it ends at the layer."""
@@ -103,8 +109,8 @@ class GuidedGradCam(GuidedBackprop):
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a model without ReLUs, and a layer that does not serve (ConfigError)."""
-        classifier.check_rule(self.rule)
-        classifier.check_gradient(classifier.spatial_tensor(self.layer))
+        classifier.network.check_rule(self.rule)
+        classifier.network.check_gradient(classifier.network.spatial_tensor(self.layer))
 
     def cost(self, classifier: "Classifier", images: Images) -> Cost:
         """Grad-CAM's."""

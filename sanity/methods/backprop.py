@@ -7,8 +7,9 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
+from sanity.methods.base import GradientMethod
 from sanity.methods.baselines import Baseline, baseline_key, check_baseline
-from sanity.methods.gradients import Gradient, GradientMethod, difference
+from sanity.methods.gradients import Gradient, difference
 from sanity.methods.points import Against, Point
 from sanity.methods.subject import Subject
 
@@ -70,9 +71,13 @@ class DeepLiftRescale(GradientMethod):
         """Multipliers × (image − baseline)."""
         return total * difference(subject, self.baseline) if self.multiplier else total
 
+    def depends_on_seed(self) -> bool:
+        """Also where its baseline is drawn."""
+        return self.draws or self.baseline == "uniform"
+
     def check(self, classifier: "Classifier") -> None:
         """Refuses a model without nonlinearities and a baseline that does not fit (ConfigError)."""
-        classifier.check_rule(self.rule)
+        classifier.network.check_rule(self.rule)
         check_baseline(self.baseline, classifier.input_shape)
 
 

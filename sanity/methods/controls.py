@@ -1,11 +1,12 @@
 """Controls: masks that do not look at the network, to show what a score of one such is."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from sanity.checked import checked
 from sanity.data import Images
+from sanity.methods.base import Method
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -13,16 +14,23 @@ if TYPE_CHECKING:
 
 
 @checked
-class RandomMask:
+class RandomMask(Method):
     """Independent standard normal noise, another at every stage (Binder et al. 2023)."""
 
+    control: ClassVar[bool] = True
+
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W), keyed by (seed, image, stage)."""
         return np.stack(
             [
-                generator("random_mask", seed, name, classifier.state).standard_normal(
+                generator("random_mask", seed, name, stage).standard_normal(
                     images.x.shape[1:3], np.float32
                 )
                 for name in images.names
@@ -31,11 +39,18 @@ class RandomMask:
 
 
 @checked
-class EdgeDetector:
+class EdgeDetector(Method):
     """Sobel's gradient magnitude of the image's luminance: the same at every stage."""
 
+    control: ClassVar[bool] = True
+
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W), not negative."""
         from skimage.color import rgb2gray
@@ -46,22 +61,36 @@ class EdgeDetector:
 
 
 @checked
-class Input:
+class Input(Method):
     """The image itself: what multiplying by the input brings along (Kokhlikyan et al. 2021)."""
 
+    control: ClassVar[bool] = True
+
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W, C), the same at every stage."""
         return np.array(images.x, np.float32)
 
 
 @checked
-class Constant:
+class Constant(Method):
     """Ones: a mask that says nothing, to show what a metric makes of such."""
 
+    control: ClassVar[bool] = True
+
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W), the same at every stage."""
         return np.ones(images.x.shape[:3], np.float32)

@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
-from sanity.methods.gradients import Gradient, GradientMethod
+from sanity.methods.base import GradientMethod
+from sanity.methods.gradients import Gradient
 from sanity.methods.points import Noisy, Original, Point
 from sanity.methods.subject import Subject
 from sanity.randomness import generator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OfNoisy:
+class OfNoisy(Point):
     """A point as it is for a noisy copy of the image.
 
     Attributes:
@@ -35,14 +36,9 @@ class OfNoisy:
         """The input."""
         return self.point.at(noisy_subject(self.copy, subject))
 
-
-@dataclass(frozen=True)
-class AgainstOfNoisy(OfNoisy):
-    """The same, of a point with a reference."""
-
-    def reference(self, subject: Subject) -> np.ndarray:
-        """The copy's reference."""
-        return self.point.reference(noisy_subject(self.copy, subject))  # type: ignore[attr-defined]
+    def reference(self, subject: Subject) -> np.ndarray | None:
+        """The copy's reference, where the rule compares."""
+        return self.point.reference(noisy_subject(self.copy, subject))
 
 
 @lru_cache(maxsize=8)
@@ -119,4 +115,4 @@ class Denoised(GradientMethod):
 def _of_copy(point: Point, copy: Noisy) -> Point:
     if isinstance(point, Original):
         return copy
-    return (AgainstOfNoisy if hasattr(point, "reference") else OfNoisy)(copy, point)
+    return OfNoisy(copy, point)

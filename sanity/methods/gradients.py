@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from sanity.checked import checked
 from sanity.data import Folder, ImageNetSamples
+from sanity.methods.base import GradientMethod
 from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
 from sanity.methods.points import (
     AtBaseline,
@@ -29,50 +30,11 @@ Samples = Annotated[int, Field(ge=1)]
 Noise = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class GradientMethod:
-    """A weighted sum over points of a term in the gradient there, and what finishes it.
-
-    A method says which points it needs; the plan computes the gradients, once for all methods, and
-    adds their terms up in double precision. Only `points` must be given.
-    """
-
-    @property
-    def rule(self) -> str:
-        """The backprop rule of its gradients, see `sanity.network.passes.backprop_rules`."""
-        return "plain"
-
-    def points(self) -> Mapping[Point, float]:
-        """The points at which gradients are needed, each with its weight in the sum."""
-        raise NotImplementedError
-
-    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
-        """What a gradient (H, W, C) float64 contributes, of any shape: by default itself."""
-        return gradient
-
-    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
-        """The mask (H, W, C), from the weighted sum of the terms: by default the sum."""
-        return total
-
-    def complete(
-        self,
-        masks: np.ndarray,
-        classifier: "Classifier",
-        subjects: list[Subject],
-        targets: np.ndarray,
-    ) -> np.ndarray:
-        """The final masks of some images, where more than gradients is needed: once a stage."""
-        return masks
-
-    def check(self, classifier: "Classifier") -> None:
-        """Refuses what does not fit the model (ConfigError)."""
-        classifier.check_rule(self.rule)
-
-
 @checked
 class Gradient(GradientMethod):
     """The gradient of the logit with respect to the image (Simonyan et al. 2014)."""
 
-    draws: ClassVar[bool] = False  # nothing by the seed, see `experiment.originals`
+    draws: ClassVar[bool] = False
 
     def points(self) -> Mapping[Point, float]:
         """The image."""
@@ -160,6 +122,10 @@ class IntegratedGradients(GradientMethod):
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Mean gradient × (image − baseline)."""
         return total * difference(subject, self.baseline) if self.multiplier else total
+
+    def depends_on_seed(self) -> bool:
+        """Also where its baseline is drawn."""
+        return self.draws or self.baseline == "uniform"
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a baseline that does not fit the model's images (ConfigError)."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.data import Images
 from sanity.errors import ConfigError
+from sanity.methods.base import Method
 from sanity.methods.cost import Cost
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @checked
-class Occlusion:
+class Occlusion(Method):
     """How much the logit falls when a window is covered, summed over the windows at each pixel.
 
     With f the logit and x∖w the image with window w set to `value`, a pixel gets
@@ -50,7 +51,12 @@ class Occlusion:
         return Cost(forward=len(rows) * len(columns) + 1)
 
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W), positive where covering lowers the logit."""
         self.check(classifier)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data import Images
+from sanity.methods.base import Method
 from sanity.methods.cost import Cost
 from sanity.methods.segments import Recent, fingerprint
 
@@ -23,11 +24,16 @@ _BATCH = 32
 _SEGMENTS = Recent(64)  # packed, a few MB an image
 
 
-class _Pair:
+class _Pair(Method):
     """The mask of each image by itself; NaN where a gradient is not finite."""
 
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W, C) or (n, H, W)."""
         found = []
@@ -41,7 +47,7 @@ class _Pair:
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a model without a gradient (ConfigError)."""
-        classifier.check_gradient()
+        classifier.network.check_gradient()
 
     def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
         """The mask of an image (H, W, C)."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sanity.methods.gradients import GradientMethod
+from sanity.methods.base import GradientMethod
 from sanity.methods.points import Point
 from sanity.methods.subject import Subject
 
@@ -154,7 +154,8 @@ class Gradients:
         """A batch's inputs and, for rules that compare, its references."""
         owners = [(self._subjects[i], point) for i, point in batch.owners]
         inputs = np.stack([point.at(subject) for subject, point in owners])
-        compared = [point.reference(s) for s, point in owners if hasattr(point, "reference")]
+        references = [point.reference(subject) for subject, point in owners]
+        compared = [reference for reference in references if reference is not None]
         return inputs, np.stack(compared) if compared else None
 
 

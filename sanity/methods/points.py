@@ -4,9 +4,10 @@ Equal recipes are the same point, however many methods ask for it: its gradient 
 `noisy` and `on_path` give the one recipe of points that can be described in several ways.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,20 +15,20 @@ from sanity.methods.baselines import BaselineKey, baseline_image
 from sanity.methods.subject import Subject
 
 
-class Point(Protocol):
-    """A hashable recipe for an input; a frozen dataclass is one.
+class Point(ABC):
+    """A recipe for an input: a frozen dataclass, equal to every other of the same input."""
 
-    A point for a backprop rule that needs a baseline has a `reference(subject)` as well, which
-    gives it.
-    """
-
+    @abstractmethod
     def at(self, subject: Subject) -> np.ndarray:
         """The input (H, W, C) float32."""
-        ...
+
+    def reference(self, subject: Subject) -> np.ndarray | None:
+        """What the backprop rule compares it with (H, W, C), where the rule compares."""
+        return None
 
 
 @dataclass(frozen=True)
-class Original:
+class Original(Point):
     """The image itself."""
 
     def at(self, subject: Subject) -> np.ndarray:
@@ -36,7 +37,7 @@ class Original:
 
 
 @dataclass(frozen=True)
-class Noisy:
+class Noisy(Point):
     """The image under one draw of Gaussian noise (Smilkov et al. 2017).
 
     Attributes:
@@ -63,7 +64,7 @@ def _noisy_image(point: Noisy, subject: Subject) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class AtBaseline:
+class AtBaseline(Point):
     """A baseline.
 
     Attributes:
@@ -78,7 +79,7 @@ class AtBaseline:
 
 
 @dataclass(frozen=True)
-class OnPath:
+class OnPath(Point):
     """A point on the straight path from a baseline (Sundararajan et al. 2017).
 
     Attributes:
@@ -102,7 +103,7 @@ class OnPath:
 
 
 @dataclass(frozen=True)
-class Against:
+class Against(Point):
     """The image, beside the baseline that the rule compares it with.
 
     Attributes:
@@ -146,7 +147,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class FromReference:
+class FromReference(Point):
     """A uniform draw on the path from a drawn reference image to the image (Erion et al. 2021).
 
     Attributes:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data import Images
+from sanity.methods.base import Method
 from sanity.methods.cost import Cost
 from sanity.randomness import generator
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @checked
-class Rise:
+class Rise(Method):
     """Mean of random masks, each weighted by the logit of the image seen through it.
 
     RISE, Petsiuk et al. 2018, equation 6: S(λ) = 1 / (p N) · Σᵢ f(x ⊙ Mᵢ) · Mᵢ(λ). A mask Mᵢ is
@@ -41,7 +42,12 @@ class Rise:
         return Cost(forward=self.samples)
 
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W)."""
         found = np.zeros(images.x.shape[:3])

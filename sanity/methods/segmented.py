@@ -16,6 +16,7 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.data import Images
 from sanity.errors import ConfigError
+from sanity.methods.base import Method
 from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
 from sanity.methods.cost import Cost
 from sanity.methods.segments import Game, Segmentation, segment, segment_means
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @checked
-class Segmented:
+class Segmented(Method):
     """What methods share that switch segments of an image on and off.
 
     A pixel's value is that of its segment.
@@ -45,13 +46,22 @@ class Segmented:
     compactness: Annotated[float, Field(gt=0)] = 10.0
     baseline: Baseline | Literal["segment_mean"] = "black"
 
+    def depends_on_seed(self) -> bool:
+        """Also where its baseline is drawn."""
+        return self.draws or self.baseline == "uniform"
+
     def check(self, classifier: "Classifier") -> None:
         """Refuses a baseline that does not fit the model's images (ConfigError)."""
         if self.baseline != "segment_mean":
             check_baseline(self.baseline, classifier.input_shape)
 
     def masks(
-        self, classifier: "Classifier", images: Images, targets: np.ndarray, seed: int
+        self,
+        classifier: "Classifier",
+        images: Images,
+        targets: np.ndarray,
+        seed: int,
+        stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W)."""
         found = []

@@ -1,5 +1,6 @@
 """What every metric has in common: features of masks, and scores from features."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -7,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from sanity.checked import checked
+from sanity.errors import ConfigError
 from sanity.metrics.preparation import Preparation
 
 Parts = Mapping[str, np.ndarray]
@@ -38,7 +40,98 @@ class Features:
         return Features({k: v[rows] for k, v in self.parts.items()}, self.problems[rows])
 
 
-def score(metric: Any, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+class MaskMetric(ABC):
+    """A metric: two masks in, one number an image out.
+
+    Derive from `Metric`, which prepares masks, or from this one, and give `features` and `compare`.
+    A metric keeps nothing between calls; the score of an image depends on its two masks alone.
+
+    Attributes:
+        identity: The value of a mask with itself; None if there is none: then there is no verdict.
+        needs_regions: Whether it needs to know where a mask should look, see `of`.
+    """
+
+    identity: ClassVar[float | None] = None
+    needs_regions: ClassVar[bool] = False
+
+    @abstractmethod
+    def features(self, masks: np.ndarray) -> Any:
+        """What is computed once for each mask (n, H, W[, C]): `Features`, which can be indexed.
+
+        So a null, an image's mask with another image's, costs no second computation.
+        """
+
+    @abstractmethod
+    def compare(self, a: Any, b: Any) -> np.ndarray:
+        """Scores (n,) float64 from the features of n masks each, NaN where there is none.
+
+        Args:
+            a: Of the original masks.
+            b: Of the masks compared with them.
+        """
+
+    def null(self, a: Any, b: Any) -> np.ndarray:
+        """What a score is by chance (n,): by default the score with foreign originals `a`."""
+        return self.compare(a, b)
+
+    def of(self, regions: np.ndarray | None) -> "MaskMetric":
+        """The metric of masks of n images whose regions (n, H, W) bool are known, or not (None).
+
+        Raises:
+            ConfigError: It needs them.
+        """
+        return self
+
+    def check(self, shape: tuple[int, ...], key: str = "metric") -> None:
+        """Refuses masks of a shape (H, W[, C]) that it cannot compare (ConfigError).
+
+        Args:
+            shape: Of one mask.
+            key: The metric's path in the configuration, for the message.
+        """
+
+    def check_regions(self, known: bool, data: str) -> None:
+        """Refuses data whose regions it needs to know and does not (ConfigError)."""
+
+
+class _Adapted(MaskMetric):
+    """A class of somebody's own that only has `features`, `compare` and perhaps `identity`."""
+
+    def __init__(self, own: Any):
+        self._own = own
+        self.identity = getattr(own, "identity", None)  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        return repr(self._own)
+
+    def features(self, masks: np.ndarray) -> Any:
+        return self._own.features(masks)
+
+    def compare(self, a: Any, b: Any) -> np.ndarray:
+        return self._own.compare(a, b)
+
+    def check(self, shape: tuple[int, ...], key: str = "metric") -> None:
+        if hasattr(self._own, "check"):
+            self._own.check(shape, key)
+
+
+def as_metric(value: Any, key: str) -> MaskMetric:
+    """A metric as the contract has it; a class not derived from it has `features` and `compare`.
+
+    Raises:
+        ConfigError: It is no metric.
+    """
+    if isinstance(value, MaskMetric):
+        return value
+    if callable(getattr(value, "features", None)) and callable(getattr(value, "compare", None)):
+        return _Adapted(value)
+    raise ConfigError(
+        f"{key}={type(value).__name__} is no metric: derive it from sanity.metrics.Metric and give "
+        "it parts(masks) and similarity(a, b)"
+    )
+
+
+def score(metric: MaskMetric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The metric of masks `a` with masks `b`, each (n, H, W[, C]): (n,) float64."""
     return metric.compare(metric.features(a), metric.features(b))
 
@@ -49,32 +142,29 @@ def reasons(*features: Any) -> list[str]:
     Args:
         features: What is compared, of n masks each: the originals and the randomized ones.
     """
-    problems = [f.problems for f in features if hasattr(f, "problems")]
+    problems = [f.problems for f in features if isinstance(f, Features)]
     if not problems:
         return [""] * len(features[0])
     return [next(filter(None, image), "") for image in zip(*problems, strict=True)]
 
 
-def check_sizes(metrics: Mapping[str, Any], shape: Sequence[int]) -> None:
+def check_sizes(metrics: Mapping[str, MaskMetric], shape: Sequence[int]) -> None:
     """Lets metrics refuse masks that are too small for them, before any is computed.
 
     Args:
-        metrics: By name; one without a `check` takes all.
+        metrics: By name.
         shape: Of a mask or image, (H, W) or (H, W, C).
 
     Raises:
         ConfigError: A metric's windows or cells do not fit.
     """
     for name, metric in metrics.items():
-        if hasattr(metric, "check"):
-            metric.check(shape, f"metric.{name}")
+        metric.check(tuple(shape), f"metric.{name}")
 
 
 @checked
-class Metric(Preparation):
+class Metric(Preparation, MaskMetric):
     """Prepares masks and compares what it keeps of them; NaN where a mask has a problem."""
-
-    identity: ClassVar[float | None] = None
 
     def features(self, masks: np.ndarray) -> Features:
         """What is kept of masks (n, H, W[, C]).
@@ -101,10 +191,10 @@ class Metric(Preparation):
             values[good] = self.similarity(a.parts, b.parts)
         return values
 
+    @abstractmethod
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
         """What is kept of prepared masks (n, C, H, W), arrays (n, …); all zeros is a valid mask."""
-        raise NotImplementedError
 
+    @abstractmethod
     def similarity(self, a: Parts, b: Parts) -> np.ndarray:
         """The scores (n,) from what was kept of n masks each, none of which has a problem."""
-        raise NotImplementedError

@@ -1,18 +1,17 @@
 """Metrics that know where a mask should look."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from sanity.checked import checked
-from sanity.data.images import Images
 from sanity.errors import ConfigError
-from sanity.metrics.base import Features
+from sanity.metrics.base import Features, MaskMetric
 from sanity.metrics.preparation import Preparation
 
 
 @checked
-class RegionShare:
+class RegionShare(MaskMetric):
     """Share of a mask's attribution, in absolute values, inside the region the label depends on.
 
     In [0, 1]; chance is the region's share of the pixels, which scores.parquet has as `null`. It
@@ -24,25 +23,33 @@ class RegionShare:
 
     channels: Literal["sum_abs", "sum"] = "sum_abs"
 
-    identity: ClassVar[float | None] = None
+    needs_regions: ClassVar[bool] = True
 
-    def check_data(self, data: Any) -> None:
-        """Refuses a data spec whose images come without regions (ConfigError)."""
-        if not getattr(data, "has_regions", False):
-            raise _refused(type(data).__name__)
+    def check_regions(self, known: bool, data: str) -> None:
+        """Refuses data whose images come without regions (ConfigError)."""
+        if not known:
+            raise _refused(data)
 
-    def of(self, images: Images) -> "SharesOf":
-        """The metric of masks of some images.
+    def of(self, regions: np.ndarray | None) -> "SharesOf":
+        """The metric of masks of n images with these regions (n, H, W).
 
         Raises:
-            ConfigError: Their regions are unknown.
+            ConfigError: They are unknown.
         """
-        if images.regions is None:
+        if regions is None:
             raise _refused("these images")
-        return SharesOf(self, images.regions)
+        return SharesOf(self, regions)
+
+    def features(self, masks: np.ndarray) -> Features:
+        """It has none before it knows the regions, see `of`."""
+        raise _refused("masks alone")
+
+    def compare(self, a: Features, b: Features) -> np.ndarray:
+        """It has none before it knows the regions, see `of`."""
+        raise _refused("masks alone")
 
 
-class SharesOf:
+class SharesOf(MaskMetric):
     """`RegionShare` of the masks of n images, with their regions (n, H, W), bool."""
 
     def __init__(self, metric: RegionShare, regions: np.ndarray):

@@ -1,14 +1,12 @@
 """Scores: each randomized mask against the original one, by every metric, beside its null."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sanity.data import Images
-from sanity.experiment.explaining import Explained
-from sanity.metrics import reasons
+from sanity.metrics.base import MaskMetric, reasons
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -35,74 +33,92 @@ class Scorer:
 
     Args:
         metrics: By name.
-        images: The run's images.
+        names: Of the run's images.
         null: Which null.
+        regions: (n, H, W) bool, where a mask of each image should look; None if unknown.
     """
 
     def __init__(
         self,
-        metrics: Mapping[str, Any],
-        images: Images,
+        metrics: Mapping[str, MaskMetric],
+        names: Sequence[str],
         null: Null = "other_image",
+        regions: np.ndarray | None = None,
     ):
         self._metrics = metrics
-        self._images = images
+        self._names = list(names)
         self._null = null
+        self._regions = regions
         self._group: range | None = None
         self._originals: dict[tuple[str, str], _Original] = {}
 
-    def score(self, explained: Explained) -> "pd.DataFrame":
+    def score(
+        self,
+        group: range,
+        stage: int,
+        layer: str,
+        masks: Mapping[str, np.ndarray],
+        targets: np.ndarray,
+        before: Mapping[str, np.ndarray] | None = None,
+    ) -> "pd.DataFrame":
         """Rows method × metric × image of a group at a stage, as in scores.parquet.
 
         A group's stage 0 must come before its other stages.
+
+        Args:
+            group: Positions of its images.
+            stage: The stage's index.
+            layer: What is randomized there.
+            masks: (n, H, W[, C]) by method.
+            targets: (n,), the class explained of each.
+            before: At stage 0, the original mask (1, H, W[, C]) of the image before the group's
+                first, by method; where it lacks one, the group's last image is taken.
         """
         import pandas as pd
 
-        stage, group = explained.stage, explained.group
-        if stage.index == 0:
+        if stage == 0:
             self._group = group
         elif self._group != group:
-            raise RuntimeError(f"stage {stage.index} of {group} came before its stage 0")
-        names = [self._images.names[i] for i in group]
-        some = self._images.take(group)
-        metrics = {k: m.of(some) if hasattr(m, "of") else m for k, m in self._metrics.items()}
+            raise RuntimeError(f"stage {stage} of {group} came before its stage 0")
+        names = [self._names[i] for i in group]
+        regions = None if self._regions is None else self._regions[list(group)]
+        metrics = {name: metric.of(regions) for name, metric in self._metrics.items()}
         parts = []
-        for method, masks in explained.masks.items():
-            foreign = self._foreign(explained, method, names) if stage.index == 0 else None
+        for method, own in masks.items():
+            foreign = self._foreign(own, names, (before or {}).get(method)) if not stage else None
             for name, metric in metrics.items():
-                features = metric.features(masks)
+                features = metric.features(own)
                 if foreign is not None:
                     self._originals[method, name] = _Original(features, metric.features(foreign))
                 original = self._originals[method, name]
-                null = getattr(metric, "null", metric.compare)
                 parts.append(
                     pd.DataFrame(
                         {
                             "image": names,
-                            "target": explained.targets,
+                            "target": targets,
                             "method": method,
-                            "stage": stage.index,
-                            "layer": stage.layer,
+                            "stage": stage,
+                            "layer": layer,
                             "metric": name,
                             "value": metric.compare(original.own, features),
-                            "null": null(original.null, features),
+                            "null": metric.null(original.null, features),
                             "reason": reasons(original.own, features),
                         }
                     )
                 )
         return pd.concat(parts, ignore_index=True)
 
-    def _foreign(self, explained: Explained, method: str, names: list[str]) -> np.ndarray:
+    def _foreign(
+        self, masks: np.ndarray, names: list[str], before: np.ndarray | None
+    ) -> np.ndarray:
         """For each image of a group the original mask that its null is made with."""
-        masks = explained.masks[method]
         if self._null == "shuffled":
             return np.stack(
                 [_shuffled(mask, name) for mask, name in zip(masks, names, strict=True)]
             )
-        if len(self._images) == 1:
+        if len(self._names) == 1:
             return masks[:, :, ::-1]
-        before = explained.before.get(method, masks[-1:])
-        return np.concatenate([before, masks[:-1]])
+        return np.concatenate([masks[-1:] if before is None else before, masks[:-1]])
 
 
 def _shuffled(mask: np.ndarray, name: str) -> np.ndarray:

@@ -1,9 +1,21 @@
 """Where classifiers come from. Nothing here imports TensorFlow before a model is loaded."""
 
+from sanity.models.base import Declared, Model, as_model
 from sanity.models.efficientnet_lite import EfficientNetLite
 from sanity.models.hub import Hub
 from sanity.models.keras import Keras, KerasApplication
 from sanity.models.saved_model import SavedModel
 from sanity.models.trained import Cnn, Mlp
 
-__all__ = ["Cnn", "EfficientNetLite", "Hub", "Keras", "KerasApplication", "Mlp", "SavedModel"]
+__all__ = [
+    "Cnn",
+    "Declared",
+    "EfficientNetLite",
+    "Hub",
+    "Keras",
+    "KerasApplication",
+    "Mlp",
+    "Model",
+    "SavedModel",
+    "as_model",
+]

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from sanity.checked import checked
 from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 from sanity.files import cache_folder
+from sanity.models.base import Declared, Model
 from sanity.models.torch_file import read_state_dict
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Variant = Literal["lite0", "lite1", "lite2"]
 
 
 @checked
-class EfficientNetLite:
+class EfficientNetLite(Model):
     """EfficientNet-Lite (Tan & Le 2019) with its ImageNet weights.
 
     Attributes:
@@ -48,8 +49,9 @@ class EfficientNetLite:
     variant: Variant = "lite0"
     blocks: list[str]
 
-    class_offset: ClassVar[int] = 0
-    n_classes: ClassVar[int] = 1000
+    def declared(self) -> Declared:
+        """Its blocks and ImageNet's classes."""
+        return Declared(self.blocks, 1000)
 
     def folder(self) -> Path:
         """Where the converted model lies; converts the weights on first use.

@@ -72,14 +72,13 @@ class Keras(ScaledSource):
             refuse_code(file)
         own = {} if self.module is None else own_objects(self.module)
         model = opened(file, self.trust, own)
-        classifier = self.classifier(
+        return self.classifier(
             lambda images: model(self.scaled(images), training=False),
             self.shape(_own_shape(model, file.key)),
             file.path.stem,
             variables(model),
+            own_initializers(model),
         )
-        classifier.initializers = own_initializers(model)
-        return classifier
 
 
 @checked
@@ -124,14 +123,13 @@ class KerasApplication(Source):
         else:
             model = self._made(keras, None)
             self._take_weights(model)
-        classifier = self.classifier(
+        return self.classifier(
             lambda images: model(module.preprocess_input(images * 255.0), training=False),
             self.shape(_own_shape(model, self.application)),
             self.application,
             variables(model),
+            own_initializers(model),
         )
-        classifier.initializers = own_initializers(model)
-        return classifier
 
     def _made(self, keras: Any, weights: str | None) -> Any:
         make = getattr(keras.applications, self.application)

@@ -11,6 +11,7 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
+from sanity.models.base import Declared, Model
 
 if TYPE_CHECKING:
     from sanity.models.module import Entry
@@ -23,7 +24,7 @@ Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 @checked
-class Source:
+class Source(Model):
     """A model from outside.
 
     Attributes:
@@ -44,13 +45,11 @@ class Source:
     blocks: list[str] | None = None
     sha256: str | None = None
 
-    def load(self) -> "Classifier":
-        """The classifier.
-
-        Raises:
-            ConfigError: It cannot be had, or is no image classifier.
-        """
-        raise NotImplementedError
+    def declared(self) -> Declared:
+        """What its keys say."""
+        shape = self.input_shape
+        known = None if shape is None else (shape[0], shape[1], shape[2])
+        return Declared(self.blocks, self.n_classes, known)
 
     def shape(self, own: Sequence[int | None] | None) -> tuple[int, int, int]:
         """The input's shape, from what is asked for and what the model says.
@@ -83,6 +82,7 @@ class Source:
         shape: tuple[int, int, int],
         name: str,
         variables: Mapping[str, Any] | None = None,
+        initializers: Mapping[str, Callable] | None = None,
     ) -> "Classifier":
         """The classifier around a function, checked against what was asked for.
 
@@ -91,12 +91,14 @@ class Source:
             shape: Of an image.
             name: What messages call it.
             variables: By name.
+            initializers: What variables were made with, by name, where that is known.
 
         Raises:
             ConfigError: It is no classifier, or not the one that was asked for.
         """
         from sanity.network.classifier import Classifier
 
+        names = self._names()
         classifier = Classifier(
             function,
             shape,
@@ -105,47 +107,47 @@ class Source:
             blocks=self.blocks,
             variables=variables,
             class_offset=self.class_offset,
+            class_names=names,
+            initializers=initializers,
         )
         if self.n_classes not in (None, classifier.n_classes):
             raise ConfigError(
                 f"model.n_classes={self.n_classes} is not what the output "
                 f"{classifier.ending.output} of {name} has: {classifier.n_classes}"
             )
-        classifier.class_names = self._names(classifier.n_classes)
+        if names is not None and len(names) != classifier.n_classes:
+            raise ConfigError(
+                f"model.class_names={self.class_names} has {len(names)} names, "
+                f"but the model has {classifier.n_classes} classes"
+            )
         if not classifier.parameters:
             raise ConfigError(
                 f"{name} has no variables that could be randomized: its weights are constants "
                 "of a frozen graph"
             )
-        if self.sha256 not in (None, classifier.sha256):
+        if self.sha256 not in (None, classifier.weights.sha256):
             raise ConfigError(
-                f"model.sha256={self.sha256} is not the hash of these weights: {classifier.sha256}"
+                f"model.sha256={self.sha256} is not the hash of these weights: "
+                f"{classifier.weights.sha256}"
             )
         check_blocks(classifier)
         say_what_is_explained(classifier)
         return classifier
 
-    def _names(self, n_classes: int) -> list[str] | None:
+    def _names(self) -> list[str] | None:
         if self.class_names is None:
             return None
         if self.class_names == "imagenet":
-            names = ["background"] * self.class_offset + imagenet_class_names()
-        else:
-            try:
-                text = Path(self.class_names).expanduser().read_text("utf-8-sig")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-                raise ConfigError(
-                    f"model.class_names={self.class_names} must be imagenet or a text file with "
-                    f"a name a line: {reason}"
-                ) from error
-            names = [name.strip() for name in text.rstrip().splitlines()]
-        if len(names) != n_classes:
+            return ["background"] * self.class_offset + imagenet_class_names()
+        try:
+            text = Path(self.class_names).expanduser().read_text("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
             raise ConfigError(
-                f"model.class_names={self.class_names} has {len(names)} names, "
-                f"but the model has {n_classes} classes"
-            )
-        return names
+                f"model.class_names={self.class_names} must be imagenet or a text file with "
+                f"a name a line: {reason}"
+            ) from error
+        return [name.strip() for name in text.rstrip().splitlines()]
 
 
 @checked

@@ -4,8 +4,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -13,12 +12,15 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
+from sanity.data.base import TrainingData
 from sanity.errors import ConfigError
 from sanity.files import cache_folder
 from sanity.models.architecture import Architecture
+from sanity.models.base import Declared, Model
+from sanity.network.training import Fitted, Training
 
 if TYPE_CHECKING:
-    from sanity.models.training import Fitted, Recipe
+    from sanity.models.training import Recipe
     from sanity.network.classifier import Classifier
 
 log = logging.getLogger(__name__)
@@ -28,22 +30,8 @@ _FACTS = "facts"  # no weight is called that
 _Size = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a network trained here learned from, and how to train it again.
-
-    Attributes:
-        labels: (n,) int64 of the training images.
-        fit: Trains the same network, from the same first weights, on other labels (n,); the
-            second argument is what messages and facts call them.
-    """
-
-    labels: np.ndarray
-    fit: "Callable[[np.ndarray, str], Fitted]"
-
-
 @checked
-class Trained:
+class Trained(Model):
     """A network that is trained here on the `train` split of a data set, once: it is cached.
 
     Equal fields and equal data give equal weights, to the bit on one machine with one number of
@@ -69,7 +57,7 @@ class Trained:
     retrainable: ClassVar[bool] = True  # its classifier has a `training`
 
     def __post_init__(self) -> None:
-        if not hasattr(self.data, "arrays"):
+        if not isinstance(self.data, TrainingData):
             raise ConfigError(
                 f"model={self.name} is trained here, on a data set with labels and a train split, "
                 f"which {type(self.data).__name__} is not: choose data=animal_mnist, digits, "
@@ -96,16 +84,26 @@ class Trained:
         """As many as the data has."""
         return len(self.data.class_names)
 
-    def load(self, train: bool = True) -> "Classifier":
-        """The network, trained on the true labels; trains it unless that has been done before.
+    def declared(self) -> Declared:
+        """What follows from its data and its layers."""
+        return Declared(self.blocks, self.n_classes, self.input_shape)
 
-        Args:
-            train: Otherwise it and its `training` only say what they would train, and have their
-                first weights instead.
+    def load(self) -> "Classifier":
+        """The network, trained on the true labels; trains it unless that has been done before.
 
         Raises:
             ConfigError: It does not reach its accuracy within its epochs.
         """
+        return self._load(train=True)
+
+    def load_untrained(self) -> "Classifier":
+        """The network with its first weights, unless it was trained before.
+
+        It and its `training` only say what they would train.
+        """
+        return self._load(train=False)
+
+    def _load(self, train: bool) -> "Classifier":
         import tensorflow as tf
 
         from sanity.models.training import Recipe
@@ -116,7 +114,7 @@ class Trained:
         architecture = self.architecture
         recipe = Recipe(self.learning_rate, self.batch, self.epochs, self.stop_at)
 
-        def fit(some_labels: np.ndarray, called: str) -> "Fitted":
+        def fit(some_labels: np.ndarray, called: str) -> Fitted:
             what = f"{self.name} on {called}"
             labelled = images, some_labels
             return _once(architecture, recipe, labelled, test, self.seed, what, train)
@@ -126,16 +124,15 @@ class Trained:
             variables = {
                 name: tf.Variable(value, name=name) for name, value in fitted.weights.items()
             }
-        classifier = Classifier(
+        return Classifier(
             architecture.network(variables),
             architecture.input_shape,
             name=self.name,
             blocks=self.blocks,
             class_names=self.data.class_names,
+            facts=fitted.facts,
+            training=Training(labels, fit),
         )
-        classifier.facts = fitted.facts
-        classifier.training = Training(labels, fit)
-        return classifier
 
 
 @checked
@@ -188,13 +185,13 @@ def _once(
     seed: int,
     what: str,
     allowed: bool,
-) -> "Fitted":
+) -> Fitted:
     """A trained network from the cache, or trained and put there, by one process at a time.
 
     Where it is not allowed to train one, it says so, and returns one that has learned nothing.
     """
     from sanity.files import FolderLock
-    from sanity.models.training import Fitted, fit
+    from sanity.models.training import fit
 
     settings = [_FORMAT, asdict(architecture), asdict(recipe), seed]
     digest = hashlib.sha256(json.dumps(settings).encode())
@@ -223,7 +220,7 @@ def _once(
     return fitted
 
 
-def _write(path: Path, fitted: "Fitted") -> None:
+def _write(path: Path, fitted: Fitted) -> None:
     from sanity.files import replace_file
 
     content = io.BytesIO()
@@ -232,10 +229,8 @@ def _write(path: Path, fitted: "Fitted") -> None:
     replace_file(path, content.getvalue())
 
 
-def _read(path: Path) -> "Fitted | None":
+def _read(path: Path) -> Fitted | None:
     """What `_write` wrote; None if nothing is there, or something damaged."""
-    from sanity.models.training import Fitted
-
     if not path.exists():
         return None
     try:

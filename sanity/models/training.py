@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from sanity.errors import ConfigError
 from sanity.models.architecture import Architecture
+from sanity.network.training import Fitted
 from sanity.progress import progress
 from sanity.randomness import generator
 
@@ -33,19 +34,6 @@ class Recipe:
     batch: int
     epochs: int
     stop_at: float
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A trained network.
-
-    Attributes:
-        weights: By name.
-        facts: Epochs, accuracies in [0, 1]; for run.json and the log.
-    """
-
-    weights: dict[str, np.ndarray]
-    facts: dict[str, Any]
 
 
 class Learner:

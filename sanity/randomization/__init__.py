@@ -5,6 +5,7 @@ some order, `PermutedLabels` trains anew, `OtherClass` keeps the weights and exp
 `Layers` chooses the blocks. Importing this package does not import TensorFlow.
 """
 
+from sanity.randomization.base import Scheme, as_scheme
 from sanity.randomization.initializers import (
     INITIALIZERS,
     Glorot,
@@ -40,11 +41,13 @@ __all__ = [
     "PermutedLabels",
     "Randomization",
     "Reinitialize",
+    "Scheme",
     "Stage",
     "TruncatedNormal",
     "Uniform",
     "Variable",
     "Zeros",
+    "as_scheme",
     "predicted",
     "randomized",
 ]

@@ -1,13 +1,13 @@
 """Moving statistics re-estimated on fixed images, so that a randomized network still sees."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sanity.data import ImageNetSamples
+from sanity.data import ImageNetSamples, ImageSpec, as_dataset
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,16 +36,9 @@ class Calibration:
         Raises:
             ConfigError: There is only one, or they do not fit the network.
         """
-        spec = ImageNetSamples() if self.source == "samples" else self.source
-        known = {field.name for field in fields(spec)}
-        if {"shard", "shards"} <= known:
-            spec = replace(spec, shard=0, shards=1)
-        if "names" in known and spec.names is None and (spec.limit is None or spec.limit > IMAGES):
-            spec = replace(spec, limit=IMAGES)
-        network = self.classifier
-        images = spec.load(
-            network.input_shape, network.class_offset, network.class_names, network.n_classes
-        )
+        source = ImageNetSamples() if self.source == "samples" else self.source
+        dataset = as_dataset(source, "randomization.calibration").unsharded(IMAGES)
+        images = dataset.load(ImageSpec.of(self.classifier))
         if len(images) < 2:
             raise ConfigError(
                 "randomization.calibration has one image only, but a variance between images "
@@ -83,5 +76,5 @@ class Calibration:
             weights: All values other than the trained ones.
             wanted: Names of the statistics, see `after`.
         """
-        with self.classifier.holding(weights):
+        with self.classifier.weights.holding(weights):
             return self._moments(wanted)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
+from sanity.randomization.base import Loadable, Scheme
 from sanity.randomization.stage import Stage
 from sanity.randomness import generator
 
@@ -20,7 +21,7 @@ LAYER = "other class"
 
 
 @checked
-class OtherClass:
+class OtherClass(Scheme):
     """Stage 0 explains the class that `target` says, each further stage another one.
 
     The random logit test (Sixt et al. 2020): the weights stay as trained, and a mask that stays as
@@ -35,10 +36,10 @@ class OtherClass:
     classes: Annotated[int, Field(ge=1)] = 1
     choice: Literal["random", "likeliest"] = "random"
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: Loadable, name: str, n_classes: int | None) -> None:
         """Refuses more classes than a model has (ConfigError), where its options say."""
-        if n_classes := getattr(model, "n_classes", None):
-            self._check(type(model).__name__, n_classes)
+        if n_classes:
+            self._check(name, n_classes)
 
     def check_target(self, target: int | str) -> None:
         """Refuses a target that would choose the classes of all stages itself (ConfigError)."""

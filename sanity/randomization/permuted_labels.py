@@ -1,10 +1,11 @@
 """The paper's data randomization test: the same network, trained on permuted labels."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
+from sanity.randomization.base import Loadable, Scheme
 from sanity.randomization.stage import Stage
 from sanity.randomness import generator
 
@@ -15,17 +16,17 @@ LAYER = "permuted labels"
 
 
 @checked
-class PermutedLabels:
+class PermutedLabels(Scheme):
     """Stage 0 is the network trained on the true labels, stage 1 on permuted ones.
 
     Adebayo et al. 2018, section 4. Both begin with the same weights and see the images in the same
     order; only the labels differ, by one permutation keyed by the seed.
     """
 
-    def check_model(self, model: Any) -> None:
+    def check_model(self, model: Loadable, name: str, n_classes: int | None) -> None:
         """Refuses a model that is not trained here (ConfigError), before it is loaded."""
-        if not getattr(model, "retrainable", False):
-            raise _refused(type(model).__name__)
+        if not model.retrainable:
+            raise _refused(name)
 
     def stages(self, classifier: "Classifier", layers: Sequence[str], seed: int) -> list[Stage]:
         """The two stages; trains the second network unless that has been done before.

@@ -59,8 +59,8 @@ class Stage:
         """How many variables differ from the trained ones."""
         return len(self.variables)
 
-    def weights(self) -> dict[str, np.ndarray]:
-        """What `Classifier.set_weights` puts in place."""
+    def make_weights(self) -> dict[str, np.ndarray]:
+        """Draws what differs from the trained weights; statistics go through the network."""
         return {name: self.draw(name) for name in self.variables}
 
 

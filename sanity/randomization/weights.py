@@ -4,14 +4,16 @@ import difflib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import field_validator
 
 from sanity.checked import checked
+from sanity.data import as_dataset
 from sanity.errors import ConfigError
+from sanity.randomization.base import Scheme
 from sanity.randomization.initializers import (
     IDENTITY,
     INITIALIZERS,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+_ROOM = 2**30  # bytes of fresh draws that are kept; what is beyond is drawn again
 Order = Literal["cascading", "cascading_bottom_up", "independent", "full", "random_order"]
 Policy = Literal["draw", "identity", "keep"]
 # The option that says what becomes of each kind of variable; a kind without one is kept.
@@ -46,7 +49,7 @@ _KEYS = {
 
 
 @checked
-class Randomization:
+class Randomization(Scheme):
     """Randomizes blocks in some order.
 
     Attributes:
@@ -98,9 +101,9 @@ class Randomization:
     @field_validator("calibration")
     @classmethod
     def _known_calibration(cls, value: Any) -> Any:
-        if value != "samples" and not hasattr(value, "load"):
-            raise ValueError("must be samples, or a data option's node such as '${data}'")
-        return value
+        if value == "samples":
+            return value
+        return as_dataset(value, "randomization.calibration")
 
     def stages(self, classifier: "Classifier", layers: Sequence[str], seed: int) -> list[Stage]:
         """The stages, the trained network first.
@@ -134,6 +137,10 @@ class Randomization:
                 if classifier.parameters[name].kind == "moving_variance":
                     stage.draw(name)
         return stages
+
+    def cascade(self) -> str | None:
+        """Its order."""
+        return self.order
 
     def policy(self, kind: str) -> str:
         """What becomes of a kind of variable: draw, identity, keep or reestimate."""
@@ -198,7 +205,7 @@ class Randomization:
 def _draws(
     randomization: Randomization, classifier: "Classifier", seed: int
 ) -> Callable[[int], Callable[[str], np.ndarray]]:
-    """The draw of each stage; nested ones are made once and kept."""
+    """The draw of each stage, made once: fresh ones up to a bound of memory."""
 
     def values(name: str, *stage: int) -> np.ndarray:
         parameter = classifier.parameters[name]
@@ -210,9 +217,21 @@ def _draws(
         return _sound(randomization, parameter, drawn, classifier.trained[name].dtype)
 
     nested = cache(values)
+    room = _ROOM
+    fresh: dict[tuple[int, str], np.ndarray] = {}
+
+    def draw_fresh(stage: int, name: str) -> np.ndarray:
+        nonlocal room
+        if (stage, name) in fresh:
+            return fresh[stage, name]
+        drawn = values(name, stage)
+        if drawn.nbytes <= room:  # each batch of images asks for all stages' draws again
+            room -= drawn.nbytes
+            fresh[stage, name] = drawn
+        return drawn
 
     def of(stage: int) -> Callable[[str], np.ndarray]:
-        return nested if randomization.draws == "nested" else lambda name: values(name, stage)
+        return nested if randomization.draws == "nested" else partial(draw_fresh, stage)
 
     return of
 

@@ -6,7 +6,6 @@ unit as done. `RunFolder.complete` joins the parts. Every file is replaced at on
 killed at any moment leaves nothing half-written that a later one would trust.
 """
 
-import io
 import logging
 import os
 import re
@@ -20,9 +19,9 @@ import numpy as np
 
 from sanity.errors import ConfigError
 from sanity.files import FolderLock, now, read_json, remove, replace_file, write_json, writing
-from sanity.results.columns import config_columns, flatten
-from sanity.results.load import load_images, load_masks, load_predictions, load_runs
-from sanity.results.masks import MaskStore, layout_of, masks_nbytes, read_layout
+from sanity.results.columns import config_columns
+from sanity.results.masks import MaskStore, layout_of, pack_images, read_layout
+from sanity.results.recorded import OWNED, refuse_other_files, warn_of_versions, write_config
 from sanity.results.tables import (
     PREDICTIONS,
     SCORES,
@@ -36,31 +35,7 @@ from sanity.results.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "RunFolder",
-    "load_images",
-    "load_masks",
-    "load_predictions",
-    "load_runs",
-    "masks_nbytes",
-]
-
 log = logging.getLogger(__name__)
-
-# What a run writes and `force=true` removes; the log stays, as it tells what happened.
-OWNED = (
-    "run.json",
-    "parts",
-    "scores.parquet",
-    "predictions.parquet",
-    "masks.zarr",
-    "images.npz",
-    "figures",
-    "report.html",
-    ".hydra/config.yaml",
-    ".hydra/overrides.yaml",
-    ".hydra/hydra.yaml",
-)
 
 
 class RunFolder:
@@ -171,9 +146,9 @@ class RunFolder:
             self._clear()
         else:
             self.check_files(info.get("sha256", {}))
-            self._compare_versions(info.get("versions", {}))
+            warn_of_versions(self.info.get("versions", {}), info.get("versions", {}))
             self._tidy()
-        self._write_config()
+        write_config(self.path, self._config, self._overrides, self._hydra)
         earlier = {k: v for k, v in self.info.items() if k not in ("error", "traceback")}
         if earlier:
             earlier["resumed"] = [*earlier.get("resumed", []), now()]
@@ -194,14 +169,7 @@ class RunFolder:
         Raises:
             ConfigError: They differ.
         """
-        before, after = flatten(self.info.get("sha256", {})), flatten(sha256)
-        for name in [*before, *after]:
-            if before.get(name) != after.get(name):
-                what = "changed" if name in before and name in after else "appeared or vanished"
-                raise ConfigError(
-                    f"{name} has {what} since the run {self.path} began, whose results would not "
-                    f"belong together: force=true computes it anew"
-                )
+        refuse_other_files(self.path, self.info.get("sha256", {}), sha256)
 
     def complete(self, info: Mapping[str, Any] | None = None) -> None:
         """Joins the parts into scores.parquet and predictions.parquet and marks the run completed.
@@ -254,6 +222,17 @@ class RunFolder:
             self._write_info()
         except ConfigError as unwritten:
             log.warning("%s", unwritten)
+
+    def settle(self, name: str, value: Any) -> Any:
+        """What was settled under a name when the run began: recorded now, unless it was before.
+
+        So a run that is gone on with keeps to what its finished units were made with.
+        """
+        self._check_running()
+        if name not in self.info:
+            self.info[name] = value
+            self._write_info()
+        return self.info[name]
 
     # Rows
 
@@ -343,10 +322,7 @@ class RunFolder:
     def write_images(self, names: Sequence[str], images: np.ndarray) -> None:
         """Stores explained images, (n, H, W, C) in [0, 1], with 8 bits; see `load_images`."""
         self._check_running()
-        pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, names=np.array(list(names), dtype=str), images=pixels)
-        replace_file(self.path / "images.npz", buffer.getvalue())
+        replace_file(self.path / "images.npz", pack_images(names, images))
 
     @property
     def kept(self) -> int:
@@ -407,31 +383,6 @@ class RunFolder:
 
     def _write_info(self) -> None:
         write_json(self.path / "run.json", self.info)
-
-    def _write_config(self) -> None:
-        from omegaconf import OmegaConf
-
-        hydra = self._hydra or {}
-        with writing(self.path):
-            (self.path / ".hydra").mkdir(parents=True, exist_ok=True)
-        contents: dict[str, Any] = {
-            "config": self._config,
-            "overrides": self._overrides,
-            "hydra": hydra if "hydra" in hydra else {"hydra": hydra},
-        }
-        for name, content in contents.items():
-            text = OmegaConf.to_yaml(OmegaConf.create(content))
-            replace_file(self.path / ".hydra" / f"{name}.yaml", text.encode())
-
-    def _compare_versions(self, versions: Mapping[str, Any]) -> None:
-        before, after = flatten(self.info.get("versions", {})), flatten(versions)
-        changed = [
-            f"{name} {after[name]} instead of {before[name]}"
-            for name in before
-            if name in after and before[name] != after[name]
-        ]
-        if changed:
-            log.warning("The run goes on with %s.", ", ".join(changed))
 
     def _parts(self) -> dict[str, Path]:
         """The files that mark units as done, by unit, sorted."""

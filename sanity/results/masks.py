@@ -4,6 +4,7 @@ Written directly, one chunk for each mask, as xarray's own writing by region cos
 the masks themselves.
 """
 
+import io
 import math
 import os
 import warnings
@@ -34,6 +35,14 @@ def masks_nbytes(n_images: int, n_stages: int, shapes: Shapes | Iterable[tuple[i
     """
     each = shapes.values() if isinstance(shapes, Mapping) else shapes
     return 4 * n_images * n_stages * sum(math.prod(shape) for shape in each)
+
+
+def pack_images(names: Sequence[str], images: np.ndarray) -> bytes:
+    """The content of `images.npz`: names, and images (n, H, W, C) in [0, 1] with 8 bits."""
+    pixels = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, names=np.array(list(names), dtype=str), images=pixels)
+    return buffer.getvalue()
 
 
 class MaskStore:

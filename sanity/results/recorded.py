@@ -1,9 +1,87 @@
 """What a finished run says of itself."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sanity.errors import ConfigError
+from sanity.files import replace_file, writing
+from sanity.results.columns import flatten
+
+log = logging.getLogger(__name__)
+
+# What a run writes and `force=true` removes; the log stays, as it tells what happened.
+OWNED = (
+    "run.json",
+    "parts",
+    "scores.parquet",
+    "predictions.parquet",
+    "masks.zarr",
+    "images.npz",
+    "figures",
+    "report.html",
+    ".hydra/config.yaml",
+    ".hydra/overrides.yaml",
+    ".hydra/hydra.yaml",
+)
+
+
+def write_config(
+    run: Path,
+    config: Mapping[str, Any],
+    overrides: list[str],
+    hydra: Mapping[str, Any] | None,
+) -> None:
+    """Writes a run's `.hydra/` as Hydra users expect it.
+
+    Args:
+        run: Its folder, which is made.
+        config: The resolved configuration.
+        overrides: Of the command line.
+        hydra: Hydra's own configuration, with or without its top key.
+    """
+    from omegaconf import OmegaConf
+
+    own = dict(hydra or {})
+    with writing(run):
+        (run / ".hydra").mkdir(parents=True, exist_ok=True)
+    contents: dict[str, Any] = {
+        "config": config,
+        "overrides": overrides,
+        "hydra": own if "hydra" in own else {"hydra": own},
+    }
+    for name, content in contents.items():
+        text = OmegaConf.to_yaml(OmegaConf.create(content))
+        replace_file(run / ".hydra" / f"{name}.yaml", text.encode())
+
+
+def refuse_other_files(run: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Compares hashes of files that a run began with and those it would go on with.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    old, new = flatten(before), flatten(after)
+    for name in [*old, *new]:
+        if old.get(name) != new.get(name):
+            what = "changed" if name in old and name in new else "appeared or vanished"
+            raise ConfigError(
+                f"{name} has {what} since the run {run} began, whose results would not belong "
+                f"together: force=true computes it anew"
+            )
+
+
+def warn_of_versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Logs with which other versions of packages a run goes on."""
+    old, new = flatten(before), flatten(after)
+    changed = [
+        f"{name} {new[name]} instead of {old[name]}"
+        for name in old
+        if name in new and old[name] != new[name]
+    ]
+    if changed:
+        log.warning("The run goes on with %s.", ", ".join(changed))
 
 
 def configuration(run: Path) -> dict[str, Any]:
@@ -32,6 +110,22 @@ def begins_at_output(info: dict[str, Any], config: dict[str, Any]) -> bool:
         return info["begins_at_output"]
     blocks, layers = (config.get("model") or {}).get("blocks") or [], info.get("layers", [])
     return not (layers[1:] and layers[1] in blocks[1:])
+
+
+# The controls of runs that did not record them yet: this package's classes of that time.
+_CONTROLS = tuple(
+    f"sanity.methods.{module}{name}"
+    for module in ("", "controls.")
+    for name in ("RandomMask", "EdgeDetector", "Input", "Constant")
+)
+
+
+def controls(info: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """The methods of a run that never looked at the network."""
+    if "controls" in info:
+        return list(info["controls"])
+    nodes = config.get("method") or {}
+    return [name for name, node in nodes.items() if (node or {}).get("_target_") in _CONTROLS]
 
 
 def metric_nodes(run: Path, info: dict[str, Any]) -> dict[str, Any]:

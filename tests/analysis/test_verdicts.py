@@ -10,7 +10,7 @@ from sanity.analysis.discrimination import TILE, blend, calibrate
 from sanity.analysis.intervals import Estimate
 from sanity.analysis.relative import relative, unrelated
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.verdicts import early_stages, is_control, judge, records, table, verdicts
+from sanity.analysis.verdicts import early_stages, judge, records, table, verdicts
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.metrics import MeanSquaredError, Pearson, Spearman, Ssim, score
@@ -260,12 +260,6 @@ def test_judge_at_the_edges():
     assert judge(Estimate(0.6, 0.51, 0.7, 6, 1), thresholds) == "insensitive"
     assert judge(Estimate(0.4, 0.3, 0.49, 6, 1), thresholds) == "sensitive"
     assert judge(Estimate(0.4, 0.3, 0.49, 5, 1), thresholds) == "inconclusive"
-
-
-def test_controls_are_known_by_name_or_class():
-    assert is_control("random_mask") and is_control("x", "sanity.methods.EdgeDetector")
-    assert not is_control("gradient", "sanity.methods.Gradient") and not is_control("mine")
-    assert not is_control("x", "sanity.methods.Images")
 
 
 def test_relative_leaves_out_what_has_no_score():

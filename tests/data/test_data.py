@@ -26,6 +26,7 @@ from sanity.data import (
     Folder,
     ImageNetSamples,
     Images,
+    ImageSpec,
     Mnist,
     Selection,
     class_index,
@@ -464,7 +465,7 @@ def tree(folder: Path, *names: str) -> Path:
 def labelled(path: Path, labels="folders", **options):
     spec = Folder(path=str(path), labels=str(labels))
     spec.check()
-    images = spec.load((4, 4, 3), **options)
+    images = spec.load(ImageSpec((4, 4, 3), **options))
     return dict(zip(images.names, zip(images.labels, images.label_names, strict=True), strict=True))
 
 
@@ -498,7 +499,7 @@ def test_subfolders_of_a_model_without_class_names(tmp_path):
 def test_alphabetical_numbers_do_not_depend_on_the_selection(tmp_path):
     tree(tmp_path, "cat/a.png", "dog/b.png")
     spec = Folder(path=str(tmp_path), labels="folders", names=["dog/b"])
-    assert spec.load((4, 4, 3), n_classes=2).labels == [1]
+    assert spec.load(ImageSpec((4, 4, 3), n_classes=2)).labels == [1]
 
 
 def test_an_image_in_no_subfolder(tmp_path):

@@ -5,11 +5,9 @@ import pytest
 from sanity.config.job import compose
 from sanity.data import AnimalMnist, Digits, Images, TwoRegions
 from sanity.errors import ConfigError
-from sanity.experiment.explaining import Explained
 from sanity.metrics import RegionShare
 from sanity.metrics.scoring import Scorer
 from sanity.models import Mlp
-from sanity.randomization.stage import Stage
 from sanity.randomization.weights import Randomization
 
 
@@ -102,7 +100,7 @@ def test_share_against_a_loop(channels, shape):
     draw = np.random.default_rng(0)
     masks = draw.standard_normal(shape).astype(np.float32)
     regions = draw.random(shape[:3]) < 0.3
-    metric = RegionShare(channels=channels).of(with_regions(regions))
+    metric = RegionShare(channels=channels).of(regions)
     features = metric.features(masks)
     shares, nulls = metric.compare(features, features), metric.null(features, features)
     for mask, region, share, null in zip(masks, regions, shares, nulls, strict=True):
@@ -124,7 +122,7 @@ def test_share_of_what_is_clear():
     masks[0, 1, 1] = -3  # inside, whatever its sign
     masks[1, 1, 5] = 2
     masks[2, 0, 0] = np.nan
-    metric = RegionShare().of(with_regions(regions))
+    metric = RegionShare().of(regions)
     features = metric.features(masks)
     np.testing.assert_array_equal(metric.compare(features, features), [1, 0, np.nan, np.nan])
     np.testing.assert_array_equal(metric.null(features, features), [0.25, 0.25, np.nan, np.nan])
@@ -136,17 +134,13 @@ def test_scores_have_the_share_of_each_stage_and_chance():
     regions = np.zeros((5, 4, 6), bool)
     regions[:, :, :2] = True
     images = with_regions(regions)
-    scorer = Scorer({"region_share": RegionShare()}, images)
+    scorer = Scorer({"region_share": RegionShare()}, images.names, regions=images.regions)
     frames, expected = [], []
     for group in (range(3), range(3, 5)):
         for index in (0, 1):
             masks = draw.standard_normal((len(group), 4, 6)).astype(np.float32)
-            stage = Stage(index, "top" * index, (), dict().__getitem__)
-            frames.append(
-                scorer.score(
-                    Explained(group, stage, {"gradient": masks}, np.zeros(len(group), int))
-                )
-            )
+            targets = np.zeros(len(group), int)
+            frames.append(scorer.score(group, index, "top" * index, {"gradient": masks}, targets))
             expected += list(abs(masks[:, :, :2]).sum((1, 2)) / abs(masks).sum((1, 2)))
     rows = pd.concat(frames)
     np.testing.assert_allclose(rows["value"], expected)
@@ -160,7 +154,7 @@ def test_gradient_shows_the_region_that_was_learned(tmp_path, monkeypatch):
     classifier = Mlp(data=spec, seed=0, units=[128, 64], learning_rate=0.001, stop_at=0.98).load()
     images = spec.load(classifier.input_shape)
     assert classifier.facts["test_accuracy"] > 0.85
-    metric = RegionShare().of(images)
+    metric = RegionShare().of(images.regions)
     targets = classifier.logits(images.x).argmax(1)
 
     def share():
@@ -172,8 +166,8 @@ def test_gradient_shows_the_region_that_was_learned(tmp_path, monkeypatch):
     assert (learned > 0.5).mean() > 0.95
     for seed in (0, 1):
         last = Randomization().stages(classifier, classifier.blocks, seed)[-1]
-        with classifier.restored():
-            classifier.set_weights(last.weights(), last.index)
+        with classifier.weights.restored():
+            classifier.weights.put(last.make_weights())
             assert share().mean() == pytest.approx(0.5, abs=0.03)
 
 
@@ -187,7 +181,7 @@ def test_what_is_refused():
     unknown = with_regions(np.ones((2, 3, 3), bool))
     unknown = Images(unknown.x, unknown.names, [None] * 2, [None] * 2, [""] * 2)
     with pytest.raises(ConfigError, match=r"region_share needs .*data=two_regions"):
-        RegionShare().of(unknown)
+        RegionShare().of(None)
     with pytest.raises(ConfigError, match=r"region_share .*Digits: choose data=two_regions"):
         compose(["model=mlp", "data=digits", "metric=[region_share]"])
     with pytest.raises(ValueError, match="regions"):

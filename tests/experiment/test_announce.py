@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.experiment.announce import announce
 from sanity.experiment.prepare import Experiment, _check
-from sanity.methods import Cost
+from sanity.methods import Cost, as_method
 from sanity.randomization.weights import Randomization
 
 
@@ -25,7 +26,7 @@ class Perturbing:
 
 def announced(small, images, chosen, caplog):
     job = compose(["method=[gradient]", "metric=[ssim]"])
-    job = type(job)(**{**job.__dict__, "methods": chosen})
+    job = replace(job, methods={name: as_method(one, name) for name, one in chosen.items()})
     stages = Randomization().stages(small, ["top", "middle"], 0)
     with caplog.at_level(logging.INFO):
         announce(Experiment(job, small, images, np.zeros(len(images), np.int32), stages))

@@ -34,7 +34,7 @@ def case(request):
         targets = np.full(len(x), target, np.int32)
         if INPUT_OUTPUT_GRADIENTS in expected_keys:
             return {INPUT_OUTPUT_GRADIENTS: classifier.gradients(x, targets)}
-        layer = classifier.spatial_tensor(call_model_args)
+        layer = classifier.network.spatial_tensor(call_model_args)
         values, gradients = classifier.layer_gradients(x, targets, layer)
         return {CONVOLUTION_LAYER_VALUES: values, CONVOLUTION_OUTPUT_GRADIENTS: gradients}
 
@@ -133,8 +133,8 @@ def test_integrated_gradients(case, steps, baseline):
 def test_grad_cam(case, depth):
     """At the last layer, and further down."""
     classifier, image, target, call_model = case
-    name = list(classifier.spatial_tensors)[-depth]
-    assert depth > 1 or name == classifier.spatial_tensor()
+    name = list(classifier.network.spatial_tensors)[-depth]
+    assert depth > 1 or name == classifier.network.spatial_tensor()
     theirs = GradCam().GetMask(image, call_model, name)
     images = Images(image[None], ["zebra"], [None], [None], [""])
     mine = methods.GradCam(layer=name).masks(classifier, images, np.array([target]), SEED)

@@ -247,7 +247,7 @@ def test_grad_cam_weighs_each_channel_by_its_mean_gradient():
     def check(seed, target):
         _, dense = net.draw(seed)
         image = image_of(seed)
-        (maps,) = net.classifier.read(image[None], [net.classifier.spatial_tensor()])
+        (maps,) = net.classifier.read(image[None], [net.classifier.network.spatial_tensor()])
         cam = np.maximum(maps[0].astype(np.float64) @ dense[:, target], 0)
         found = mask(net.classifier, methods.GradCam(), image, target)
         np.testing.assert_allclose(found * cam.max(), cam, atol=1e-6)

@@ -71,9 +71,9 @@ def test_what_a_control_depends_on(case, name):
     np.testing.assert_array_equal(mask, control.masks(classifier, images, TARGETS[::-1], 0))
     drawn = name == "random_mask"
     assert np.array_equal(mask, control.masks(classifier, images, TARGETS, 1)) != drawn
-    with classifier.restored():
-        classifier.set_weights({k: v + 1 for k, v in classifier.trained.items()}, 1)
-        assert np.array_equal(mask, control.masks(classifier, images, TARGETS, 0)) != drawn
+    with classifier.weights.restored():
+        classifier.weights.put({k: v + 1 for k, v in classifier.trained.items()})
+        assert np.array_equal(mask, control.masks(classifier, images, TARGETS, 0, 1)) != drawn
 
 
 def test_the_preset_of_all_methods_names_them_all():

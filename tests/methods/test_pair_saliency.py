@@ -135,8 +135,8 @@ def test_a_channel_that_the_network_ignores_gets_zero(name):
     kernel = next(name for name, p in classifier.parameters.items() if len(p.shape) == 4)
     blind = classifier.trained[kernel].copy()
     blind[:, :, 1] = 0
-    with classifier.restored():
-        classifier.set_weights({kernel: blind}, 1)
+    with classifier.weights.restored():
+        classifier.weights.put({kernel: blind})
         masks = METHODS[name].masks(classifier, images, np.array([0, 3]), SEED)
     assert (masks[..., 1] == 0).all()
     assert (np.abs(masks[..., [0, 2]]).max((1, 2)) > 0).all()
@@ -174,11 +174,11 @@ def test_regions_are_found_once_an_image(monkeypatch):
 def test_a_dead_network_gives_constants_and_a_broken_one_nan(case, name):
     """PAIR's own GuidedIG never returns from a gradient that is NaN."""
     classifier, images, targets = case
-    with classifier.restored():
-        classifier.set_weights({k: np.zeros_like(v) for k, v in classifier.trained.items()}, 1)
+    with classifier.weights.restored():
+        classifier.weights.put({k: np.zeros_like(v) for k, v in classifier.trained.items()})
         assert (METHODS[name].masks(classifier, images, targets, SEED) == 0).all()
         broken = {k: np.full_like(v, np.nan) for k, v in classifier.trained.items()}
-        classifier.set_weights(broken, 2)
+        classifier.weights.put(broken)
         masks = METHODS[name].masks(classifier, images, targets, SEED)
     assert np.isnan(masks).all()
     assert masks.shape == METHODS[name].masks(classifier, images, targets, SEED).shape

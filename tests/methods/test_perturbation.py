@@ -416,7 +416,7 @@ def test_kernel_shap_with_every_coalition_is_exact(case):
 def test_numpys_global_generator_is_left_as_it_was(case):
     classifier, images, targets = case
     broken = curved(classifier.input_shape)
-    broken.set_weights({name: value * np.nan for name, value in broken.trained.items()})
+    broken.weights.put({name: value * np.nan for name, value in broken.trained.items()})
     for network in (classifier, broken):
         np.random.seed(11)  # noqa: NPY002
         expected = np.random.random(5)  # noqa: NPY002
@@ -547,9 +547,9 @@ def test_every_stage_sees_the_same_inputs(case, name, monkeypatch):
 
     monkeypatch.setattr(classifier, "logits", spy)
     trained = inputs(images, SEED)
-    with classifier.restored():
+    with classifier.weights.restored():
         changed = {k: -0.5 * v for k, v in classifier.trained.items()}
-        classifier.set_weights(changed, 1)
+        classifier.weights.put(changed)
         np.testing.assert_array_equal(inputs(images, SEED), trained)
     drawn = name != "occlusion"
     other = inputs(images, SEED + 1)
@@ -588,13 +588,13 @@ def test_a_dead_network_gives_constants_and_a_broken_one_nan(case, name):
     method = every_method()[name]
     if name == "occlusion":  # so that windows reach every pixel
         method = Occlusion(size=4, stride=1)
-    with classifier.restored():
-        classifier.set_weights({k: np.zeros_like(v) for k, v in classifier.trained.items()}, 1)
+    with classifier.weights.restored():
+        classifier.weights.put({k: np.zeros_like(v) for k, v in classifier.trained.items()})
         dead = method.masks(classifier, images, targets, SEED)
         np.testing.assert_array_equal(dead, 0)
         for bad in (np.nan, np.inf):
             broken = {k: np.full_like(v, bad) for k, v in classifier.trained.items()}
-            classifier.set_weights(broken, 2)
+            classifier.weights.put(broken)
             assert np.isnan(classifier.logits(images.x)).all() or np.isinf(bad)
             assert not np.isfinite(method.masks(classifier, images, targets, SEED)).any()
 

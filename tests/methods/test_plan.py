@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sanity import methods
-from sanity.experiment.explaining import explain, gradient_plan, groups
+from sanity.experiment.explaining import count_at_once, explain, gradient_plan
 from sanity.methods import (
     EdgeDetector,
     Gradient,
@@ -14,6 +14,7 @@ from sanity.methods import (
     SmoothGrad,
 )
 from sanity.randomization.weights import Randomization
+from sanity.results.units import cut_groups
 
 ARTICLE = {
     "gradient": Gradient(),
@@ -135,13 +136,13 @@ def test_seeds_differ_where_they_should(small, noise_images):
 
 
 def test_the_trained_weights_are_back(small, noise_images):
-    before = small.weights()
+    before = small.weights.read()
     parts = explain(
         small, noise_images, TARGETS, ARTICLE, Randomization().stages(small, ["top"], 0)
     )
     next(parts)
     parts.close()  # in the middle of things
-    for name, value in small.weights().items():
+    for name, value in small.weights.read().items():
         np.testing.assert_array_equal(value, before[name])
 
 
@@ -168,14 +169,14 @@ def test_each_gradient_is_computed_once(small, noise_images, monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 7, 200])
 def test_groups_are_bounded_and_complete(n):
-    found = groups(n, 7 * 224 * 224 * 3 * 4, 20)
+    found = cut_groups(n, count_at_once(n, 7 * 224 * 224 * 3 * 4, 20))
     assert [i for group in found for i in group] == list(range(n))
     assert max(map(len, found)) <= 4
 
 
 @pytest.mark.parametrize("fewest, images", [(1, 32), (12, 8), (96, 1), (500, 1)])
 def test_groups_are_no_larger_than_batches_need(fewest, images):
-    assert len(groups(200, 1, 20, fewest)[0]) == images
+    assert count_at_once(200, 1, 20, fewest) == images
 
 
 def test_the_rule_with_the_fewest_gradients_says_how_many_images_fill_batches():

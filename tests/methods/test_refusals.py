@@ -109,10 +109,10 @@ class TestLayer:
 
     def test_names(self, small, method):
         relu = [n for n, node in small.graph.nodes.items() if node.op == "Relu"]
-        assert small.spatial_tensor() == f"{relu[-1]}:0"
+        assert small.network.spatial_tensor() == f"{relu[-1]}:0"
         for name in (relu[0], f"{relu[0]}:0"):
             method(layer=name).check(small)
-            assert small.spatial_tensor(name) == f"{relu[0]}:0"
+            assert small.network.spatial_tensor(name) == f"{relu[0]}:0"
 
 
 RULES = {

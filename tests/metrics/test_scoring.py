@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 
-from sanity.data import Images
-from sanity.experiment.explaining import Explained, explain
+from sanity.experiment.explaining import explain
 from sanity.methods import EdgeDetector, Gradient
 from sanity.metrics import Pearson, Ssim, score
 from sanity.metrics.scoring import Scorer
-from sanity.randomization.stage import Stage
 from sanity.randomization.weights import Randomization
 
 METRICS = {"pearson": Pearson(), "ssim": Ssim()}
@@ -14,18 +12,8 @@ METHODS = {"gradient": Gradient(), "edge_detector": EdgeDetector()}
 TARGETS = np.array([0, 3, 6, 2, 2], np.int32)
 
 
-def stage(index):
-    return Stage(index, f"layer{index}" if index else "", (), lambda name: np.zeros(0))
-
-
-def images(n):
-    return Images(
-        np.zeros((n, 16, 16, 3), np.float32),
-        [f"image_{i}" for i in range(n)],
-        [None] * n,
-        [None] * n,
-        [""] * n,
-    )
+def names(n):
+    return [f"image_{i}" for i in range(n)]
 
 
 def rows(frame, metric="pearson"):
@@ -35,9 +23,9 @@ def rows(frame, metric="pearson"):
 def test_value_and_null_by_hand():
     draw = np.random.default_rng(0)
     original, randomized = draw.standard_normal((2, 3, 16, 16, 3))
-    scorer = Scorer(METRICS, images(3))
-    first = scorer.score(Explained(range(3), stage(0), {"m": original}, TARGETS[:3]))
-    later = scorer.score(Explained(range(3), stage(1), {"m": randomized}, TARGETS[:3]))
+    scorer = Scorer(METRICS, names(3))
+    first = scorer.score(range(3), 0, "", {"m": original}, TARGETS[:3])
+    later = scorer.score(range(3), 1, "layer1", {"m": randomized}, TARGETS[:3])
     for name, metric in METRICS.items():
         np.testing.assert_allclose(rows(first, name)["value"], 1)
         np.testing.assert_array_equal(
@@ -53,9 +41,9 @@ def test_value_and_null_by_hand():
 def test_a_single_image_is_held_against_itself_flipped():
     draw = np.random.default_rng(0)
     original, randomized = draw.standard_normal((2, 1, 16, 16))
-    scorer = Scorer(METRICS, images(1))
-    scorer.score(Explained(range(1), stage(0), {"m": original}, TARGETS[:1]))
-    later = scorer.score(Explained(range(1), stage(1), {"m": randomized}, TARGETS[:1]))
+    scorer = Scorer(METRICS, names(1))
+    scorer.score(range(1), 0, "", {"m": original}, TARGETS[:1])
+    later = scorer.score(range(1), 1, "layer1", {"m": randomized}, TARGETS[:1])
     expected = score(METRICS["pearson"], original[:, :, ::-1], randomized)
     np.testing.assert_array_equal(rows(later)["null"], expected)
 
@@ -63,10 +51,8 @@ def test_a_single_image_is_held_against_itself_flipped():
 def test_shuffled_keeps_the_marginals():
     draw = np.random.default_rng(0)
     original = draw.standard_normal((2, 16, 16, 3)) ** 3
-    scorer = Scorer(METRICS, images(2), "shuffled")
-    found = [
-        scorer.score(Explained(range(2), stage(0), {"m": original}, TARGETS[:2])) for _ in range(2)
-    ]
+    scorer = Scorer(METRICS, names(2), "shuffled")
+    found = [scorer.score(range(2), 0, "", {"m": original}, TARGETS[:2]) for _ in range(2)]
     np.testing.assert_array_equal(found[0]["null"], found[1]["null"])
     assert (rows(found[0])["null"].abs() < 0.3).all()
 
@@ -74,10 +60,13 @@ def test_shuffled_keeps_the_marginals():
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_groups_change_no_null(small, noise_images, monkeypatch, size):
     def scores():
-        scorer = Scorer(METRICS, noise_images)
+        scorer = Scorer(METRICS, noise_images.names)
         stages = Randomization().stages(small, ["top", "middle"], 0)
         parts = explain(small, noise_images, TARGETS, METHODS, stages)
-        found = [scorer.score(part) for part in parts]
+        found = [
+            scorer.score(p.group, p.stage.index, p.stage.layer, p.masks, p.targets, p.before)
+            for p in parts
+        ]
         keys = ["image", "method", "stage", "metric"]
         import pandas as pd
 
@@ -93,9 +82,9 @@ def test_constant_and_nan_masks_have_a_reason():
     masks = np.random.default_rng(0).standard_normal((3, 16, 16))
     broken = masks.copy()
     broken[0], broken[1, 3, 3] = 2.0, np.nan
-    scorer = Scorer(METRICS, images(3))
-    scorer.score(Explained(range(3), stage(0), {"m": masks}, TARGETS[:3]))
-    found = rows(scorer.score(Explained(range(3), stage(1), {"m": broken}, TARGETS[:3])))
+    scorer = Scorer(METRICS, names(3))
+    scorer.score(range(3), 0, "", {"m": masks}, TARGETS[:3])
+    found = rows(scorer.score(range(3), 1, "layer1", {"m": broken}, TARGETS[:3]))
     assert found["value"].isna().tolist() == [True, True, False]
     assert all(found["reason"][:2])
     assert found["reason"].iloc[2] == ""

@@ -80,7 +80,7 @@ def test_what_keras_2_wrote_gives_its_numbers(name, suffix, tmp_path):
     assert len(classifier.parameters) == len([w for w in model.weights if w.dtype.is_floating])
     kernels = [p for p in classifier.parameters.values() if p.kind == "kernel"]
     assert all(p.block and p.name in classifier.initializers for p in kernels)
-    np.testing.assert_array_equal(classifier.weights()["top/kernel"], model.layers[-1].kernel)
+    np.testing.assert_array_equal(classifier.weights.read()["top/kernel"], model.layers[-1].kernel)
 
 
 def teachable():
@@ -147,7 +147,7 @@ def test_an_architecture_beside_weights(library, tmp_path):
 
 
 def disturbed_by_value(model):
-    model.set_weights([np.random.default_rng(0).random(w.shape) for w in model.get_weights()])
+    model.weights.put([np.random.default_rng(0).random(w.shape) for w in model.get_weights()])
     return model
 
 

@@ -76,20 +76,20 @@ def test_guided_backprop_is_not_the_gradient(pair):
 def test_randomizing_one_block_changes_that_block_only(pair):
     standin, classifier = pair
     x, _ = images_and_targets(classifier)
-    trained, before = classifier.weights(), classifier.logits(x)
+    trained, before = classifier.weights.read(), classifier.logits(x)
     inside = [p.name for p in classifier.parameters.values() if p.block == standin.block]
     assert any(classifier.parameters[name].kind == "kernel" for name in inside)
     random = np.random.default_rng(1)
     drawn = {name: random.random(trained[name].shape, np.float32) + 0.1 for name in inside}
-    with classifier.restored():
-        classifier.set_weights(drawn)
-        now = classifier.weights()
+    with classifier.weights.restored():
+        classifier.weights.put(drawn)
+        now = classifier.weights.read()
         for name, value in trained.items():
             expected = drawn.get(name, value)
             assert np.array_equal(now[name], expected), name
             assert (name in drawn) == (not np.array_equal(now[name], value)), name
         assert not np.allclose(classifier.logits(x), before)
-    for name, value in classifier.weights().items():
+    for name, value in classifier.weights.read().items():
         np.testing.assert_array_equal(value, trained[name])
     np.testing.assert_array_equal(classifier.logits(x), before)
 
@@ -119,9 +119,9 @@ def test_reestimated_statistics_fit_the_activations(pair):
     assert len({norm.mean for norm in norms}) == len(norms) == count
     source = ImageNetSamples()
     stage = Randomization().stages(classifier, classifier.blocks, 0)[-1]
-    weights = stage.weights()
-    with classifier.restored():
-        classifier.set_weights(weights)
+    weights = stage.make_weights()
+    with classifier.weights.restored():
+        classifier.weights.put(weights)
         x = source.load(classifier.input_shape).x
         read = classifier.read(x, [f"{norm.tensor.split(':')[0]}:0" for norm in norms])
     for norm, values in zip(norms, read, strict=True):

@@ -49,7 +49,7 @@ def test_a_network_learns_and_is_told_the_truth_about(model, cache):
     assert {p.block for p in classifier.parameters.values()} == set(model.blocks)
     assert {p.kind for p in classifier.parameters.values()} == {"kernel", "bias"}
     assert classifier.class_names == list("0123456789")
-    classifier.check_rule("guided_backprop")
+    classifier.network.check_rule("guided_backprop")
 
 
 def test_it_stops_on_reaching_the_accuracy(cache):
@@ -63,7 +63,7 @@ def test_it_is_trained_once(cache, monkeypatch):
     (path,) = cache.glob("*.npz")
     monkeypatch.setattr(Learner, "step", None)  # nothing can be trained from here on
     again = changed(SMALL[0], data=Digits(limit=1, split="train", shard=0, shards=1)).load()
-    assert again.sha256 == first.sha256
+    assert again.weights.sha256 == first.sha256
     assert again.facts == first.facts
     with pytest.raises(TypeError):
         changed(SMALL[0], learning_rate=0.002).load()
@@ -150,7 +150,7 @@ def test_a_step_is_keras_adam(filters):
         layers += [keras.layers.MaxPooling2D()]
     layers += [keras.layers.Flatten(), keras.layers.Dense(6, "relu"), keras.layers.Dense(4)]
     model = keras.Sequential(layers)
-    model.set_weights(list(initial.values()))
+    model.weights.put(list(initial.values()))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss)
     learner = Learner(architecture, initial, 10)
@@ -170,7 +170,7 @@ def test_permuted_labels(cache):
         seed=0, data=Digits(), units=[256, 128], stop_at=0.95, learning_rate=0.002, batch=100
     )
     classifier = model.load()
-    trained = classifier.weights()
+    trained = classifier.weights.read()
     stages = PermutedLabels().stages(classifier, classifier.blocks, 0)
     assert [stage.layer for stage in stages] == ["", "permuted labels"]
     assert [stage.index for stage in stages] == [0, 1]
@@ -181,15 +181,15 @@ def test_permuted_labels(cache):
     assert stages[1].facts["test_accuracy"] < 0.2  # chance is 0.1, of 355 images
     assert stages[1].facts["labels_changed"] == pytest.approx(0.9, abs=0.03)
     images, labels = Digits().arrays("train")
-    with classifier.restored():
-        classifier.set_weights(stages[1].weights(), 1)
+    with classifier.weights.restored():
+        classifier.weights.put(stages[1].make_weights())
         predicted = classifier.logits(images).argmax(1)
     assert (predicted == labels).mean() < 0.2  # it learned other labels …
     assert stages[1].facts["train_accuracy"] > 0.95  # … and those it knows
     assert (np.bincount(predicted) > 100).all()  # of all classes, as often as before
-    for name, value in classifier.weights().items():
+    for name, value in classifier.weights.read().items():
         np.testing.assert_array_equal(value, trained[name])
-        assert not np.array_equal(value, stages[1].weights()[name])
+        assert not np.array_equal(value, stages[1].make_weights()[name])
     again = PermutedLabels().stages(classifier, [], 0)
     assert again[1].facts == stages[1].facts
     assert len(list(cache.glob("*.npz"))) == 2

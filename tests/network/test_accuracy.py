@@ -55,9 +55,9 @@ def test_as_near_to_float64_as_the_plain_graph(lite0, samples):
     stages = Randomization().stages(lite0, lite0.blocks, 0)
     fast = lite0.batch_gradient(x)
     originals: list = []
-    with lite0.restored():
+    with lite0.weights.restored():
         for stage in [stages[i] for i in (0, 1, 10, 19)]:
-            lite0.set_weights(stage.weights(), stage.index)
+            lite0.weights.put(stage.make_weights())
             truth = exact(x.astype(np.float64), targets).numpy()
             found = [fast(targets), whole_gradient(lite0, x, targets)]
             ours, plain = (

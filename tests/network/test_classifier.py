@@ -39,26 +39,24 @@ def test_softmax_is_taken_off(noise_images):
 
 
 def test_weights_are_exchanged_without_retracing(small, noise_images):
-    x, trained = noise_images.x, small.weights()
+    x, trained = noise_images.x, small.weights.read()
     before = small.gradients(x, TARGETS)
     changed = {"stem/kernel": np.zeros_like(trained["stem/kernel"])}
-    with small.restored():
-        small.set_weights(changed, state=4)
-        assert small.state == 4
+    with small.weights.restored():
+        small.weights.put(changed)
         assert not small.gradients(x, TARGETS).any()
-        small.set_weights({"top/bias": trained["top/bias"] + 1})
+        small.weights.put({"top/bias": trained["top/bias"] + 1})
         np.testing.assert_array_equal(small.gradients(x, TARGETS), before)
-    for name, value in small.weights().items():
+    for name, value in small.weights.read().items():
         np.testing.assert_array_equal(value, trained[name])
-    assert small.state == 0
 
 
 def test_weights_return_after_an_exception(small):
-    trained = small.weights()
-    with pytest.raises(ZeroDivisionError), small.restored():
-        small.set_weights({"top/bias": trained["top/bias"] * 2})
+    trained = small.weights.read()
+    with pytest.raises(ZeroDivisionError), small.weights.restored():
+        small.weights.put({"top/bias": trained["top/bias"] * 2})
         raise ZeroDivisionError
-    np.testing.assert_array_equal(small.weights()["top/bias"], trained["top/bias"])
+    np.testing.assert_array_equal(small.weights.read()["top/bias"], trained["top/bias"])
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 32])
@@ -104,8 +102,8 @@ def test_parameters(small):
 
 
 def test_last_kernels(small, lite0):
-    assert small.last_kernels == ["top/kernel"]
-    (name,) = lite0.last_kernels
+    assert small.network.last_kernels == ["top/kernel"]
+    (name,) = lite0.network.last_kernels
     assert lite0.parameters[name].block == "logits"
 
 

@@ -117,7 +117,7 @@ def test_custom_gradients_are_kept(name, saved, tmp_path):
     assert near(classifier.gradients(x, TARGETS), wanted)
     dense = np.linspace(-1, 1, 30, dtype=np.float32).reshape(6, 5)
     name = next(name for name, p in classifier.parameters.items() if p.shape == (6, 5))
-    classifier.set_weights({name: dense})  # gradients go on with the weights in place
+    classifier.weights.put({name: dense})  # gradients go on with the weights in place
     assert near(classifier.gradients(x, TARGETS), tape_gradient(function, x))
 
 
@@ -143,7 +143,7 @@ def test_int8_kernels_of_keras():
 def test_the_swish_of_tensorflow_has_the_gradient_of_its_ops():
     classifier = Classifier(Net(lambda net, y: tf.nn.silu(y)), SHAPE)
     assert not classifier.graph.custom.kept  # so that rules reach its sigmoid
-    assert "Sigmoid" in {classifier.graph.nodes[n].op for n in classifier.check_gradient()}
+    assert "Sigmoid" in {classifier.graph.nodes[n].op for n in classifier.network.check_gradient()}
 
 
 def test_one_that_was_not_saved_is_refused_where_gradients_are_needed(tmp_path):
@@ -190,4 +190,4 @@ def test_a_rule_does_not_reach_what_a_custom_gradient_replaces():
 
     classifier = Classifier(Net(lambda net, y: own(y)), SHAPE)
     with pytest.raises(ConfigError, match="guided_backprop changes the gradient"):
-        classifier.check_rule("guided_backprop")
+        classifier.network.check_rule("guided_backprop")

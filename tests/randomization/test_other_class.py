@@ -173,9 +173,9 @@ def test_each_stages_own_prediction_is_explained(tmp_path, monkeypatch):
     np.testing.assert_array_equal(both["target"], both["target_there"])
     experiment, masks = prepare(compose(overrides)), sanity.load_masks(path)
     classifier = experiment.classifier
-    with classifier.restored():
+    with classifier.weights.restored():
         for stage in experiment.stages:
-            classifier.set_weights(stage.weights(), stage.index)
+            classifier.weights.put(stage.make_weights())
             targets = classifier.logits(experiment.images.x).argmax(1)
             found = classifier.gradients(experiment.images.x, targets)
             there = masks.gradient.sel(stage=stage.index).values

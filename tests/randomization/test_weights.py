@@ -138,10 +138,10 @@ def test_exactly_what_is_selected_changes(net, order, initializer, selection):
     other = randomization.stages(net, layers, 1)
     assert len(stages) == (2 if order == "full" else len(layers) + 1)
     done = []
-    with net.restored():
+    with net.weights.restored():
         for stage, repeated, reseeded in zip(stages, again, other, strict=True):
-            weights = stage.weights()
-            net.set_weights(weights, stage.index)
+            weights = stage.make_weights()
+            net.weights.put(weights)
             if stage.index == 0:
                 assert not weights
                 continue
@@ -155,7 +155,7 @@ def test_exactly_what_is_selected_changes(net, order, initializer, selection):
             rest = weights.keys() - wanted
             assert all("/moving_" in name for name in rest)
             assert not rest or selection == "re-estimated"
-            current = net.weights()
+            current = net.weights.read()
             for name, trained in net.trained.items():
                 if name not in weights:
                     np.testing.assert_array_equal(current[name], trained)
@@ -164,7 +164,7 @@ def test_exactly_what_is_selected_changes(net, order, initializer, selection):
                     assert weights[name].dtype == trained.dtype
                     changed = (current[name] != trained).any()
                     assert changed, name
-            for name, value in repeated.weights().items():
+            for name, value in repeated.make_weights().items():
                 np.testing.assert_array_equal(value, weights[name])
             kernels = [n for n in drawn if n.endswith("kernel")]
             if initializer != "zeros" and order != "random_order":
@@ -173,7 +173,7 @@ def test_exactly_what_is_selected_changes(net, order, initializer, selection):
             if initializer != "zeros" and {"a/kernel", "b/kernel"} <= drawn.keys():
                 assert not np.isclose(drawn["a/kernel"], drawn["b/kernel"]).all()
                 assert abs(np.corrcoef(drawn["a/kernel"].flat, drawn["b/kernel"].flat)[0, 1]) < 0.2
-    for name, value in net.weights().items():
+    for name, value in net.weights.read().items():
         np.testing.assert_array_equal(value, net.trained[name])
 
 
@@ -209,7 +209,9 @@ def test_random_orders_are_keyed_by_the_seed(net):
 @pytest.mark.parametrize("selection", ["re-estimated", "identity", "drawn"])
 def test_cascades_meet_at_the_end(net, selection):
     first, *others = (
-        Randomization(order=order, **SELECTIONS[selection]).stages(net, BLOCKS, 3)[-1].weights()
+        Randomization(order=order, **SELECTIONS[selection])
+        .stages(net, BLOCKS, 3)[-1]
+        .make_weights()
         for order in ("cascading", "cascading_bottom_up", "random_order", "full")
     )
     for weights in others:
@@ -222,7 +224,7 @@ def test_a_cascade_is_nested_and_shares_its_arrays(net):
     stages = Randomization(**KEPT).stages(net, BLOCKS, 0)
     before = {}
     for stage in stages:
-        weights = stage.weights()
+        weights = stage.make_weights()
         assert all(weights[name] is value for name, value in before.items())
         before = weights
 
@@ -237,13 +239,15 @@ def test_fresh_draws_differ_from_stage_to_stage(net):
 
 def test_weights_return_after_an_exception(net):
     stages = Randomization().stages(net, BLOCKS, 0)
-    broken = {**stages[-1].weights(), "top/bias": np.zeros(3, np.float32)}  # of the wrong shape
-    for weights in (stages[-1].weights(), broken):
-        with pytest.raises((ZeroDivisionError, ValueError)), net.restored():
-            net.set_weights(weights, 4)
+    broken = {
+        **stages[-1].make_weights(),
+        "top/bias": np.zeros(3, np.float32),
+    }  # of the wrong shape
+    for weights in (stages[-1].make_weights(), broken):
+        with pytest.raises((ZeroDivisionError, ValueError)), net.weights.restored():
+            net.weights.put(weights)
             raise ZeroDivisionError
-        assert net.state == 0
-        for name, value in net.weights().items():
+        for name, value in net.weights.read().items():
             np.testing.assert_array_equal(value, net.trained[name])
 
 
@@ -326,7 +330,7 @@ def test_truncated_normal_on_a_real_network(lite0, name):
 
 
 def test_identity_is_where_a_variable_does_nothing(net):
-    weights = Randomization(moving_statistics="identity").stages(net, BLOCKS, 0)[-1].weights()
+    weights = Randomization(moving_statistics="identity").stages(net, BLOCKS, 0)[-1].make_weights()
     for name, value in weights.items():
         wanted = {"gamma": 1, "moving_variance": 1}.get(name.split("/")[-1], 0)
         if not name.endswith("kernel"):
@@ -361,10 +365,10 @@ def test_reestimated_statistics_fit_the_activations(
 ):
     """The moments that a pass with a stage's weights in place finds are those weights."""
     randomization = Randomization(order=order, draws=draws)
-    with net.restored():
+    with net.weights.restored():
         for stage in randomization.stages(net, BLOCKS, 0):
-            weights = stage.weights()
-            net.set_weights(weights, stage.index)
+            weights = stage.make_weights()
+            net.weights.put(weights)
             read = net.read(calibration, list(inputs_of_norms.values()))
             for block, x in zip(inputs_of_norms, read, strict=True):
                 if f"{block}/moving_mean" not in weights:
@@ -394,11 +398,11 @@ def test_only_what_lies_behind_is_reestimated(net, layer, behind):
 def test_a_real_network_normalises_what_it_sees(lite0, samples):
     """Every batch norm behind the cascade gets mean 0 and variance 1 on the calibration images."""
     stage = Randomization().stages(lite0, lite0.blocks, 0)[12]
-    weights = stage.weights()
+    weights = stage.make_weights()
     norms = [norm for norm in lite0.batch_norms if norm.mean in weights]
     assert len(norms) == 31  # the head's, and three in each of blocks 15 to 6
-    with lite0.restored():
-        lite0.set_weights(weights)
+    with lite0.weights.restored():
+        lite0.weights.put(weights)
         read = lite0.read(samples.x, [f"{norm.tensor.split(':')[0]}:0" for norm in norms])
     for norm, x in zip(norms, read, strict=True):
         z = (x - weights[norm.mean]) / np.sqrt(weights[norm.variance] + 1e-12)
@@ -428,15 +432,14 @@ def test_keras_finds_the_same_moments(calibration):
 
 def test_calibration_leaves_the_weights_in_place_as_they_were(net):
     stages = Randomization().stages(net, BLOCKS, 0)
-    with net.restored():
-        net.set_weights({"top/bias": net.trained["top/bias"] + 1}, 7)
-        before = net.weights()
-        stages[-1].weights()
-        assert net.state == 7
-        for name, value in net.weights().items():
+    with net.weights.restored():
+        net.weights.put({"top/bias": net.trained["top/bias"] + 1})
+        before = net.weights.read()
+        stages[-1].make_weights()
+        for name, value in net.weights.read().items():
             np.testing.assert_array_equal(value, before[name])
-        net.set_weights(stages[-1].weights(), 4)
-    for name, value in net.weights().items():
+        net.weights.put(stages[-1].make_weights())
+    for name, value in net.weights.read().items():
         np.testing.assert_array_equal(value, net.trained[name])
 
 
@@ -444,18 +447,18 @@ def test_calibration_does_not_depend_on_the_shard_or_the_batch_size(net):
     def statistics(*overrides, size=32):
         net.batch_size = size
         job = compose([*overrides, "randomization.calibration=${data}", "data.limit=6"])
-        return job.randomization.stages(net, BLOCKS, 0)[-1].weights()
+        return job.randomization.stages(net, BLOCKS, 0)[-1].make_weights()
 
     whole = statistics()
     for other in (statistics("data.shards=3", "data.shard=1"), statistics(size=2)):
         for name, value in whole.items():
             np.testing.assert_array_equal(other[name], value)
-    embedded = Randomization().stages(net, BLOCKS, 0)[-1].weights()
+    embedded = Randomization().stages(net, BLOCKS, 0)[-1].make_weights()
     assert not np.isclose(embedded["b/moving_mean"], whole["b/moving_mean"]).all()
     net.batch_size = 32
     with pytest.raises(ConfigError, match="one image only"):
         job = compose(["randomization.calibration=${data}", "data.limit=1"])
-        job.randomization.stages(net, BLOCKS, 0)[-1].weights()
+        job.randomization.stages(net, BLOCKS, 0)[-1].make_weights()
 
 
 def test_a_network_without_batch_norm_needs_no_calibration():
@@ -513,7 +516,7 @@ def test_reinitialize_asks_the_layers(caplog):
     )
     with caplog.at_level(logging.INFO, "sanity.randomization"):
         first, again, other = (
-            randomization.stages(net, blocks, seed)[1].weights() for seed in (0, 0, 1)
+            randomization.stages(net, blocks, seed)[1].make_weights() for seed in (0, 0, 1)
         )
     assert "13 variables as their layers do, 0 by what they are" in caplog.text
     named = {name.split("/", 1)[1]: value for name, value in first.items()}
@@ -547,7 +550,7 @@ def test_reinitialize_says_what_it_infers(net, caplog):
 )
 def test_presets(net, preset):
     stages = compose([f"randomization={preset}"]).randomization.stages(net, BLOCKS, 0)
-    last = stages[-1].weights()
+    last = stages[-1].make_weights()
     trained = net.trained
     if preset == "article":
         assert set(last) == {names[0] for names in KERNELS.values()}
@@ -669,8 +672,8 @@ def test_health_of_a_stage(noise_images):
     trained = net.trained
 
     def said(**weights):
-        with net.restored():
-            net.set_weights({name.replace("__", "/"): value for name, value in weights.items()})
+        with net.weights.restored():
+            net.weights.put({name.replace("__", "/"): value for name, value in weights.items()})
             return complaint(predictions(net, noise_images, targets, stage), dead=1e-3)
 
     kernel = trained["top/kernel"]
@@ -697,8 +700,8 @@ def test_health_of_the_default_against_kept_statistics(lite0, samples):
 
     def share(**options):
         stage = Randomization(order="full", **options).stages(lite0, lite0.blocks, 0)[1]
-        with lite0.restored():
-            lite0.set_weights(stage.weights())
+        with lite0.weights.restored():
+            lite0.weights.put(stage.make_weights())
             return between_share(lite0.logits(samples.x).astype(float))
 
     assert share() > 0.05

@@ -13,7 +13,6 @@ from sanity import methods
 from sanity.config.job import compose
 from sanity.experiment import originals as job_originals
 from sanity.experiment.explaining import explain
-from sanity.experiment.originals import draws
 from sanity.randomization.weights import Randomization
 from sanity.results.originals import Originals
 from tests.command import ROOT
@@ -168,7 +167,7 @@ def test_jobs_with_the_same_original_masks_share_them(small, noise_images):
         assert keys_of(small, noise_images, [override]) == keys, override
     again = small_classifier()  # as another process loads it
     assert keys_of(again, noise_images) == keys
-    again.set_weights({"top/bias": again.trained["top/bias"] + 1}, 1)
+    again.weights.put({"top/bias": again.trained["top/bias"] + 1})
     assert keys_of(again, noise_images) == keys
     shard = noise_images.take([1, 3])
     assert keys_of(small, shard) == {name: of[1:4:2] for name, of in keys.items()}
@@ -215,7 +214,7 @@ def test_the_code_of_ones_own_method_counts(small, noise_images, tmp_path, monke
             f"class Mine(Gradient):\n    def finish(self, total, subject): return total**{power}\n"
         )
         method = __import__(f"mine{power}").Mine()
-        assert draws(method)  # as it does not say that it draws nothing
+        assert method.depends_on_seed()  # as it does not say that it draws nothing
         found.append(keys_of(small, noise_images, methods={"gradient": method})["gradient"])
     assert not set(found[0]) & set(found[1])
     method = type("Typed", (methods.Gradient,), {"__module__": "nowhere"})()
@@ -257,7 +256,7 @@ def masks_of(small, images, chosen, seed):
 
 def test_methods_that_say_so_draw_nothing(small, noise_images):
     chosen = {type(method).__name__: method for method in DETERMINED}
-    assert not any(map(draws, chosen.values()))
+    assert not any(method.depends_on_seed() for method in chosen.values())
     images = noise_images.take([0, 1])
     first = masks_of(small, images, chosen, 0)
     other = masks_of(small, replace(images, names=["x", "y"]), chosen, 1)
@@ -269,7 +268,7 @@ def test_methods_that_say_so_draw_nothing(small, noise_images):
     "method", [methods.SmoothGrad(samples=2), methods.IntegratedGradients(baseline="uniform")]
 )
 def test_others_draw(small, noise_images, method):
-    assert draws(method)
+    assert method.depends_on_seed()
     found = [masks_of(small, noise_images, {"one": method}, seed)["one"] for seed in (0, 1)]
     assert found[0].tobytes() != found[1].tobytes()
 

@@ -28,9 +28,9 @@ from omegaconf import OmegaConf
 
 from sanity.errors import ConfigError
 from sanity.randomness import generator
+from sanity.results import RunFolder, load_masks, load_predictions, load_runs, masks_nbytes
 from sanity.results import load as load_module
 from sanity.results.columns import config_columns
-from sanity.results.folder import RunFolder, load_masks, load_predictions, load_runs, masks_nbytes
 from sanity.results.load import find_runs
 from sanity.results.tables import PREDICTIONS, SCORES
 

@@ -14,10 +14,11 @@ import pandas as pd
 from sanity.analysis import intervals
 from sanity.analysis.health import complaint
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.verdicts import is_control, records
+from sanity.analysis.verdicts import records
 from sanity.files import read_json
 from sanity.report.page import tiles
 from sanity.report.summary import missing
+from sanity.results import recorded
 from sanity.results.columns import RUN_COLUMNS
 from sanity.results.load import load_images, load_masks, load_predictions
 from sanity.results.recorded import configuration
@@ -164,11 +165,8 @@ def collect(
     runs = [Run.read(Path(path)) for path in paths]
     number = scores["path"].astype(str).map({path: i for i, path in enumerate(paths)}).to_numpy()
     metrics, methods = (_names(scores[key]) for key in ("metric", "method"))
-    targets: dict[str, str] = {}
-    for run in runs:
-        nodes = run.config.get("method") or {}
-        targets |= {name: (node or {}).get("_target_", "") for name, node in nodes.items()}
-    controls = [name for name in methods if is_control(name, targets.get(name, ""))]
+    known = {name for run in runs for name in recorded.controls(run.info, run.config)}
+    controls = [name for name in methods if name in known]
     methods = controls + [name for name in methods if name not in controls]
     differ = differing(runs)
     seeds = pd.Series([str(run.seed) for run in runs])

@@ -18,7 +18,7 @@ def recurrent(layer):
     x = layers.TimeDistributed(layers.Flatten())(x)
     model = keras.Model(inputs, layers.Dense(5, name="top")(layer(x)))
     random = np.random.default_rng(0)
-    model.set_weights([random.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    model.weights.put([random.normal(0, 0.3, w.shape) for w in model.get_weights()])
     return model
 
 
@@ -48,7 +48,7 @@ def test_a_recurrent_layer_has_its_own_gradient(layer):
     targets = np.array([0, 4, 2])
     for factor in (1.0, 1.5):
         changed = {name: factor * value for name, value in classifier.trained.items()}
-        with classifier.holding(changed):
+        with classifier.weights.holding(changed):
             np.testing.assert_allclose(classifier.logits(x), model(x), atol=1e-5)
             expected = gradient(model, x, targets)
             found = classifier.gradients(x, targets)
@@ -59,7 +59,7 @@ def test_a_rule_does_not_pass_over_what_runs_in_a_loop():
     model = recurrent(layers.LSTM(6))
     classifier = Classifier(lambda x: model(x, training=False), (12, 10, 3))
     with pytest.raises(ConfigError, match=r"gradient of Sigmoid, Tanh, which .* runs in a loop"):
-        classifier.check_rule("epsilon_lrp:0.1")
+        classifier.network.check_rule("epsilon_lrp:0.1")
 
 
 def repeated(x):

@@ -60,8 +60,8 @@ def test_a_randomized_network_computes(name):
     randomization = Randomization(order="full", moving_statistics="identity")
     stage = randomization.stages(classifier, classifier.blocks, 0)[1]
     trained = classifier.logits(images)
-    with classifier.restored():
-        classifier.set_weights(stage.weights(), 1)
+    with classifier.weights.restored():
+        classifier.weights.put(stage.make_weights())
         logits = classifier.logits(images)
     assert np.isfinite(logits).all()
     assert not np.isclose(logits, trained).any(axis=1).all()

@@ -14,7 +14,9 @@ def test_products_and_nothing_else(small):
     found = [node.op for node in graph.nodes.values() if node.attr["T"].type == low]
     assert sorted(found) == ["Conv2D", "MatMul"]
     tensors = [f"{name}:0" for name, node in small.graph.nodes.items() if node.op != "NoOp"]
-    assert graph.specs(tensors, small._images) == small.graph.specs(tensors, small._images)
+    assert graph.specs(tensors, small.network.images) == small.graph.specs(
+        tensors, small.network.images
+    )
 
 
 def test_multiplies_rounded_numbers(noise_images):

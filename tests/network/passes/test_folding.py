@@ -173,12 +173,12 @@ def test_follows_the_variables():
 
 def test_the_embedded_model(lite0, samples):
     """Logits within 1e-5 of the plain graph's, relative to their size."""
-    graph = folded(lite0.graph, lite0.logits_tensor, lite0._images)
+    graph = folded(lite0.graph, lite0.logits_tensor, lite0.network.images)
     ops = [node.op for node in graph.nodes.values() if node.name in graph.depths]
     assert ops.count("Mul") == 1  # preprocessing
     assert ops.count("AddV2") == 9  # residual sums
     values = tf.function(
-        lambda x: graph.build(x, [lite0.logits_tensor]), input_signature=[lite0._images]
+        lambda x: graph.build(x, [lite0.logits_tensor]), input_signature=[lite0.network.images]
     )
     plain = lite0.logits(samples.x)
     np.testing.assert_allclose(values(samples.x)[0], plain, rtol=0, atol=1e-5 * np.abs(plain).max())

@@ -28,7 +28,7 @@ _whole = {}
 
 
 def traced_whole(classifier, rule):
-    @tf.function(input_signature=[classifier._images, tf.TensorSpec([None], tf.int32)])
+    @tf.function(input_signature=[classifier.network.images, tf.TensorSpec([None], tf.int32)])
     def gradient(images, targets):
         (logits,) = classifier.graph.build(
             images, [classifier.logits_tensor], rule_of(rule).overrides
@@ -171,10 +171,10 @@ def test_what_is_kept_changes_nothing(network, noise_images, order, rule):
     """One walk through the stages, forth and back, is equal to the bit to fresh ones."""
     x = noise_images.x
     stages = Randomization(order=order).stages(network, network.blocks, 0)
-    with network.restored():
+    with network.weights.restored():
         gradient = network.batch_gradient(x, rule)
         for stage in [*stages, *reversed(stages), stages[1], stages[0]]:
-            network.set_weights(stage.weights(), stage.index)
+            network.weights.put(stage.make_weights())
             again = network.gradients(x, TARGETS, rule)
             np.testing.assert_array_equal(gradient(TARGETS), again)
             wanted = whole_gradient(network, x, TARGETS, rule)
@@ -194,14 +194,14 @@ def test_what_has_not_changed_is_not_computed_again(noise_images):
         return replace(segment, forward=forward)
 
     counted_ones = [counting(i, segment) for i, segment in enumerate(chain.segments)]
-    network.__dict__["_kept_chain"] = {("plain",): replace(chain, segments=counted_ones)}
+    network._chains[network.precision, "plain"] = replace(chain, segments=counted_ones)
     assert [list(segment.variables) for segment in chain.segments] == [
         ["stem/kernel"],
         *([f"block{i}/a/kernel", f"block{i}/b/kernel"] for i in range(3)),
         ["top/kernel"],
     ]
     gradient = network.batch_gradient(noise_images.x)
-    with network.restored():
+    with network.weights.restored():
         for changed, wanted in [
             ([], [0, 1, 2, 3, 4]),
             (["top/kernel"], [4]),
@@ -211,7 +211,7 @@ def test_what_has_not_changed_is_not_computed_again(noise_images):
             ([], [3, 4]),
             (["block0/a/kernel"], [1, 2, 3, 4]),
         ]:
-            network.set_weights({name: ZEROED(network, name) for name in changed})
+            network.weights.put({name: ZEROED(network, name) for name in changed})
             counted.clear()
             gradient(TARGETS)
             assert counted == wanted, changed
@@ -233,11 +233,11 @@ def test_an_equal_estimate_is_no_change(noise_images):
     counted = [
         replace(s, forward=lambda x, s=s: calls.append(1) or s.forward(x)) for s in chain.segments
     ]
-    network.__dict__["_kept_chain"] = {("plain",): replace(chain, segments=counted)}
+    network._chains[network.precision, "plain"] = replace(chain, segments=counted)
     gradient = network.batch_gradient(noise_images.x)
-    with network.restored():
+    with network.weights.restored():
         for value, count in [(mean + 1, len(counted)), (mean + 1, 0), (mean + 2, len(counted))]:
-            network.set_weights({"stem/moving_mean": value})
+            network.weights.put({"stem/moving_mean": value})
             calls.clear()
             gradient(TARGETS)
             assert len(calls) == count
@@ -264,8 +264,8 @@ def test_weights_read_by_two_segments(noise_images):
     assert len(readers) == 2
     gradient = network.batch_gradient(noise_images.x)
     gradient(TARGETS)
-    with network.restored():
-        network.set_weights({"a/kernel": network.trained["a/kernel"] + 0.5})
+    with network.weights.restored():
+        network.weights.put({"a/kernel": network.trained["a/kernel"] + 0.5})
         wanted = whole_gradient(network, noise_images.x, TARGETS)
         np.testing.assert_allclose(
             gradient(TARGETS), wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max()
@@ -273,7 +273,7 @@ def test_weights_read_by_two_segments(noise_images):
 
 
 def test_without_groups_there_is_one_segment(small):
-    parts = (small.graph, [small.logits_tensor], small._images, small.placeholders)
+    parts = (small.graph, [small.logits_tensor], small.network.images, small.placeholders)
     (segment,) = chained(*parts).segments
     assert set(segment.variables) == set(small.parameters)
 
@@ -286,9 +286,9 @@ def test_moments_are_those_of_a_fresh_pass(lite0, samples, order):
     names = [name for norm in lite0.batch_norms[3:] for name in (norm.mean, norm.variance)]
     x = samples.x[:3]
     moments = lite0.batch_moments(x)
-    with lite0.restored():
+    with lite0.weights.restored():
         for stage in [*stages, stages[2], stages[0]]:
-            lite0.set_weights(stage.weights(), stage.index)
+            lite0.weights.put(stage.make_weights())
             found, fresh = moments(names), lite0.batch_moments(x)(names)
             for name in names:
                 np.testing.assert_array_equal(found[name], fresh[name], err_msg=name)

@@ -1,0 +1,139 @@
+"""The contract of data sets: what a model asks of them, and what they give."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+
+from sanity.data.images import Images, Shape
+from sanity.errors import ConfigError
+
+Split = Literal["train", "test"]
+
+
+class Wants(Protocol):
+    """What takes images: a classifier."""
+
+    input_shape: Shape
+    class_offset: int
+    class_names: list[str] | None
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes it has."""
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a model wants of its images, and calls its classes.
+
+    Attributes:
+        shape: (height, width, channels).
+        class_offset: The model's number of the data's class 0 (1 where 0 is background).
+        class_names: The model's, background included; None if unknown.
+        n_classes: Of the model, background included; None if unknown.
+    """
+
+    shape: Shape
+    class_offset: int = 0
+    class_names: Sequence[str] | None = None
+    n_classes: int | None = None
+
+    @classmethod
+    def of(cls, classifier: Wants) -> Self:
+        """What a classifier wants."""
+        of = classifier
+        return cls(of.input_shape, of.class_offset, of.class_names, of.n_classes)
+
+
+class Dataset(ABC):
+    """Images to be explained.
+
+    One of one's own derives from it, is a `@checked` dataclass, and gives `read`. It must give the
+    same images in the same order whenever it is asked.
+
+    Attributes:
+        has_regions: Whether its images come with the region that their label depends on.
+    """
+
+    has_regions: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, spec: ImageSpec) -> Images:
+        """The images, resized to `spec.shape`, float32 in [0, 1].
+
+        Raises:
+            ConfigError: There are none, one cannot be read, or they do not fit the model.
+        """
+
+    def load(self, spec: ImageSpec | Shape) -> Images:
+        """The images as a model takes them; a bare (height, width, channels) will do as well.
+
+        Raises:
+            ConfigError: See `read`.
+        """
+        return self.read(spec if isinstance(spec, ImageSpec) else ImageSpec(spec))
+
+    def check(self) -> None:
+        """Refuses cheaply, before any model is loaded, what cannot be right (ConfigError)."""
+
+    def unsharded(self, most: int) -> "Dataset":
+        """The same, whatever the shard of a job, and of that at most the first so many."""
+        return self
+
+
+class TrainingData(Dataset):
+    """A data set that small networks can be trained on."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """One a class."""
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> Shape:
+        """(height, width, channels) of its images."""
+
+    @abstractmethod
+    def arrays(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """A whole split for training or testing, whatever is selected to be explained.
+
+        Returns:
+            Images, float32, (n, *image_shape), in [0, 1]; labels, int64, (n,).
+        """
+
+
+class _Adapted(Dataset):
+    """A class of somebody's own that only has a `load(shape, offset, class_names, n_classes)`."""
+
+    def __init__(self, own: Any):
+        self._own = own
+
+    def __repr__(self) -> str:
+        return repr(self._own)
+
+    def read(self, spec: ImageSpec) -> Images:
+        return self._own.load(spec.shape, spec.class_offset, spec.class_names, spec.n_classes)
+
+    def check(self) -> None:
+        if hasattr(self._own, "check"):
+            self._own.check()
+
+
+def as_dataset(value: Any, key: str) -> Dataset:
+    """A data set as the contract has it; a class that is not derived from it must have `load`.
+
+    Raises:
+        ConfigError: It is no data set.
+    """
+    if isinstance(value, Dataset):
+        return value
+    if callable(getattr(value, "load", None)):
+        return _Adapted(value)
+    raise ConfigError(
+        f"{key}={type(value).__name__} is no data set: derive it from sanity.data.Dataset and give "
+        "it read(spec)"
+    )

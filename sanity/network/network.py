@@ -1,0 +1,213 @@
+"""Network: what is known of a flat graph, which no weights change."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import tensorflow as tf
+
+from sanity.errors import ConfigError
+from sanity.network.anatomy.batch_norm import BatchNorm, find
+from sanity.network.anatomy.blocks import find_blocks
+from sanity.network.anatomy.feature_maps import choose_map, feature_maps
+from sanity.network.anatomy.logits import Ending, choose_logits, vectors
+from sanity.network.anatomy.loops import ops_in_loops
+from sanity.network.anatomy.parameters import Declared, Parameter, describe
+from sanity.network.faithful import faithful, no_gradient
+from sanity.network.graph import FlatGraph
+from sanity.network.passes.backprop_rules import rule as rule_of
+
+
+@dataclass(frozen=True)
+class Network:
+    """A flat graph from images in [0, 1] to logits, and what it is made of.
+
+    Attributes:
+        name: What messages call it.
+        images: What it takes, (n, H, W, C) float32.
+        graph: The graph.
+        logits: Name of the tensor that is explained.
+        ending: How the explained output ends.
+        n_classes: How many logits there are.
+        output_shapes: Shape (None if unknown) and type of each of the function's outputs.
+        parameters: By name, from input to output.
+        placeholders: The placeholder of each parameter.
+        blocks: Their names, from output to input.
+    """
+
+    name: str
+    images: tf.TensorSpec
+    graph: FlatGraph
+    logits: str
+    ending: Ending
+    n_classes: int
+    output_shapes: Mapping[str, tuple[list[int | None] | None, str]]
+    parameters: Mapping[str, Parameter]
+    placeholders: Mapping[str, str]
+    blocks: Sequence[str]
+
+    @cached_property
+    def path(self) -> list[str]:
+        """The nodes through which the logits depend on the images, from input to output."""
+        return self.graph.path(self.logits)
+
+    @cached_property
+    def explained(self) -> FlatGraph:
+        """The part of the graph that computes the logits."""
+        return self.graph.between([self.graph.input], [self.logits])
+
+    @cached_property
+    def last_kernels(self) -> list[str]:
+        """The kernels nearest to the logits, by name; several if they stand side by side."""
+        kernels = [p for p in self.parameters.values() if p.kind == "kernel" and p.reaches]
+        deepest = max((p.depth for p in kernels), default=0)
+        return [p.name for p in kernels if p.depth == deepest]
+
+    @cached_property
+    def batch_norms(self) -> list[BatchNorm]:
+        """The batch norms with moving statistics, from input to output."""
+        return find(self.explained, self.placeholders, self.parameters)
+
+    @cached_property
+    def spatial_tensors(self) -> dict[str, tuple[int | None, ...]]:
+        """Name and shape (h, w, channels) of the maps between image and logits, in this order."""
+        return feature_maps(self.graph, self.path, self.images)
+
+    def spatial_tensor(self, name: str | None = None) -> str:
+        """The tensor of a layer: the last map before the logits, or the one of this name.
+
+        Args:
+            name: Of a tensor (`"a/b:0"`, or `"a/b"`) or of one of the model's outputs.
+
+        Raises:
+            ConfigError: There is no such map between image and logits.
+        """
+        return choose_map(self.spatial_tensors, name, self.graph, self.name)
+
+    def check_rule(self, rule: str) -> None:
+        """Makes sure that there is a gradient, and that a backprop rule changes anything of it.
+
+        Raises:
+            ConfigError: None leads from the logits to the images, or through no op whose gradient
+                the rule overrides.
+        """
+        path = self.check_gradient()
+        overrides = list(rule_of(rule).overrides)
+        if overrides and not {self.graph.nodes[name].op for name in path} & set(overrides):
+            raise ConfigError(
+                f"The backprop rule {rule} changes the gradient of "
+                f"{', '.join(overrides[:-1])} and {overrides[-1]}, but {self.name} has no such "
+                "op, so the masks would be those of the plain gradient"
+            )
+        if looped := sorted(set(overrides) & ops_in_loops(self.graph, path)):
+            raise ConfigError(
+                f"The backprop rule {rule} changes the gradient of {', '.join(looped)}, which "
+                f"{self.name} runs in a loop (a recurrent layer), where it cannot be changed: "
+                "leave out the methods of this rule"
+            )
+
+    def check_gradient(self, tensor: str | None = None) -> list[str]:
+        """The nodes through which a gradient leads from the logits to a tensor, or the images.
+
+        Raises:
+            ConfigError: None leads there, or through a custom gradient that could not be kept.
+        """
+        path = self.graph.gradient_path(self.logits, tensor)
+        if message := no_gradient(self.graph, self.logits, tensor, path, self.name):
+            raise ConfigError(message)
+        return path
+
+
+def read_network(
+    function: Callable[[Any], Any],
+    input_shape: tuple[int, int, int],
+    name: str,
+    output: str | None = None,
+    blocks: Sequence[str] | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> tuple[Network, dict[str, Any], Any]:
+    """The network of a function, its variables by name, and what keeps them alive.
+
+    Args:
+        function: From images (n, H, W, C), float32 in [0, 1], to a tensor or a dict of tensors.
+        input_shape: (H, W, C).
+        name: What messages call it.
+        output: Which of the function's outputs is explained; None where there is but one.
+        blocks: Names of the blocks, from output to input; None finds them, see `anatomy.blocks`.
+        variables: Variables by name, where their own names say too little, or TensorFlow does not
+            know which ones the function uses.
+
+    Raises:
+        ConfigError: The output is no vector of logits, or there are several to choose from.
+    """
+    images = tf.TensorSpec([None, *input_shape], tf.float32, name="images")
+    whole = tf.function(lambda images: _as_dict(function(images)))
+    concrete = whole.get_concrete_function(images)
+    output_shapes = {
+        key: (None if tensor.shape.rank is None else list(tensor.shape), tensor.dtype.name)
+        for key, tensor in concrete.structured_outputs.items()
+    }
+    sizes = vectors(concrete)
+    graph, logits, ending = choose_logits(faithful(concrete, list(sizes)), sizes, output, name)
+    found, names = _name_variables(graph, concrete, variables or {})
+    sources = {placeholder: _source(own, found[own]) for placeholder, own in names.items()}
+    parameters = describe(graph, sources, blocks or (), images, logits)
+    if blocks is None:
+        explained = graph.between([graph.input], [logits])
+        blocks, member = find_blocks(explained, names, parameters)
+        parameters = {own: replace(p, block=member.get(own, "")) for own, p in parameters.items()}
+    network = Network(
+        name=name,
+        images=images,
+        graph=graph,
+        logits=logits,
+        ending=ending,
+        n_classes=sizes[ending.output],
+        output_shapes=output_shapes,
+        parameters=parameters,
+        placeholders={own: placeholder for placeholder, own in names.items()},
+        blocks=list(blocks),
+    )
+    return network, found, (function, concrete)
+
+
+def _name_variables(
+    graph: FlatGraph, concrete: Any, variables: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The variables that the graph reads, by name, and the name behind each placeholder."""
+    named = [(v.name.split(":")[0], v) for v in concrete.graph.variables]
+    by_handle = {
+        id(variable.handle): (own, variable) for own, variable in [*named, *variables.items()]
+    }
+    found: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for placeholder, captured in graph.captures.items():
+        if id(captured) in by_handle:
+            own, variable = by_handle[id(captured)]
+            names[placeholder] = _unique(own, found)
+            found[names[placeholder]] = variable
+    return found, names
+
+
+def _source(name: str, variable: Any) -> Declared:
+    return Declared(
+        name,
+        tuple(variable.shape),
+        variable.dtype.is_floating,
+        bool(getattr(variable, "trainable", True)),
+    )
+
+
+def _as_dict(outputs: Any) -> dict[str, Any]:
+    if isinstance(outputs, dict):
+        return outputs
+    if isinstance(outputs, list | tuple):
+        return {f"output_{index}": tensor for index, tensor in enumerate(outputs)}
+    return {"output": outputs}
+
+
+def _unique(name: str, taken: Mapping[str, Any]) -> str:
+    if name not in taken:
+        return name
+    return next(new for i in range(1, len(taken) + 2) if (new := f"{name}_{i}") not in taken)
