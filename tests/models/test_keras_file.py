@@ -147,7 +147,7 @@ def test_an_architecture_beside_weights(library, tmp_path):
 
 
 def disturbed_by_value(model):
-    model.weights.put([np.random.default_rng(0).random(w.shape) for w in model.get_weights()])
+    model.set_weights([np.random.default_rng(0).random(w.shape) for w in model.get_weights()])
     return model
 
 

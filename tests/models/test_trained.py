@@ -150,7 +150,7 @@ def test_a_step_is_keras_adam(filters):
         layers += [keras.layers.MaxPooling2D()]
     layers += [keras.layers.Flatten(), keras.layers.Dense(6, "relu"), keras.layers.Dense(4)]
     model = keras.Sequential(layers)
-    model.weights.put(list(initial.values()))
+    model.set_weights(list(initial.values()))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss)
     learner = Learner(architecture, initial, 10)

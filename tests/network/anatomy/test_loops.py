@@ -18,7 +18,7 @@ def recurrent(layer):
     x = layers.TimeDistributed(layers.Flatten())(x)
     model = keras.Model(inputs, layers.Dense(5, name="top")(layer(x)))
     random = np.random.default_rng(0)
-    model.weights.put([random.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    model.set_weights([random.normal(0, 0.3, w.shape) for w in model.get_weights()])
     return model
 
 
