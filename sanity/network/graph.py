@@ -20,7 +20,9 @@ SCOPE = "net"
 _FLAT = ("Sign", "Round", "Rint", "Floor", "Ceil", "StopGradient", "OneHot")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # What these give depends on no value of what they are given.
-_OF_SHAPES = frozenset(("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"))
+OF_SIZES = frozenset(
+    ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListLength")
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class FlatGraph:
         """The nodes that depend on the images' values, and not only on their number and size."""
         found = {self.input}
         for node in self.nodes.values():
-            if node.op not in _OF_SHAPES and any(
+            if node.op not in OF_SIZES and any(
                 op_of(i) in found for i in node.input if not i.startswith("^")
             ):
                 found.add(node.name)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sanity.errors import ConfigError
+from sanity.network.anatomy.loops import LOOPS
 from sanity.network.anatomy.parameters import Parameter
 from sanity.network.anatomy.ways import PRODUCTS
 from sanity.network.graph import FlatGraph, op_of
@@ -61,7 +62,7 @@ def find(
         mean = next(
             (m for m, ops in means.items() if ops.keys() & {*meetings, op_of(tensor)}), None
         )
-        if mean is None or graph.nodes[first].op in PRODUCTS:
+        if mean is None or graph.nodes[first].op in (*PRODUCTS, *LOOPS):
             raise ConfigError(
                 f"The moving variance {variance} normalises nothing whose mean is kept, so it "
                 "cannot be re-estimated: randomization.moving_statistics=keep leaves it"

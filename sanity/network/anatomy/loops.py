@@ -4,17 +4,19 @@ A loop that repeats a fixed number of times (a recurrent layer's) has TensorFlow
 branch, or a loop whose end depends on the images, is decided once for all images of a batch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
+from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
-from sanity.network.graph import FlatGraph, op_of
+from sanity.network.graph import OF_SIZES, FlatGraph, op_of
 
 LOOPS = ("While", "StatelessWhile")
+_GIVEN = "given"  # by the images, to a loop's body
 _NESTED = ("then_branch", "branches", "body", "f")  # attributes that hold functions
-_SIZES = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListLength")
 
 
 def check_branches(graph: FlatGraph, tensor: str, model: str) -> None:
@@ -24,11 +26,10 @@ def check_branches(graph: FlatGraph, tensor: str, model: str) -> None:
         ConfigError: The images decide which parts run, or how often one repeats.
     """
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
-    reached = _reached(graph)
     for name in graph.path(tensor):
         node = graph.nodes[name]
         if node.op in LOOPS:
-            if _ends_by(node, functions, reached):
+            if _ends_by(node, functions, graph.valued):
                 raise ConfigError(_decided(f"{model} decides by the images how often", node))
         elif any(key in node.attr for key in _NESTED):
             raise ConfigError(_decided(f"{model} decides by the images which of its parts", node))
@@ -57,14 +58,56 @@ def ops_in_loops(graph: FlatGraph, path: Iterable[str]) -> set[str]:
     return found
 
 
-def _reached(graph: FlatGraph) -> set[str]:
-    """The nodes whose values depend on the images' values, and not on their number or size only."""
-    reached = {graph.input}
-    for node in graph.nodes.values():
-        inputs = {op_of(i) for i in node.input if not i.startswith("^")}
-        if node.op not in _SIZES and inputs & reached:
-            reached.add(node.name)
-    return reached
+def find_body(
+    graph: FlatGraph, loop: NodeDef, shapes: Mapping[int, Sequence[int | None]]
+) -> tuple[FlatGraph, list[str]]:
+    """What a loop repeats, as a graph of its own, and the names of its arguments.
+
+    Its input stands for all arguments that depend on the images' values, be it only after some
+    rounds; the others are placeholders.
+
+    Args:
+        graph: With the loop.
+        loop: The op.
+        shapes: Of arguments, by their index, where known.
+    """
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    function = functions[loop.attr["body"].func.name]
+    outer = [i for i in loop.input if not i.startswith("^")]
+    arguments = function.signature.input_arg
+    touched = _touched_at_last(
+        function, {k for k, i in enumerate(outer) if op_of(i) in graph.valued}
+    )
+    body, captures = GraphDef(versions=graph.graph_def.versions), {}
+    for index, argument in enumerate(arguments):
+        if index in touched:
+            node = body.node.add(name=argument.name, op="Identity", input=[_GIVEN])
+            node.attr["T"].type = argument.type
+        elif op_of(outer[index]) in graph.captures:
+            captures[argument.name] = graph.captures[op_of(outer[index])]
+        else:
+            node = body.node.add(name=argument.name, op="Placeholder")
+            node.attr["dtype"].type = argument.type
+            shape = tf.TensorShape(shapes.get(index))
+            node.attr["shape"].shape.CopyFrom(shape.as_proto())
+    for inner in function.node_def:
+        node = body.node.add()
+        node.CopyFrom(inner)
+        node.input[:] = [_plain(source) for source in inner.input]
+    return FlatGraph(body, _GIVEN, {}, captures), [argument.name for argument in arguments]
+
+
+def _plain(source: str) -> str:
+    """A function's "op:results:1" as a graph's "op:1", which is the same for the first results."""
+    op, *_, index = source.split(":") if ":" in source else (source, "0")
+    return source if source.startswith("^") else f"{op}:{index}"
+
+
+def _touched_at_last(body: FunctionDef, touched: set[int]) -> set[int]:
+    """The arguments of a loop's body that depend on some of them after enough rounds."""
+    while (grown := touched | _touched(body, touched)) != touched:
+        touched = grown
+    return touched
 
 
 def _ends_by(loop: NodeDef, functions: Mapping[str, FunctionDef], reached: set[str]) -> bool:
@@ -72,8 +115,7 @@ def _ends_by(loop: NodeDef, functions: Mapping[str, FunctionDef], reached: set[s
     body = functions[loop.attr["body"].func.name]
     inputs = [i for i in loop.input if not i.startswith("^")]
     touched = {index for index, source in enumerate(inputs) if op_of(source) in reached}
-    while (grown := touched | _touched(body, touched)) != touched:
-        touched = grown
+    touched = _touched_at_last(body, touched)
     return bool(_touched(functions[loop.attr["cond"].func.name], touched))
 
 
@@ -86,7 +128,7 @@ def _touched(function: FunctionDef, arguments: set[int]) -> set[int]:
         grew = False
         for node in function.node_def:
             sources = {i.split(":")[0] for i in node.input if not i.startswith("^")}
-            if node.name not in reached and node.op not in _SIZES and sources & reached:
+            if node.name not in reached and node.op not in OF_SIZES and sources & reached:
                 reached.add(node.name)
                 grew = True
     results = [function.ret[argument.name] for argument in function.signature.output_arg]

@@ -66,7 +66,7 @@ def find_role(ways: Ways, placeholder: str, shape: tuple[int, ...]) -> Role:
     """
     roles: list[tuple[int, Role]] = []
     for met in ways.of(placeholder):
-        role = _role(ways, shape, met)
+        role = _role(met.ways, shape, met)
         # A sum that multiplies says little: a GRU's first state is 0, and what is left is a bias.
         last = met.way.added and role[0] == "scale"
         roles.append((len(_PRECEDENCE) if last else _PRECEDENCE.index(role[0]), role))

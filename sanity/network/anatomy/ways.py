@@ -14,6 +14,7 @@ from typing import Literal
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.network.anatomy.loops import LOOPS, find_body
 from sanity.network.graph import FlatGraph, op_of, tensor_of, traced
 
 Shape = tuple[int | None, ...]
@@ -77,11 +78,13 @@ class Meeting:
         node: The op.
         index: Which of its inputs depends on the variable.
         way: From the variable to there.
+        ways: Those of the graph that the op is in: the network's, or a loop's body.
     """
 
     node: NodeDef
     index: int
     way: Way
+    ways: "Ways"
 
     @property
     def tensor(self) -> str:
@@ -98,12 +101,11 @@ class Ways:
         images: What the network takes.
     """
 
-    def __init__(
-        self, graph: FlatGraph, shapes: Mapping[str, tuple[int, ...]], images: tf.TensorSpec
-    ):
+    def __init__(self, graph: FlatGraph, shapes: Mapping[str, Shape], images: tf.TensorSpec):
         self.graph = graph
         self._given = shapes
         self._images = images
+        self._loops: dict[str, tuple[Ways, list[str]]] = {}
 
     def of(self, placeholder: str) -> list[Meeting]:
         """Where a variable meets the images' values.
@@ -111,9 +113,8 @@ class Ways:
         Statistics of its own, such as the mean that standardization subtracts, count only where
         there is no other way.
         """
-        return list(self._walk(placeholder, through=frozenset())) or list(
-            self._walk(placeholder, through=_REDUCTIONS)
-        )
+        direct = list(self._walk(placeholder, Way(), through=frozenset()))
+        return direct or list(self._walk(placeholder, Way(), through=_REDUCTIONS))
 
     def shape(self, tensor: str) -> Shape | None:
         """Of a tensor that depends on variables and not on the images' values, as far as known."""
@@ -142,8 +143,8 @@ class Ways:
         """Whether a tensor depends on variables, and not on the images' values."""
         return op_of(tensor) in self._dependent
 
-    def _walk(self, placeholder: str, through: frozenset[str]) -> Iterator[Meeting]:
-        start = (placeholder, Way())
+    def _walk(self, placeholder: str, way: Way, through: frozenset[str]) -> Iterator[Meeting]:
+        start = (placeholder, way)
         waiting, seen = [start], {start}
         while waiting:
             name, way = waiting.pop()
@@ -151,13 +152,27 @@ class Ways:
                 for index, source in enumerate(node.input):
                     if source.startswith("^") or op_of(source) != name:
                         continue
-                    if node.name in self.graph.valued:
-                        yield Meeting(node, index, way)
+                    if node.op in LOOPS:
+                        inner, arguments = self._loop(node)
+                        yield from inner._walk(arguments[index], way, through)
+                    elif node.name in self.graph.valued:
+                        yield Meeting(node, index, way, self)
                     elif (then := self._after(node, index, way, through)) is not None:
                         step = (node.name, then)
                         if step not in seen:
                             seen.add(step)
                             waiting.append(step)
+
+    def _loop(self, loop: NodeDef) -> tuple["Ways", list[str]]:
+        """The ways within what a loop repeats, and the names of its arguments."""
+        if loop.name not in self._loops:
+            outer = [i for i in loop.input if not i.startswith("^")]
+            shapes = {k: self.shape(i) for k, i in enumerate(outer) if self.depends(i)}
+            known = {k: shape for k, shape in shapes.items() if shape is not None}
+            body, arguments = find_body(self.graph, loop, known)
+            given = {arguments[k]: known.get(k, ()) for k in shapes}
+            self._loops[loop.name] = (Ways(body, given, self._images), arguments)
+        return self._loops[loop.name]
 
     def _after(self, node: NodeDef, index: int, way: Way, through: frozenset[str]) -> Way | None:
         """The way behind an op that depends on no image; None if no value gets there."""
@@ -251,7 +266,8 @@ class Ways:
     @cached_property
     def _shapes(self) -> dict[str, Shape]:
         """Of what is computed of variables alone."""
-        read = {tensor_of(i) for node in self.graph.nodes.values() for i in node.input}
+        sources = {i for node in self.graph.nodes.values() for i in node.input}
+        read = {tensor_of(source) for source in sources if not source.startswith("^")}
         inside = self._dependent & self.graph.nodes.keys()
         tensors = sorted(tensor for tensor in read if op_of(tensor) in inside)
         found = shapes_of(self.graph, tensors, self._images)

@@ -68,12 +68,12 @@ def test_a_randomized_network_computes(name):
     np.testing.assert_array_equal(classifier.logits(images), trained)
 
 
-def recurrent(layer, **options):
+def recurrent(layer, unroll, **options):
     import keras
 
     inputs = keras.Input((6, 5, 2))
     x = keras.layers.TimeDistributed(keras.layers.Flatten())(inputs)
-    outputs = keras.layers.Dense(3)(getattr(keras.layers, layer)(4, unroll=True, **options)(x))
+    outputs = keras.layers.Dense(3)(getattr(keras.layers, layer)(4, unroll=unroll, **options)(x))
     return keras.Model(inputs, outputs)
 
 
@@ -82,10 +82,14 @@ def recurrent(layer, **options):
     [("GRU", {}), ("GRU", {"reset_after": False}), ("LSTM", {}), ("SimpleRNN", {})],
     ids=["GRU", "GRU of 2014", "LSTM", "SimpleRNN"],
 )
-def test_recurrent_cells(layer, options):
-    model = recurrent(layer, **options)
+@pytest.mark.parametrize("unroll", [True, False], ids=["unrolled", "loop"])
+def test_recurrent_cells(layer, options, unroll):
+    model = recurrent(layer, unroll, **options)
     variables = {v.path: v.value for v in model.variables}
-    found = Classifier(lambda x: model(x), (6, 5, 2), variables=variables).parameters
+    classifier = Classifier(lambda x: model(x), (6, 5, 2), variables=variables)
+    found = classifier.parameters
+    stage = Randomization(order="full").stages(classifier, classifier.blocks, 0)[1]
+    assert {*stage.variables} == {v.path for v in model.trainable_variables}
     kinds = {n.split("/")[-1]: p.kind for n, p in found.items() if "dense" not in n}
     assert kinds == {"kernel": "kernel", "recurrent_kernel": "kernel", "bias": "bias"}
     gates = {"GRU": 3, "LSTM": 4, "SimpleRNN": 1}[layer]
