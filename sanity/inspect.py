@@ -5,6 +5,7 @@ Takes the overrides that `python -m sanity` takes, and `--json` for a program to
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,16 +133,29 @@ def _grad_cam(classifier: "Classifier") -> str | None:
 
 
 def _nonlinearities(classifier: "Classifier") -> list[dict[str, Any]]:
-    """The ops whose gradient some backprop rule replaces, how many there are, and by which."""
-    from sanity.network.passes.backprop_rules import RULES
+    """The nonlinearities between image and logits, how often, and the rules that change them."""
+    from sanity.network.anatomy.nonlinearities import Nonlinearities
+    from sanity.network.passes.backprop_rules import DECONVNET, GUIDED, RESCALE
 
-    counts = classifier.graph.op_counts()
-    rules: dict[str, list[str]] = {}
-    for rule in RULES.values():
-        for op in rule.overrides:
-            if counts[op]:
-                rules.setdefault(op, []).append(rule.name)
-    return [{"op": op, "count": counts[op], "rules": names} for op, names in rules.items()]
+    graph = classifier.graph
+    found = Nonlinearities(graph, classifier.logits_tensor)
+    course = found.course(through_gates=True)
+    ungated = {function.y for function in found.course(through_gates=False).functions}
+    rules: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    for function in course.functions:
+        guided = (GUIDED.name, DECONVNET.name) if function.y in found.rectifiers else ()
+        relevance = ("epsilon_lrp",) if function.y in ungated else ()
+        rules[found.describe(function), (*guided, RESCALE.name, *relevance)] += 1
+    for name in course.maxima:
+        op = graph.nodes[name].op
+        rules[op, (RESCALE.name,) if op in RESCALE.maxima else ()] += 1
+    for product in course.products:
+        if product.gate is None:
+            rules["product", () if product.normalizes else (RESCALE.name,)] += 1
+        else:
+            rules["gate", (RESCALE.name, "epsilon_lrp")] += 1
+    rules.update((graph.nodes[name].op, ()) for name in course.others)
+    return [{"op": op, "count": count, "rules": list(r)} for (op, r), count in rules.items()]
 
 
 def text(facts: dict[str, Any]) -> str:
@@ -173,8 +187,8 @@ def text(facts: dict[str, Any]) -> str:
         [(one["name"], _shape(one["shape"]), one["dtype"]) for one in facts["outputs"]],
     )
     lines += _table(
-        "nonlinearities that backprop rules override",
-        ("op", "count", "rules"),
+        "nonlinearities, and the backprop rules that change them",
+        ("of ops", "count", "rules"),
         [(one["op"], one["count"], ", ".join(one["rules"])) for one in facts["nonlinearities"]],
     )
     lines += _table(

@@ -45,8 +45,8 @@ class Deconvnet(Gradient):
 class DeepLiftRescale(GradientMethod):
     """DeepLIFT with the Rescale rule (Shrikumar et al. 2017; as a gradient: Ancona et al. 2018).
 
-    Sums to f(image) − f(baseline), except in networks that multiply activations with each other
-    (SiLU, squeeze-and-excitation, attention), whose products keep their own gradient.
+    Sums to f(image) − f(baseline). Networks with ops that it is not defined for, such as attention
+    and layer normalization, are refused.
 
     Attributes:
         baseline: What the image is compared with.
@@ -76,7 +76,7 @@ class DeepLiftRescale(GradientMethod):
         return self.draws or self.baseline == "uniform"
 
     def check(self, classifier: "Classifier") -> None:
-        """Refuses a model without nonlinearities and a baseline that does not fit (ConfigError)."""
+        """Refuses a model that the rule is not defined for, a baseline that does not fit."""
         classifier.network.check_rule(self.rule)
         check_baseline(self.baseline, classifier.input_shape)
 

@@ -340,10 +340,10 @@ class Classifier:
     def _chain(self, rule: str) -> Chain:
         key = self.precision, rule
         if key not in self._chains:
-            self.network.check_rule(rule)
+            self.network.check_gradient()
             graph = self._computed(self._folded)
-            overrides = rule_of(rule).overrides
-            parts = (graph, self._ends, self.network.images, self.placeholders, overrides)
+            graph = rule_of(rule).applied(graph, self.logits_tensor, self.name)
+            parts = (graph, self._ends, self.network.images, self.placeholders)
             rows = 2 * max(1, self.batch_size // 4)  # half a batch; even, of images and baselines
             self._chains[key] = chained(*parts, rows=rows)
         return self._chains[key]

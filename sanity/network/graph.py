@@ -196,7 +196,6 @@ class FlatGraph:
         self,
         images: Any,
         tensors: list[str],
-        overrides: Mapping[str, str] | None = None,
         replace: Mapping[str, Any] | None = None,
     ) -> list[Any]:
         """Builds the ops into the current graph, on `images` and on the live variables.
@@ -204,20 +203,12 @@ class FlatGraph:
         Args:
             images: The tensor that takes the input's place.
             tensors: Names of the tensors to return, e.g. `"block3/add:0"`.
-            overrides: The registered gradient that takes the place of each op type's own.
             replace: Tensors of the current graph that take the place of named ones.
         """
-        graph_def = self.graph_def
-        if overrides:
-            graph_def = GraphDef()
-            graph_def.CopyFrom(self.graph_def)
-            for node in graph_def.node:
-                if node.op in overrides:
-                    node.attr["_gradient_op_type"].s = overrides[node.op].encode()
         graph = tf.compat.v1.get_default_graph()
         inputs = {name: graph.capture(tensor) for name, tensor in self.captures.items()}
         return tf.graph_util.import_graph_def(
-            graph_def,
+            self.graph_def,
             input_map={self.input: images, **inputs, **(replace or {})},
             return_elements=tensors,
             name=SCOPE,

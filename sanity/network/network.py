@@ -12,7 +12,6 @@ from sanity.network.anatomy.batch_norm import BatchNorm, find
 from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import Ending, choose_logits, vectors
-from sanity.network.anatomy.loops import ops_in_loops
 from sanity.network.anatomy.parameters import Declared, Parameter, describe
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph
@@ -86,26 +85,14 @@ class Network:
         return choose_map(self.spatial_tensors, name, self.graph, self.name)
 
     def check_rule(self, rule: str) -> None:
-        """Makes sure that there is a gradient, and that a backprop rule changes anything of it.
+        """Makes sure that there is a gradient, and that a backprop rule is defined for it.
 
         Raises:
-            ConfigError: None leads from the logits to the images, or through no op whose gradient
-                the rule overrides.
+            ConfigError: There is none; the rule is not defined for some of the ops on the way, or
+                changes nothing of it, see `Rule.applied`.
         """
-        path = self.check_gradient()
-        overrides = list(rule_of(rule).overrides)
-        if overrides and not {self.graph.nodes[name].op for name in path} & set(overrides):
-            raise ConfigError(
-                f"The backprop rule {rule} changes the gradient of "
-                f"{', '.join(overrides[:-1])} and {overrides[-1]}, but {self.name} has no such "
-                "op, so the masks would be those of the plain gradient"
-            )
-        if looped := sorted(set(overrides) & ops_in_loops(self.graph, path)):
-            raise ConfigError(
-                f"The backprop rule {rule} changes the gradient of {', '.join(looped)}, which "
-                f"{self.name} runs in a loop (a recurrent layer), where it cannot be changed: "
-                "leave out the methods of this rule"
-            )
+        self.check_gradient()
+        rule_of(rule).applied(self.graph, self.logits, self.name)
 
     def check_gradient(self, tensor: str | None = None) -> list[str]:
         """The nodes through which a gradient leads from the logits to a tensor, or the images.

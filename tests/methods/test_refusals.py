@@ -119,8 +119,8 @@ RULES = {
     methods.GuidedBackprop: "Relu and Relu6",
     methods.Deconvnet: "Relu and Relu6",
     methods.GuidedGradCam: "Relu and Relu6",
-    methods.DeepLiftRescale: "Relu, .* and MaxPool",
-    methods.EpsilonLRP: "Relu, .* and Tanh",
+    methods.DeepLiftRescale: "activation functions, .*Max.*",
+    methods.EpsilonLRP: "activation functions",
 }
 
 

@@ -1,43 +1,156 @@
-"""Backprop rules: what takes the place of an op's own gradient on the way back to the input."""
+"""Backprop rules: what takes the place of an op's own gradient on the backward pass."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+from sanity.errors import ConfigError
+from sanity.network.anatomy.loops import LOOPS, ops_in_loops
+from sanity.network.anatomy.nonlinearities import MAXIMA, Course, Function, Nonlinearities
+from sanity.network.custom_gradients import KIND
+from sanity.network.graph import FlatGraph, tensor_of
+
+_NORMALIZATION = "division by a statistic of the image itself, as in layer and group normalization"
+_WAY_OUT = "leave the method out, or take integrated_gradients, which needs no such rule"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A backprop rule.
+    """A backprop rule: this one is the gradient itself.
 
     Attributes:
-        overrides: The registered gradient that replaces that of each op type.
+        name: What methods ask for it by, see `rule`.
         needs_baseline: Whether it compares activations with those at a baseline. The network then
             sees the images and, below them in the same batch, their baselines.
     """
 
     name: str
-    overrides: dict[str, str] = field(default_factory=dict)
     needs_baseline: bool = False
 
+    def applied(self, graph: FlatGraph, output: str, model: str) -> FlatGraph:
+        """The same network, with this rule in place of the gradient of some of its ops.
 
-# The elementwise activation functions that TensorFlow has as ops of one input.
-NONLINEARITIES = (
-    "Relu",
-    "Relu6",
-    "LeakyRelu",
-    "Elu",
-    "Selu",
-    "Softplus",
-    "Softsign",
-    "Sigmoid",
-    "Tanh",
-)
-# Smaller differences say nothing about a slope in float32: it is taken as a derivative instead,
-# that in the middle, which for a smooth function differs from the chord's by the square only.
-_SMALL = 1e-5
-_SMALL_IF_SMOOTH = {"Sigmoid": 1e-2, "Softplus": 1e-2, "Tanh": 1e-2}
+        Args:
+            graph: The network.
+            output: Its logits.
+            model: What messages call it.
+
+        Raises:
+            ConfigError: The rule changes nothing here, or is not defined for some of the ops.
+        """
+        return graph
+
+
+@dataclass(frozen=True)
+class RectifierRule(Rule):
+    """A rule for ReLU and ReLU6 where they are a layer's activation function by themselves.
+
+    Attributes:
+        gradients: The registered gradient that replaces that of each op type.
+    """
+
+    gradients: Mapping[str, str] = field(default_factory=dict)
+
+    def applied(self, graph: FlatGraph, output: str, model: str) -> FlatGraph:
+        """See `Rule.applied`."""
+        found = Nonlinearities(graph, output).rectifiers
+        if looped := set(self.gradients) & ops_in_loops(graph, graph.gradient_path(output)):
+            raise ConfigError(
+                f"The backprop rule {self.name} changes the gradient of "
+                f"{' and '.join(sorted(looped))}, which {model} runs in a loop (a recurrent "
+                "layer), where it cannot be changed: leave out the methods of this rule"
+            )
+        if not found:
+            other = any(graph.nodes[name].op in self.gradients for name in graph.path(output))
+            parts = " but as parts of other functions, such as PReLU or a gate" if other else ""
+            raise ConfigError(
+                f"The backprop rule {self.name} changes the gradient of "
+                f"{' and '.join(self.gradients)}, but {model} has no such op{parts}, so the masks "
+                "would be those of the plain gradient"
+            )
+        return _overridden(graph, {name: self.gradients[graph.nodes[name].op] for name in found})
+
+
+@dataclass(frozen=True)
+class PropagationRule(Rule):
+    """A rule that hands relevance on through every nonlinearity.
+
+    Attributes:
+        function: The registered gradient of functions of one entry: of an op with the inputs (y, x)
+            that gives both on.
+        maxima: That of the types of ops that choose an entry; others keep their own.
+        product: That of a product of two tensors that both depend on the images; `""` lets a gate
+            pass everything to what it gates, and has no rule for other products.
+        own: Types of ops that choose an entry whose own gradient is the rule.
+    """
+
+    function: str = ""
+    maxima: Mapping[str, str] = field(default_factory=dict)
+    product: str = ""
+    own: frozenset[str] = frozenset()
+
+    def applied(self, graph: FlatGraph, output: str, model: str) -> FlatGraph:
+        """See `Rule.applied`."""
+        course = Nonlinearities(graph, output).course(through_gates=bool(self.product))
+        self._check(graph, course, model)
+        kinds = {name: graph.nodes[name].op for name in course.maxima}
+        overrides = {name: self.maxima[op] for name, op in kinds.items() if op in self.maxima}
+        if self.product:
+            overrides |= {product.op: self.product for product in course.products}
+        new = _overridden(graph, overrides)
+        for node in new.graph_def.node:  # relevance follows what is computed, not custom gradients
+            if node.op == "IdentityN":
+                node.attr.pop(KIND, None)
+        nodes = {node.name: node for node in new.graph_def.node}
+        if not self.product:
+            for product in course.products:
+                _stop(new.graph_def, nodes[product.op], product.gate)
+        for function in course.functions:
+            types = [graph.nodes[function.y].attr["T"].type, _type_of(graph, function)]
+            _replaced(new.graph_def, nodes[function.y], function.x, types, self.function)
+        return replace(graph, graph_def=new.graph_def)
+
+    def _check(self, graph: FlatGraph, course: Course, model: str) -> None:
+        chosen = any(graph.nodes[name].op in self.maxima for name in course.maxima)
+        if not (course.functions or course.products or course.others or chosen):
+            kinds = ", ".join(["activation functions", *self.maxima])
+            raise ConfigError(
+                f"The backprop rule {self.name} changes the gradient of {kinds}, but {model} has "
+                "no such op, so the masks would be those of the plain gradient"
+            )
+        for product in course.products:
+            node = graph.nodes[product.op]
+            if product.normalizes:
+                raise self._refusal(node, _NORMALIZATION, model)
+            if product.gate is None and not self.product:
+                raise self._refusal(node, "products of two maps of which neither is a gate", model)
+        undefined = [
+            name for name in course.maxima if graph.nodes[name].op not in {*self.maxima, *self.own}
+        ]
+        for name in (*course.others, *undefined):
+            raise self._refusal(graph.nodes[name], _said(graph.nodes[name].op), model)
+
+    def _refusal(self, node: NodeDef, what: str, model: str) -> ConfigError:
+        return ConfigError(
+            f"The backprop rule {self.name} is not defined for {what}: {model} has the op "
+            f"{node.name} ({node.op}); {_WAY_OUT}"
+        )
+
+
+def _said(op: str) -> str:
+    """What an op without a rule is, in words."""
+    if op.startswith(("Softmax", "MatMul", "BatchMatMul", "Einsum")):
+        return "attention (softmax, products of matrices that both depend on the image)"
+    if op.startswith("FusedBatchNorm") or op in ("RealDiv", "Div", "DivNoNan"):
+        return _NORMALIZATION
+    if op in LOOPS or op.startswith("TensorList"):
+        return "what runs in a loop (a recurrent layer)"
+    return f"{op} ops"
 
 
 def rule(name: str) -> Rule:
@@ -48,6 +161,55 @@ def rule(name: str) -> Rule:
     """
     base, _, parameter = name.partition(":")
     return epsilon_lrp(float(parameter)) if base == "epsilon_lrp" else RULES[name]
+
+
+# Editing the graph
+
+
+def _overridden(graph: FlatGraph, gradients: Mapping[str, str]) -> FlatGraph:
+    """A copy whose ops of these names have these registered gradients."""
+    new = GraphDef()
+    new.CopyFrom(graph.graph_def)
+    for node in new.node:
+        if node.name in gradients:
+            node.attr[KIND].s = gradients[node.name].encode()
+    return replace(graph, graph_def=new)
+
+
+def _stop(graph_def: GraphDef, product: NodeDef, gate: int | None) -> None:
+    """Lets nothing pass from a product to its gate."""
+    assert gate is not None
+    stop = graph_def.node.add(name=f"{product.name}/gate", op="StopGradient")
+    stop.input.append(product.input[gate])
+    stop.attr["T"].CopyFrom(product.attr["T"])
+    product.input[gate] = stop.name
+
+
+def _type_of(graph: FlatGraph, function: Function) -> int:
+    """The type of a function's argument, from an op that reads it."""
+    for node in map(graph.nodes.__getitem__, function.ops):
+        if node.op != "IdentityN" and function.x in map(tensor_of, node.input):
+            return node.attr["SrcT" if "SrcT" in node.attr else "T"].type
+    return graph.nodes[function.y].attr["T"].type
+
+
+def _replaced(graph_def: GraphDef, y: NodeDef, x: str, types: list[int], gradient: str) -> None:
+    """Has what read y read an op of (y, x) that gives y on, and has the registered gradient.
+
+    It takes y's name, which the tensor keeps; nothing goes back through y itself.
+    """
+    inner, name = NodeDef(), y.name
+    inner.CopyFrom(y)
+    inner.name = f"{name}/function"
+    y.Clear()
+    y.name, y.op = name, "IdentityN"
+    y.input.extend([inner.name, x])
+    y.attr["T"].list.type.extend(types)
+    y.attr[KIND].s = gradient.encode()
+    graph_def.node.append(inner)
+
+
+# Registered gradients
 
 
 @tf.RegisterGradient("SanityGuidedRelu")
@@ -65,30 +227,42 @@ def _deconvnet(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(gradient)
 
 
+# Half the distance of 1 to the next larger number.
+_UNIT = {tf.bfloat16: 2.0**-9, tf.float16: 2.0**-11, tf.float32: 2.0**-24, tf.float64: 2.0**-53}
+_EXACT = 1e-5  # a chord's relative error that is no reason to take a tangent
+
+
 @tf.RegisterGradient("SanityRescale")
-def _rescale(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    """Slope of the chord from baseline to image; where both coincide, that of the tangent."""
-    x, baseline = tf.split(op.inputs[0], 2)
-    y, y_baseline = tf.split(op.outputs[0], 2)
+def _rescale(op: tf.Operation, gradient: tf.Tensor, _: tf.Tensor) -> tuple[None, tf.Tensor]:
+    """Slope of the chord from baseline to image, of a function y of x; see `_slope`."""
+    y, x = op.inputs
+    (tangents,) = tf.gradients(y, x, tf.ones_like(y))
     upper, _ = tf.split(gradient, 2)
-    middle = (x + baseline) / 2
-    small = _SMALL_IF_SMOOTH.get(op.type, _SMALL)
-    (tangent,) = tf.gradients(_again(op, middle), middle, upper)
-    return _for_images(_divided(upper * (y - y_baseline), x - baseline, tangent, small))
+    return None, _for_images(upper * _slope(x, y, tangents))
+
+
+def _slope(x: Any, y: Any, tangents: Any) -> Any:
+    """Slope of the chord; where it is lost in rounding, the mean of both ends' tangents.
+
+    A chord of length d has an absolute error of about u (|y| + |y₀|) / |d|, with u the rounding
+    unit, the mean of the tangents one of the order of (t − t₀)² / max(|t|, |t₀|) on a smooth
+    function; at a kink the latter is as large as the slope itself. So the smaller of both errors
+    decides, and scaling x or y changes nothing. Where the chord is exact to `_EXACT` it is taken
+    in any case: between two flat parts (ReLU6 from -1 to 7) the tangents know nothing of it.
+    """
+    (x, x0), (y, y0), (t, t0) = (tf.split(tensor, 2) for tensor in (x, y, tangents))
+    way, rise = x - x0, y - y0
+    apart = tf.not_equal(way, 0)
+    safe = tf.where(apart, way, tf.ones_like(way))
+    chord = rise / safe
+    error = _UNIT[x.dtype] * (tf.abs(y) + tf.abs(y0)) / tf.abs(safe)
+    bend = tf.math.divide_no_nan((t - t0) ** 2, tf.maximum(tf.abs(t), tf.abs(t0)))
+    usable = apart & ((error <= _EXACT * tf.abs(chord)) | (error < bend))
+    return tf.where(usable, chord, (t + t0) / 2)
 
 
 @tf.RegisterGradient("SanityRescaleMaxPool")
 def _rescale_max_pool(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-    """The difference of two maxima, given to the inputs that make them, as `shap` and Captum do.
-
-    Of the way from the baseline's maximum to the image's, the part up to the larger of both goes
-    to what is the maximum in the image, the rest to what is the maximum in the baseline.
-    """
-    x, baseline = tf.split(op.inputs[0], 2)
-    y, y_baseline = tf.split(op.outputs[0], 2)
-    upper, _ = tf.split(gradient, 2)
-    larger = tf.maximum(y, y_baseline)
-
     def back(inputs: Any, outputs: Any, upper: Any) -> Any:
         return tf.raw_ops.MaxPoolGrad(
             orig_input=inputs,
@@ -101,27 +275,70 @@ def _rescale_max_pool(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
             data_format=op.get_attr("data_format"),
         )
 
+    return _shared_out(op, gradient, back)
+
+
+@tf.RegisterGradient("SanityRescaleMax")
+def _rescale_max(op: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tensor, None]:
+    axes = op.inputs[1]
+
+    def kept(tensor: Any, like: Any) -> Any:
+        """A maximum, with an axis of 1 in place of each that it was taken over."""
+        return tf.reshape(tensor, tf.shape(tf.reduce_sum(like, axes, keepdims=True)))
+
+    def back(inputs: Any, outputs: Any, upper: Any) -> Any:
+        chosen = tf.cast(tf.equal(inputs, kept(outputs, inputs)), inputs.dtype)
+        return chosen / tf.reduce_sum(chosen, axes, keepdims=True) * kept(upper, inputs)
+
+    return _shared_out(op, gradient, back), None
+
+
+def _shared_out(op: tf.Operation, gradient: Any, back: Callable[[Any, Any, Any], Any]) -> Any:
+    """The difference of two maxima, given to the inputs that make them, as `shap` does.
+
+    Of the way from the baseline's maximum to the image's, the part up to the larger of both goes
+    to what is the maximum in the image, the rest to what is the maximum in the baseline. Both lie
+    no farther from each other than these inputs do, so that no quotient exceeds 1.
+
+    Args:
+        op: Chooses entries of its first input.
+        gradient: Of its output.
+        back: From inputs, outputs and gradients there, the op's gradient.
+    """
+    x, baseline = tf.split(op.inputs[0], 2)
+    y, y_baseline = tf.split(op.outputs[0], 2)
+    upper, _ = tf.split(gradient, 2)
+    larger = tf.maximum(y, y_baseline) if op.type != "Min" else tf.minimum(y, y_baseline)
     given = back(x, y, upper * (larger - y_baseline))
     given += back(baseline, y_baseline, upper * (y - larger))
-    return _for_images(_divided(given, x - baseline, back(x, y, upper)))
+    way = x - baseline
+    apart = tf.not_equal(way, 0)
+    slope = given / tf.where(apart, way, tf.ones_like(way))
+    return _for_images(tf.where(apart, slope, back(x, y, upper)))
 
 
-def _divided(contribution: Any, difference: Any, otherwise: Any, small: float = _SMALL) -> Any:
-    usable = tf.abs(difference) > small
-    return tf.where(usable, contribution / tf.where(usable, difference, 1), otherwise)
+@tf.RegisterGradient("SanityRescaleProduct")
+def _rescale_product(op: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Each factor's share of the difference of two products: its own by the other's mean.
+
+    ab − a₀b₀ = (a − a₀)(b + b₀)/2 + (b − b₀)(a + a₀)/2: the two factors' Shapley values, as in
+    `shap`'s DeepExplainer (Chen et al. 2022, "Explaining a series of models by propagating
+    Shapley values").
+    """
+    a, b = op.inputs
+    upper, _ = tf.split(gradient, 2)
+    means = [tf.add_n(tf.split(factor, 2)) / 2 for factor in (a, b)]
+    shapes = [tf.shape(mean) for mean in means]
+    axes = tf.raw_ops.BroadcastGradientArgs(s0=shapes[0], s1=shapes[1])
+    return tuple(
+        _for_images(tf.reshape(tf.reduce_sum(upper * means[1 - i], axes[i]), shapes[i]))
+        for i in (0, 1)
+    )
 
 
 def _for_images(gradient: Any) -> Any:
     """What goes back to images and baselines: to the baselines nothing."""
     return tf.concat([gradient, tf.zeros_like(gradient)], 0)
-
-
-def _again(op: tf.Operation, x: Any) -> Any:
-    """The same nonlinearity of another input."""
-    arguments = {op.op_def.input_arg[0].name: x}
-    if op.type == "LeakyRelu":
-        arguments["alpha"] = op.get_attr("alpha")
-    return getattr(tf.raw_ops, op.type)(**arguments)
 
 
 @cache
@@ -130,29 +347,40 @@ def epsilon_lrp(epsilon: float) -> Rule:
 
     The rule of linear layers, shares z / (Σz + ε sign Σz), comes about by itself: their inputs
     cancel against the outputs of the nonlinearity below, and the image's are multiplied at the
-    end. Bias takes its share and passes nothing on.
+    end. Bias takes its share and passes nothing on. A gate is a factor like a weight: all relevance
+    goes to what it gates (Arras et al. 2017, "signal-take-all").
     """
 
-    def slope(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
-        x = op.inputs[0]
-        return gradient * op.outputs[0] / (x + tf.where(x >= 0, epsilon, -epsilon))
+    def slope(op: tf.Operation, gradient: tf.Tensor, _: tf.Tensor) -> tuple[None, tf.Tensor]:
+        y, x = op.inputs
+        return None, gradient * y / (x + tf.where(x >= 0, epsilon, -epsilon))
 
     name = f"SanityEpsilonLrp{epsilon!r}"
     tf.RegisterGradient(name)(slope)
-    return Rule(f"epsilon_lrp:{epsilon!r}", dict.fromkeys(NONLINEARITIES, name))
+    return PropagationRule(f"epsilon_lrp:{epsilon!r}", function=name, own=MAXIMA)
 
 
 PLAIN = Rule("plain")
 # Springenberg et al. 2015, figure 1c: backwards through a ReLU goes only what is positive, and
 # only where the ReLU let something through.
-GUIDED = Rule("guided_backprop", {"Relu": "SanityGuidedRelu", "Relu6": "SanityGuidedRelu6"})
+GUIDED = RectifierRule(
+    "guided_backprop", gradients={"Relu": "SanityGuidedRelu", "Relu6": "SanityGuidedRelu6"}
+)
 # Zeiler & Fergus 2014: only what is positive, wherever the ReLU let something through.
-DECONVNET = Rule("deconvnet", {"Relu": "SanityDeconvnet", "Relu6": "SanityDeconvnet"})
+DECONVNET = RectifierRule(
+    "deconvnet", gradients={"Relu": "SanityDeconvnet", "Relu6": "SanityDeconvnet"}
+)
 # Shrikumar et al. 2017, equation 10.
-RESCALE = Rule(
+RESCALE = PropagationRule(
     "deeplift_rescale",
-    {**dict.fromkeys(NONLINEARITIES, "SanityRescale"), "MaxPool": "SanityRescaleMaxPool"},
     needs_baseline=True,
+    function="SanityRescale",
+    maxima={
+        "MaxPool": "SanityRescaleMaxPool",
+        "Max": "SanityRescaleMax",
+        "Min": "SanityRescaleMax",
+    },
+    product="SanityRescaleProduct",
 )
 
-RULES = {rule.name: rule for rule in (PLAIN, GUIDED, DECONVNET, RESCALE)}
+RULES: dict[str, Rule] = {rule.name: rule for rule in (PLAIN, GUIDED, DECONVNET, RESCALE)}

@@ -81,17 +81,15 @@ def chained(
     tensors: Sequence[str],
     images: tf.TensorSpec,
     placeholders: Mapping[str, str],
-    overrides: Mapping[str, str] | None = None,
     rows: int = 2,
 ) -> Chain:
     """The network in segments, with a way back.
 
     Args:
-        graph: The network.
+        graph: The network, a backprop rule applied to it.
         tensors: Where segments end: the `cuts`, then the logits.
         images: What the network takes.
         placeholders: The placeholder of each variable.
-        overrides: The gradient that takes the place of each op type's own, see `FlatGraph.build`.
         rows: How many images there will be most often: kernels are made ready for so many.
     """
     names = {placeholder: name for name, placeholder in placeholders.items()}
@@ -103,7 +101,7 @@ def chained(
         passes = [beside.submit(lambda: [tf.zeros([rows, *images.shape[1:]], images.dtype)])]
         for start, end in zip([graph.input, *tensors], tensors, strict=False):
             part = graph.between([start], [end])
-            segment, way, spec = _segment(part, end, spec, names, overrides)
+            segment, way, spec = _segment(part, end, spec, names)
             segments.append(segment)
             ways.append(way)
             passes.append(beside.submit(_pass_on, segment, passes[-1]))
@@ -245,12 +243,11 @@ def _segment(
     end: str,
     spec: tf.TensorSpec,
     names: Mapping[str, str],
-    overrides: Mapping[str, str] | None,
 ) -> tuple[Segment, _WayBack, tf.TensorSpec]:
     """A segment from the graph between its ends, its way back, and what it gives."""
 
     def both(x: Any) -> list[Any]:
-        (y,) = part.build(x, [end], overrides)
+        (y,) = part.build(x, [end])
         upper = tf.compat.v1.placeholder(y.dtype, y.shape)
         return [y, upper, tf.gradients(y, x, upper)[0]]
 

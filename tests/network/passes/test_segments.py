@@ -30,9 +30,8 @@ _whole = {}
 def traced_whole(classifier, rule):
     @tf.function(input_signature=[classifier.network.images, tf.TensorSpec([None], tf.int32)])
     def gradient(images, targets):
-        (logits,) = classifier.graph.build(
-            images, [classifier.logits_tensor], rule_of(rule).overrides
-        )
+        graph = rule_of(rule).applied(classifier.graph, classifier.logits_tensor, "it")
+        (logits,) = graph.build(images, [classifier.logits_tensor])
         return tf.gradients(tf.gather(logits, targets, batch_dims=1), images)[0]
 
     return gradient

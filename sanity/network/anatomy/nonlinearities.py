@@ -1,0 +1,355 @@
+"""Activation functions, gates and products in a flat graph, told by what its ops compute.
+
+An activation function need not be one op: SiLU is x · sigmoid(x), PReLU relu(x) − α · relu(−x), and
+a rule for the backward pass has to see the whole of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework.node_def_pb2 import NodeDef
+
+from sanity.network.graph import FlatGraph, op_of, tensor_of
+
+RECTIFIERS = ("Relu", "Relu6")
+# Functions of one entry that are no multiple of it.
+_CURVED = frozenset(
+    "Relu Relu6 LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Erf Erfc Exp Expm1 Log Log1p "
+    "Square Sqrt Rsqrt Abs Sin Cos Tan Atan Asinh Sinh Cosh Acosh Reciprocal Inv ClipByValue Sign "
+    "Round Rint Floor Ceil".split()
+)
+# Functions of one entry that multiply and shift it, by channel perhaps.
+_STRAIGHT = frozenset(
+    "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics Neg BiasAdd BiasAddV1 "
+    "FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 StopGradient LogicalNot".split()
+)
+_SUMS = frozenset("Add AddV2 AddN Sub".split())
+# Functions of several entries at one place that are no sum of them.
+_PRODUCTS = frozenset(
+    "Mul MulNoNan RealDiv Div DivNoNan Maximum Minimum Pow SquaredDifference Select SelectV2 "
+    "Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr Xdivy Xlogy".split()
+)
+_ELEMENTWISE = _CURVED | _STRAIGHT | _SUMS | _PRODUCTS
+# What depends on the images' shape only, not on their values.
+_SHAPES = frozenset("Shape ShapeN Size Rank ZerosLike OnesLike NoOp".split())
+# Linear in whatever depends on the images, or, of two factors, in the one that does.
+_LINEAR = frozenset(
+    "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics Neg BiasAdd BiasAddV1 "
+    "Add AddV2 AddN Sub Reshape Squeeze ExpandDims Transpose AvgPool AvgPool3D Mean Sum Pad PadV2 "
+    "MirrorPad Concat ConcatV2 Split SplitV Slice StridedSlice Gather GatherV2 GatherNd Pack "
+    "Unpack Tile BroadcastTo Reverse ReverseV2 Roll SpaceToBatch SpaceToBatchND BatchToSpace "
+    "BatchToSpaceND SpaceToDepth DepthToSpace ResizeBilinear ResizeNearestNeighbor ResizeBicubic "
+    "ResizeArea ScaleAndTranslate ImageProjectiveTransformV3 CropAndResize ExtractImagePatches "
+    "Cumsum MatrixBandPart".split()
+)
+_FACTORS = frozenset(
+    "Mul MulNoNan Conv2D Conv3D DepthwiseConv2dNative Conv2DBackpropInput Conv3DBackpropInputV2 "
+    "MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum".split()
+)
+_QUOTIENTS = frozenset("RealDiv Div DivNoNan".split())
+_NORMS = frozenset("FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3".split())
+MAXIMA = frozenset("MaxPool MaxPoolV2 MaxPool3D Max Min".split())
+# On the way from a gate's function to the product: moved, repeated, but not computed with.
+_MOVES = frozenset(
+    "Identity IdentityN Cast Snapshot Reshape Squeeze ExpandDims Transpose Tile BroadcastTo Split "
+    "SplitV StridedSlice Slice Unpack ResizeBilinear ResizeNearestNeighbor".split()
+)
+_DIVIDES = frozenset("Rsqrt Sqrt Reciprocal Inv RealDiv Div DivNoNan".split())
+_SLACK = 1 + 1e-5  # 6 · (1/6) in single precision
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of each entry by itself, y = f(x), whatever ops compute it.
+
+    Attributes:
+        x: The tensor that it is of.
+        y: The op that gives its values.
+        ops: All ops within, that one among them.
+    """
+
+    x: str
+    y: str
+    ops: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Product:
+    """Two tensors that both depend on the images, multiplied entry by entry.
+
+    Attributes:
+        op: Its name.
+        gate: Which operand, 0 or 1, only opens and closes the other, its values in [0, 1]; None if
+            neither does, or both.
+        normalizes: Whether an operand is divided by something of the image, such as its spread.
+    """
+
+    op: str
+    gate: int | None
+    normalizes: bool
+
+
+@dataclass
+class Course:
+    """What relevance passes on its way from the logits to the images.
+
+    Attributes:
+        functions: The nonlinearities.
+        products: Of two tensors that both depend on the images.
+        maxima: Names of the ops that choose the largest (or least) of several entries.
+        others: The ops that are neither these nor linear.
+    """
+
+    functions: list[Function] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+    maxima: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Nonlinearities:
+    """What of a network is no linear map of its images.
+
+    Attributes:
+        graph: The network.
+        output: Its logits.
+    """
+
+    graph: FlatGraph
+    output: str
+
+    def course(self, through_gates: bool) -> Course:
+        """What stands between the logits and the images.
+
+        Args:
+            through_gates: Whether what a gate's values are computed from belongs to it.
+        """
+        course = Course()
+        waiting = [tensor_of(self.output)]
+        seen = set(waiting)
+        while waiting:
+            for source in self._passed(waiting.pop(), course, through_gates):
+                if source not in seen and op_of(source) in self._dependent:
+                    seen.add(source)
+                    waiting.append(source)
+        return course
+
+    @cached_property
+    def rectifiers(self) -> list[str]:
+        """The ReLU and ReLU6 ops that are a layer's activation function by themselves.
+
+        Not those of which another function is made: of relu(x) − α · relu(−x), x · relu6(x + 3) / 6
+        or, as of a gate, relu6(x + 3) / 6.
+        """
+        parts: set[str] = set()
+        for name in self.graph.path(self.output):
+            node = self.graph.nodes[name]
+            if name in self._dependent and len(self._sources(node)) > 1:
+                function = self._joined(node)
+                parts |= function.ops if function else set()
+                product = self._product(node) if node.op == "Mul" and not function else None
+                if product is not None and product.gate is not None:
+                    parts.add(self._squashed(tensor_of(node.input[product.gate])))
+        return [
+            name
+            for name in self.graph.gradient_path(self.output)
+            if self.graph.nodes[name].op in RECTIFIERS and name not in parts
+        ]
+
+    def describe(self, function: Function) -> str:
+        """Types of the ops that compute a function, without those that only multiply and shift."""
+        ops = sorted({self.graph.nodes[name].op for name in function.ops} - _STRAIGHT - _SUMS)
+        return "·".join(ops)
+
+    def _passed(self, tensor: str, course: Course, through_gates: bool) -> list[str]:
+        """Notes what gives a tensor; the tensors that relevance passes on to."""
+        name = op_of(tensor)
+        if name not in self._dependent or name == self.graph.input:
+            return []
+        node = self.graph.nodes[name]
+        sources = self._sources(node)
+        function = self._function(node, sources)
+        if function is not None:
+            course.functions.append(function)
+            return [function.x]
+        if node.op == "Mul" and len(sources) == 2:
+            product = self._product(node)
+            course.products.append(product)
+            return sources if through_gates or product.gate is None else [sources[1 - product.gate]]
+        if node.op in MAXIMA:
+            course.maxima.append(name)
+        elif not self._is_linear(node, sources):
+            course.others.append(name)
+        return [sources[int(tensor.split(":")[1])]] if node.op == "IdentityN" else sources
+
+    def _function(self, node: NodeDef, sources: list[str]) -> Function | None:
+        """The function whose values an op gives, as a product of several or by itself."""
+        if len(sources) > 1:
+            return self._joined(node) if node.op in _PRODUCTS else None
+        curved = node.op in _CURVED or node.op in ("Maximum", "Minimum", "Pow", "SquaredDifference")
+        over = node.op in _QUOTIENTS and op_of(node.input[1]) in self._dependent
+        if curved or over:
+            return Function(sources[0], node.name, frozenset([node.name]))
+        return None
+
+    def _joined(self, node: NodeDef) -> Function | None:
+        """The function of the one tensor that all operands of an op are made of, entry by entry."""
+        x = self._parents.get(f"{node.name}:0", (None, 0))[0]
+        if x is None:
+            return None
+        ops, waiting = set(), [f"{node.name}:0"]
+        while waiting:
+            tensor = waiting.pop()
+            if tensor != x and op_of(tensor) not in ops:
+                ops.add(op_of(tensor))
+                waiting += self._same_entry(tensor)
+        return Function(x, node.name, frozenset(ops))
+
+    def _product(self, node: NodeDef) -> Product:
+        gates = [i for i in (0, 1) if self._squashed(tensor_of(node.input[i]))]
+        if (
+            len(gates) == 2
+        ):  # then the one that is computed from the other, as squeeze-and-excitation
+            above = [self.graph.before(node.input[i]) for i in (0, 1)]
+            gates = [i for i in (0, 1) if op_of(node.input[1 - i]) in above[i]]
+        gate = gates[0] if len(gates) == 1 else None
+        return Product(node.name, gate, gate is None and any(map(self._divided, node.input)))
+
+    def _squashed(self, tensor: str) -> str:
+        """The op that puts a tensor's values into [0, 1]; `""` if none does."""
+        scale, low, high = 1.0, -np.inf, np.inf
+        while op_of(tensor) in self._dependent and op_of(tensor) != self.graph.input:
+            node = self.graph.nodes[op_of(tensor)]
+            sources = self._sources(node)
+            if len(sources) != 1:
+                return ""
+            if node.op in ("Sigmoid", "Softmax"):
+                return node.name
+            other = [c for c in map(self._number, node.input) if c is not None]
+            if node.op in RECTIFIERS:
+                high = min(high, 6 * scale) if node.op == "Relu6" else high
+                return node.name if scale > 0 and high <= _SLACK else ""
+            if node.op == "Maximum" and other:
+                low = max(low, scale * other[0])
+            elif node.op == "Minimum" and other:
+                high = min(high, scale * other[0])
+            elif node.op == "ClipByValue" and len(other) == 2:
+                low, high = max(low, scale * min(other)), min(high, scale * max(other))
+            elif node.op == "Mul" and other:
+                scale *= other[0]
+            elif node.op in _QUOTIENTS and other and sources[0] == tensor_of(node.input[0]):
+                scale /= other[0]
+            elif node.op not in _MOVES:
+                return ""
+            if scale > 0 and low >= 0 and high <= _SLACK:
+                return node.name
+            tensor = sources[0]
+        return ""
+
+    def _divided(self, tensor: str) -> bool:
+        """Whether a tensor was divided by something of the image, not by a constant."""
+        waiting, seen = [tensor_of(tensor)], set()
+        while waiting:
+            node = self.graph.nodes.get(op_of(waiting.pop()))
+            if node is None or node.name in seen or node.name not in self._dependent:
+                continue
+            seen.add(node.name)
+            sources = self._sources(node)
+            if len(sources) > 1 and self._joined(node):
+                continue  # an activation function
+            if node.op in _DIVIDES and op_of(node.input[-1]) in self._dependent:
+                return True
+            if node.op in _ELEMENTWISE | _MOVES:
+                waiting += sources
+        return False
+
+    def _is_linear(self, node: NodeDef, sources: list[str]) -> bool:
+        if node.op in _NORMS:
+            return len(sources) == 1 and not node.attr["is_training"].b
+        if node.op in _FACTORS:
+            return len(sources) == 1
+        if node.op in _QUOTIENTS:
+            return sources == [tensor_of(node.input[0])]
+        if node.op in ("Select", "SelectV2"):
+            return op_of(node.input[0]) not in self._dependent
+        return node.op in _LINEAR
+
+    def _number(self, source: str) -> float | None:
+        """The value of a constant of one entry."""
+        node = self.graph.nodes.get(op_of(source))
+        while node is not None and node.op in ("Identity", "Cast"):
+            source = node.input[0]
+            node = self.graph.nodes.get(op_of(source))
+        value = None
+        if node is not None and node.op == "Const":
+            value = tf.make_ndarray(node.attr["value"].tensor)
+        elif op_of(source) in self.graph.captures:
+            captured = self.graph.captures[op_of(source)]
+            value = None if captured.dtype == tf.resource else tf.get_static_value(captured)
+        return float(np.ravel(value)[0]) if value is not None and np.size(value) == 1 else None
+
+    def _sources(self, node: NodeDef) -> list[str]:
+        """The inputs whose values depend on the images'."""
+        return [
+            tensor_of(i)
+            for i in node.input
+            if not i.startswith("^") and op_of(i) in self._dependent
+        ]
+
+    def _same_entry(self, tensor: str) -> list[str]:
+        """The inputs that an elementwise op makes an output of."""
+        node = self.graph.nodes[op_of(tensor)]
+        if node.op == "IdentityN":
+            chosen = tensor_of(node.input[int(tensor.split(":")[1])])
+            return [chosen] if op_of(chosen) in self._dependent else []
+        return self._sources(node)
+
+    @cached_property
+    def _dependent(self) -> set[str]:
+        """The ops whose values depend on the images', not on their shape only."""
+        found = {self.graph.input}
+        for node in self.graph.nodes.values():
+            if node.op not in _SHAPES and any(
+                op_of(i) in found for i in node.input if not i.startswith("^")
+            ):
+                found.add(node.name)
+        return found
+
+    @cached_property
+    def _parents(self) -> dict[str, tuple[str | None, int]]:
+        """Of each tensor of an elementwise op, the nearest one that it is a function of, and depth.
+
+        The function is of each entry by itself, and all ways to the images lead through its
+        argument: the immediate dominator among elementwise ops. None where there is no such tensor.
+        """
+        parents: dict[str, tuple[str | None, int]] = {}
+        for node in self.graph.nodes.values():
+            if node.name not in self._dependent or node.op not in _ELEMENTWISE:
+                continue
+            ports = range(len(node.input)) if node.op == "IdentityN" else (0,)
+            for tensor in (f"{node.name}:{port}" for port in ports):
+                nearest = _common(self._same_entry(tensor), parents)
+                depth = 0 if nearest is None else parents.get(nearest, (None, 0))[1] + 1
+                parents[tensor] = (nearest, depth)
+        return parents
+
+
+def _common(tensors: Sequence[str], parents: dict[str, tuple[str | None, int]]) -> str | None:
+    """The nearest tensor that all of these are functions of."""
+    unknown = (None, 0)
+    if not tensors:
+        return None
+    nearest: str | None = tensors[0]
+    for other in tensors[1:]:
+        a: str | None = nearest
+        b: str | None = other
+        while a != b and a is not None and b is not None:
+            if parents.get(a, unknown)[1] >= parents.get(b, unknown)[1]:
+                a = parents.get(a, unknown)[0]
+            else:
+                b = parents.get(b, unknown)[0]
+        nearest = a if a == b else None
+    return nearest
