@@ -18,6 +18,9 @@ from sanity.network.custom_gradients import PASSES, Found, is_differentiable
 SCOPE = "net"
 # What has a gradient of 0 everywhere, or lets none through.
 _FLAT = ("Sign", "Round", "Rint", "Floor", "Ceil", "StopGradient", "OneHot")
+# What TensorFlow joins with a batch norm before it: tanh, and mish as softplus, tanh and product.
+_JOINED = ("Tanh", "Softplus")
+NORMS = frozenset(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"))
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # What these give depends on no value of what they are given.
 OF_SIZES = frozenset(
@@ -192,6 +195,33 @@ class FlatGraph:
         """How often each type of op stands in the graph."""
         return Counter(node.op for node in self.graph_def.node)
 
+    @cached_property
+    def _runnable(self) -> GraphDef:
+        """The ops, with an op that waits for another between a batch norm and tanh or mish.
+
+        TensorFlow makes one op of a convolution, its batch norm and such a function, and has no
+        kernel for it ("Fusion is not implemented"); it joins nothing that waits.
+        """
+        readers = [
+            node
+            for node in self.graph_def.node
+            if node.op in _JOINED
+            and (before := self.nodes.get(node.input[0])) is not None
+            and before.op in NORMS
+        ]
+        if not readers:
+            return self.graph_def
+        new = GraphDef()
+        new.CopyFrom(self.graph_def)
+        nodes = {node.name: node for node in new.node}
+        for reader in readers:
+            apart = new.node.add(name=f"{reader.name}/apart", op="Identity")
+            waited = new.node.add(name=f"{reader.name}/waited", op="NoOp")
+            apart.attr["T"].CopyFrom(reader.attr["T"])
+            apart.input.extend([reader.input[0], f"^{waited.name}"])
+            nodes[reader.name].input[0] = apart.name
+        return new
+
     def build(
         self,
         images: Any,
@@ -208,7 +238,7 @@ class FlatGraph:
         graph = tf.compat.v1.get_default_graph()
         inputs = {name: graph.capture(tensor) for name, tensor in self.captures.items()}
         return tf.graph_util.import_graph_def(
-            self.graph_def,
+            self._runnable,
             input_map={self.input: images, **inputs, **(replace or {})},
             return_elements=tensors,
             name=SCOPE,

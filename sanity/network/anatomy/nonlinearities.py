@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.network.graph import FlatGraph, op_of, tensor_of
+from sanity.network.graph import NORMS, OF_SIZES, FlatGraph, op_of, tensor_of
 
 RECTIFIERS = ("Relu", "Relu6")
 # Functions of one entry that are no multiple of it.
@@ -24,7 +24,7 @@ _CURVED = frozenset(
 # Functions of one entry that multiply and shift it, by channel perhaps.
 _STRAIGHT = frozenset(
     "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics Neg BiasAdd BiasAddV1 "
-    "FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 StopGradient LogicalNot".split()
+    "StopGradient LogicalNot".split()
 )
 _SUMS = frozenset("Add AddV2 AddN Sub".split())
 # Functions of several entries at one place that are no sum of them.
@@ -32,9 +32,7 @@ _PRODUCTS = frozenset(
     "Mul MulNoNan RealDiv Div DivNoNan Maximum Minimum Pow SquaredDifference Select SelectV2 "
     "Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr Xdivy Xlogy".split()
 )
-_ELEMENTWISE = _CURVED | _STRAIGHT | _SUMS | _PRODUCTS
-# What depends on the images' shape only, not on their values.
-_SHAPES = frozenset("Shape ShapeN Size Rank ZerosLike OnesLike NoOp".split())
+_ELEMENTWISE = _CURVED | _STRAIGHT | _SUMS | _PRODUCTS | NORMS
 # Linear in whatever depends on the images, or, of two factors, in the one that does.
 _LINEAR = frozenset(
     "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics Neg BiasAdd BiasAddV1 "
@@ -50,7 +48,6 @@ _FACTORS = frozenset(
     "MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum".split()
 )
 _QUOTIENTS = frozenset("RealDiv Div DivNoNan".split())
-_NORMS = frozenset("FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3".split())
 MAXIMA = frozenset("MaxPool MaxPoolV2 MaxPool3D Max Min".split())
 # On the way from a gate's function to the product: moved, repeated, but not computed with.
 _MOVES = frozenset(
@@ -161,7 +158,9 @@ class Nonlinearities:
 
     def describe(self, function: Function) -> str:
         """Types of the ops that compute a function, without those that only multiply and shift."""
-        ops = sorted({self.graph.nodes[name].op for name in function.ops} - _STRAIGHT - _SUMS)
+        ops = sorted(
+            {self.graph.nodes[name].op for name in function.ops} - _STRAIGHT - _SUMS - NORMS
+        )
         return "·".join(ops)
 
     def _passed(self, tensor: str, course: Course, through_gates: bool) -> list[str]:
@@ -267,7 +266,7 @@ class Nonlinearities:
         return False
 
     def _is_linear(self, node: NodeDef, sources: list[str]) -> bool:
-        if node.op in _NORMS:
+        if node.op in NORMS:
             return len(sources) == 1 and not node.attr["is_training"].b
         if node.op in _FACTORS:
             return len(sources) == 1
@@ -312,7 +311,7 @@ class Nonlinearities:
         """The ops whose values depend on the images', not on their shape only."""
         found = {self.graph.input}
         for node in self.graph.nodes.values():
-            if node.op not in _SHAPES and any(
+            if node.op not in OF_SIZES and any(
                 op_of(i) in found for i in node.input if not i.startswith("^")
             ):
                 found.add(node.name)

@@ -8,7 +8,6 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.ways import (
     FACTORS,
-    NORMS,
     PASSES,
     PRODUCTS,
     SUMS,
@@ -17,7 +16,7 @@ from sanity.network.anatomy.ways import (
     Ways,
     fans,
 )
-from sanity.network.graph import FlatGraph, op_of
+from sanity.network.graph import NORMS, FlatGraph, op_of
 
 Kind = Literal[
     "kernel",

@@ -32,7 +32,6 @@ PRODUCTS = frozenset(
 )
 SUMS = frozenset("Add AddV2 BiasAdd Sub AddN".split())
 FACTORS = frozenset("Mul RealDiv Div DivNoNan MulNoNan".split())
-NORMS = frozenset(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"))
 _DIVISIONS = frozenset("RealDiv Div DivNoNan".split())
 _REDUCTIONS = frozenset("Mean Sum Prod Max Min EuclideanNorm L2Loss All Any ArgMax ArgMin".split())
 _ROUNDINGS = frozenset("Round Rint Floor Ceil".split())

@@ -13,10 +13,9 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.network.graph import FlatGraph, op_of, tensor_of
+from sanity.network.graph import NORMS, FlatGraph, op_of, tensor_of
 
 _LINEAR = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
-_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _FLOAT = tf.float32.as_datatype_enum
 
 
@@ -39,7 +38,7 @@ class _Chain:
         """Whether rewriting saves a pass over the activations."""
         if self.start is None:
             # Preprocessing stays as it is: pixels are multiples of 1/255, and 255 x is exact.
-            return any(node.op in _NORMS for node in self.links)
+            return any(node.op in NORMS for node in self.links)
         return [node.op for node in self.links] != ["BiasAdd"]
 
 
@@ -165,7 +164,7 @@ def _is_link(node: NodeDef, graph: FlatGraph, constants: Mapping[str, int]) -> b
     """Whether an op multiplies or shifts the channels of what the images have become."""
     if node.attr["T"].type != _FLOAT:
         return False
-    if node.op in _NORMS:
+    if node.op in NORMS:
         return (
             not node.attr["is_training"].b
             and _channels_last(node)
@@ -276,7 +275,7 @@ def _affine(chain: _Chain, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
     before = op_of(chain.source)
     for link in chain.links:
         values = [tf.reshape(inputs[i], [-1]) for i in link.input if op_of(i) != before]
-        if link.op in _NORMS:
+        if link.op in NORMS:
             gamma, beta, mean, variance = values
             factor = gamma * tf.math.rsqrt(variance + link.attr["epsilon"].f)
             scale, shift = scale * factor, (shift - mean) * factor + beta
