@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from sanity.network.anatomy.batch_norm import BatchNorm
-from sanity.network.anatomy.logits import Ending
+from sanity.network.anatomy.logits import Activation, Ending
 from sanity.network.anatomy.parameters import Parameter
 from sanity.network.graph import FlatGraph, traced
 from sanity.network.network import Network, read_network
@@ -54,7 +54,9 @@ class Classifier:
         input_shape: (H, W, C).
         name: What messages call it.
         output: Which of the function's outputs is explained. A softmax at its end is taken off:
-            logits are explained, since probabilities saturate in a randomized network.
+            logits are explained, since probabilities saturate in a randomized network; so is a
+            sigmoid, and of one output with it two classes are made.
+        activation: What makes probabilities of an output that ends in logits, see `Ending.link`.
         blocks: Names of the blocks, from output to input; None finds them, see `anatomy.blocks`.
         variables: Variables by name, where their own names say too little, or TensorFlow does not
             know which ones the function uses.
@@ -70,6 +72,7 @@ class Classifier:
         *,
         name: str = "model",
         output: str | None = None,
+        activation: Activation | None = None,
         blocks: Sequence[str] | None = None,
         variables: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
@@ -81,7 +84,7 @@ class Classifier:
     ):
         self.network: Network
         self.network, found, self._alive = read_network(
-            function, input_shape, name, output, blocks, variables
+            function, input_shape, name, output, activation, blocks, variables
         )
         self.weights = Weights(found)
         self.input_shape = input_shape

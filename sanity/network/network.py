@@ -11,7 +11,7 @@ from sanity.errors import ConfigError
 from sanity.network.anatomy.batch_norm import BatchNorm, find
 from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
-from sanity.network.anatomy.logits import Ending, choose_logits, vectors
+from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vectors
 from sanity.network.anatomy.parameters import Declared, Parameter, describe
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph
@@ -111,6 +111,7 @@ def read_network(
     input_shape: tuple[int, int, int],
     name: str,
     output: str | None = None,
+    activation: Activation | None = None,
     blocks: Sequence[str] | None = None,
     variables: Mapping[str, Any] | None = None,
 ) -> tuple[Network, dict[str, Any], Any]:
@@ -121,6 +122,7 @@ def read_network(
         input_shape: (H, W, C).
         name: What messages call it.
         output: Which of the function's outputs is explained; None where there is but one.
+        activation: What makes probabilities of an output that ends in logits, see `Ending.link`.
         blocks: Names of the blocks, from output to input; None finds them, see `anatomy.blocks`.
         variables: Variables by name, where their own names say too little, or TensorFlow does not
             know which ones the function uses.
@@ -135,8 +137,9 @@ def read_network(
         key: (None if tensor.shape.rank is None else list(tensor.shape), tensor.dtype.name)
         for key, tensor in concrete.structured_outputs.items()
     }
-    sizes = vectors(concrete)
-    graph, logits, ending = choose_logits(faithful(concrete, list(sizes)), sizes, output, name)
+    outputs = vectors(concrete)
+    flat = faithful(concrete, list(outputs))
+    graph, logits, ending = choose_logits(flat, outputs, output, name, activation)
     found, names = _name_variables(graph, concrete, variables or {})
     sources = {placeholder: _source(own, found[own]) for placeholder, own in names.items()}
     parameters = describe(graph, sources, blocks or (), images, logits)
@@ -150,7 +153,7 @@ def read_network(
         graph=graph,
         logits=logits,
         ending=ending,
-        n_classes=sizes[ending.output],
+        n_classes=ending.n_classes,
         output_shapes=output_shapes,
         parameters=parameters,
         placeholders={own: placeholder for placeholder, own in names.items()},

@@ -1,8 +1,10 @@
-"""Which output of a network is explained, and the logits in front of its softmax."""
+"""Which output of a network is explained, and the logits in front of its probabilities."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
@@ -13,7 +15,27 @@ from sanity.network.graph import FlatGraph, op_of, tensor_of
 
 _SHAPING = {"Identity", "Reshape", "Squeeze", "Cast", "StopGradient"}
 _SOFTMAX = {"Softmax", "LogSoftmax"}
+# What probabilities go through where they are averaged, multiplied or put together.
+_MIXING = {*_SHAPING, "Add", "AddV2", "AddN", "Mul", "RealDiv", "Sub", "Mean", "Sum", "ExpandDims"}
+_MIXING |= {"ConcatV2", "Pack", "StridedSlice", "Unpack", "Maximum", "Minimum", "ClipByValue"}
 _USUAL = ("logits", "default")  # what Hub modules call them
+Activation = Literal["softmax", "sigmoid", "none"]
+Link = Literal["softmax", "logistic", "sigmoid", "said", "none"]
+
+
+@dataclass(frozen=True)
+class Vector:
+    """An output that is one vector an image, or one number.
+
+    Attributes:
+        size: Its length.
+        rank: 1 where the output is a number an image, (n,), else 2.
+        dtype: Its type.
+    """
+
+    size: int
+    rank: int
+    dtype: Any
 
 
 @dataclass(frozen=True)
@@ -22,17 +44,26 @@ class Ending:
 
     Attributes:
         output: Its name among the function's outputs.
-        taken_off: The softmax that was taken off, by the type of its op, or `""`.
+        taken_off: What was taken off, by the types of its ops, or `""`.
         op: Type of the op that computes what is explained.
+        n_classes: How many logits are explained: two where the output is one probability.
+        link: What makes probabilities of the logits: their softmax; `logistic`, the sigmoid of a
+            logit z and of -z, which are those of two classes; `sigmoid`, that of each, of labels
+            that do not exclude each other; `said`, what the model itself says; or `none`: they are
+            numbers and no logits of anything.
+        probabilities: The tensor (n, classes) of what the model says, for `said`.
     """
 
     output: str
     taken_off: str
     op: str
+    n_classes: int
+    link: Link
+    probabilities: str = ""
 
 
-def vectors(function: Any) -> dict[str, int]:
-    """The length of each output of a ConcreteFunction that is one vector an image."""
+def vectors(function: Any) -> dict[str, Vector]:
+    """The outputs of a ConcreteFunction that are one vector an image, or else one number."""
     outputs = function.structured_outputs
     shapes = {key: tensor.shape for key, tensor in outputs.items()}
     if any(
@@ -40,57 +71,237 @@ def vectors(function: Any) -> dict[str, int]:
     ):
         images = tf.zeros([2, *function.inputs[0].shape[1:]])
         shapes = {key: tensor.shape for key, tensor in function(images).items()}
-    return {
-        key: int(shape[1])
+    found = {
+        key: Vector(int(shape[1]) if shape.rank == 2 else 1, shape.rank, outputs[key].dtype)
         for key, shape in shapes.items()
-        if shape.rank == 2 and outputs[key].dtype.is_floating
+        if outputs[key].dtype.is_floating
+        and (shape.rank == 2 or (shape.rank == 1 and outputs[key].shape[0] is None))
     }
+    flat = {key: vector for key, vector in found.items() if vector.rank == 2}
+    return flat or found
 
 
 def choose_logits(
-    graph: FlatGraph, sizes: dict[str, int], output: str | None, model: str
+    graph: FlatGraph,
+    vectors: Mapping[str, Vector],
+    output: str | None,
+    model: str,
+    activation: Activation | None = None,
 ) -> tuple[FlatGraph, str, Ending]:
     """The logits' tensor, in a graph that has it, and where it came from.
 
     Args:
         graph: The network.
-        sizes: Length of each output that is a vector.
-        output: The output wanted; None where there is but one, or one with its softmax.
+        vectors: Those of its outputs that may be explained, see `vectors`.
+        output: The one wanted; None where there is but one, or one with its softmax.
         model: What messages call it.
+        activation: What makes probabilities of an output that ends in logits; None for a softmax,
+            and of one number for nothing.
 
     Raises:
-        ConfigError: The output is no vector, or there are several to choose from.
+        ConfigError: The output is no vector, there are several to choose from, or it does not end
+            as `activation` says.
     """
-    allowed = ", ".join(sorted(sizes)) or "none"
+    allowed = ", ".join(sorted(vectors)) or "none"
     if output is None:
-        output = _only(graph, sizes)
+        output = _only(graph, vectors)
         if output is None:
             raise ConfigError(
                 f"model.output must say which output of {model} is explained; vectors: {allowed}"
             )
-    elif output not in sizes:
+    elif output not in vectors:
         raise ConfigError(
             f"model.output={output} is no vector output of {model}; vectors: {allowed}"
         )
-    tensor = graph.outputs[output]
-    after, node = _back(graph, tensor)
-    check_branches(graph, tensor, model)
-    if node.op not in _SOFTMAX:
-        return graph, tensor, Ending(output, "", node.op)
-    graph, tensor = _bypassed(graph, after, tensor_of(node.input[0]))
-    return graph, tensor, Ending(output, node.op, _back(graph, tensor)[1].op)
+    said, vector = graph.outputs[output], vectors[output]
+    check_branches(graph, said, model)
+    graph, logits, taken = _peeled(graph, said)
+    off = " and ".join(taken)
+    if activation and taken:
+        raise ConfigError(
+            f"model.activation={activation} is for an output that ends in logits: {output} of "
+            f"{model} ends in {off}, which is taken off"
+        )
+    if activation == "softmax" and vector.size == 1:
+        raise ConfigError(
+            f"model.activation=softmax is none of {output} of {model}, which is one number: of two "
+            "classes it is the logit with model.activation=sigmoid"
+        )
+    if vector.rank == 1:
+        graph, logits = _with(graph, logits, vector, _column)
+        graph, said = _with(graph, said, vector, _column)
+        vector = replace(vector, rank=2)
+    ending = Ending(output, off, _back(graph, logits)[1].op, vector.size, "none")
+    link = _link(graph, said, taken or _beside(graph, output, vectors), vector.size, activation)
+    if vector.size == 1 and link not in ("none", "softmax"):
+        mixed = link == "said" and not taken
+        graph, logits = _with(graph, logits, vector, _of_two if mixed else _signed)
+        ending = replace(ending, n_classes=2)
+        if link == "said" and taken:
+            graph, said = _with(graph, said, vector, _of_two)
+        elif mixed:
+            said = logits
+    elif link == "said" and taken[:1] == ["LogSoftmax"]:
+        graph, said = _with(graph, said, vector, tf.exp)
+    elif vector.size == 1:
+        link = "none"  # the softmax of one number is 1, whatever it is
+    return graph, logits, replace(ending, link=link, probabilities=said if link == "said" else "")
 
 
-def _only(graph: FlatGraph, sizes: dict[str, int]) -> str | None:
+def _beside(graph: FlatGraph, output: str, vectors: Mapping[str, Vector]) -> list[str]:
+    """The activation of the same logits that another output has."""
+    origin = _origin(graph, graph.outputs[output])
+    others = [graph.outputs[k] for k in vectors if k != output]
+    alike = [_peeled(graph, other)[2] for other in others if _origin(graph, other) == origin]
+    return next((taken for taken in alike if len(taken) == 1), [])
+
+
+def _link(
+    graph: FlatGraph, said: str, taken: list[str], size: int, activation: Activation | None
+) -> Link:
+    """What makes probabilities of what is explained; of one number, `logistic` stands for two."""
+    if len(taken) > 1:
+        return "said"
+    if activation == "none":
+        return "none"
+    if "Sigmoid" in taken or activation == "sigmoid":
+        return "logistic" if size == 1 else "sigmoid"
+    if taken or activation == "softmax":
+        return "softmax"
+    if _is_mixed(graph, said):
+        return "said"
+    return "softmax" if size > 1 else "none"
+
+
+def _column(z: Any) -> Any:
+    """Numbers (n,) as vectors (n, 1)."""
+    return tf.reshape(z, [-1, 1])
+
+
+def _signed(z: Any) -> Any:
+    """The logits of two classes, where z is the second's.
+
+    The sigmoid of z is that one's probability, that of -z the other's; and the gradient of either
+    logit is that of z, but for the sign.
+    """
+    return tf.concat([-z, z], 1)
+
+
+def _of_two(p: Any) -> Any:
+    """The probabilities of two classes, from the second's."""
+    return tf.concat([1 - p, p], 1)
+
+
+def _with(
+    graph: FlatGraph, tensor: str, vector: Vector, function: Callable[[Any], Any]
+) -> tuple[FlatGraph, str]:
+    """A graph with what a function makes of a tensor, and its name."""
+    with tf.Graph().as_default() as own:
+        given = tf.compat.v1.placeholder(vector.dtype, [None, vector.size][: vector.rank], "given")
+        made = function(given)
+    number = next(n for n in range(len(graph.nodes) + 1) if f"explained{n}" not in _scopes(graph))
+    graph_def = GraphDef()
+    graph_def.CopyFrom(graph.graph_def)
+    for node in own.as_graph_def().node:
+        if node.name != "given":
+            new = graph_def.node.add()
+            new.CopyFrom(node)
+            new.name = f"explained{number}/{node.name}"
+            new.input[:] = [
+                tensor if i == "given" else f"explained{number}/{i}" for i in node.input
+            ]
+    return replace(graph, graph_def=graph_def), f"explained{number}/{made.name}"
+
+
+def _scopes(graph: FlatGraph) -> set[str]:
+    return {name.split("/")[0] for name in graph.nodes}
+
+
+def _peeled(graph: FlatGraph, tensor: str) -> tuple[FlatGraph, str, list[str]]:
+    """What lies in front of all softmaxes and sigmoids at a tensor, and what these are, last first.
+
+    It is shaped as the tensor.
+    """
+    taken: list[str] = []
+    shaping: list[NodeDef] = []
+    while True:
+        after, node = _back(graph, tensor)
+        found = _activation(graph, node)
+        if found is None:
+            break
+        shaping += after
+        taken.append(found[0])
+        tensor = found[1]
+    if taken:
+        graph, tensor = _bypassed(graph, shaping, tensor)
+    return graph, tensor, taken
+
+
+def _activation(graph: FlatGraph, node: NodeDef) -> tuple[str, str] | None:
+    """The softmax or sigmoid that a node computes, and the tensor it is of; written out as well."""
+    if node.op in _SOFTMAX or node.op == "Sigmoid":
+        return node.op, tensor_of(node.input[0])
+    if node.op != "RealDiv":
+        return None
+    above, below = (
+        _back(graph, tensor_of(i))[1] if op_of(i) in graph.nodes else None for i in node.input[:2]
+    )
+    if above is None or below is None:
+        return None
+    if above.op == "Exp" and below.op == "Sum":  # exp(z) / Σ exp(z), perhaps of z - max z
+        if _back(graph, tensor_of(below.input[0]))[1] is not above:
+            return None
+        z = tensor_of(above.input[0])
+        shifted = graph.nodes.get(op_of(z))
+        if shifted is not None and shifted.op == "Sub" and op_of(shifted.input[1]) in graph.nodes:
+            shift = _back(graph, tensor_of(shifted.input[1]))[1]
+            if shift.op == "Max" and op_of(shift.input[0]) == op_of(shifted.input[0]):
+                z = tensor_of(shifted.input[0])
+        return "Softmax", z
+    if _is_one(above) and below.op in ("Add", "AddV2"):  # 1 / (1 + exp(-z))
+        parts = [graph.nodes[op_of(i)] for i in below.input[:2] if op_of(i) in graph.nodes]
+        power = next((part for part in parts if part.op == "Exp"), None)
+        if power is not None and any(map(_is_one, parts)):
+            inside = graph.nodes.get(op_of(power.input[0]))
+            if inside is not None and inside.op == "Neg":
+                return "Sigmoid", tensor_of(inside.input[0])
+    return None
+
+
+def _is_one(node: NodeDef) -> bool:
+    return node.op == "Const" and bool(np.all(tf.make_ndarray(node.attr["value"].tensor) == 1))
+
+
+def _is_mixed(graph: FlatGraph, tensor: str) -> bool:
+    """Whether a tensor is made of probabilities, as an average of several networks' is."""
+    waiting, seen, found = [op_of(tensor)], set[str](), False
+    while waiting:
+        name = waiting.pop()
+        if name not in graph.depths or name in seen:
+            continue
+        seen.add(name)
+        if name == graph.input:
+            return False
+        node = graph.nodes[name]
+        if _activation(graph, node) is not None:
+            found = True
+        elif node.op in _MIXING:
+            waiting += [op_of(i) for i in node.input]
+        else:
+            return False
+    return found
+
+
+def _only(graph: FlatGraph, vectors: Mapping[str, Vector]) -> str | None:
     """The output to explain, where there is no doubt about it."""
     origins: dict[str, list[str]] = {}
-    for key in sizes:
+    for key in vectors:
         origins.setdefault(_origin(graph, graph.outputs[key]), []).append(key)
-    usual = [name for name in _USUAL if name in sizes]
+    usual = [name for name in _USUAL if name in vectors]
     if len(origins) == 1:
-        # One vector under several names: the one without softmax, else the first.
+        # One vector under several names: the one without softmax or sigmoid, else the first.
         (keys,) = origins.values()
-        plain = [k for k in keys if _back(graph, graph.outputs[k])[1].op not in _SOFTMAX]
+        plain = [k for k in keys if not _ends_in_activation(graph, graph.outputs[k])]
         return next((name for name in usual if name in plain), (plain or keys)[0])
     return usual[0] if usual else None
 
@@ -105,10 +316,14 @@ def _back(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], NodeDef]:
     return shaping, node
 
 
+def _ends_in_activation(graph: FlatGraph, tensor: str) -> bool:
+    return _activation(graph, _back(graph, tensor)[1]) is not None
+
+
 def _origin(graph: FlatGraph, tensor: str) -> str:
     node = _back(graph, tensor)[1]
-    while node.op in _SOFTMAX:
-        node = _back(graph, tensor_of(node.input[0]))[1]
+    while (found := _activation(graph, node)) is not None:
+        node = _back(graph, found[1])[1]
     return node.name
 
 
