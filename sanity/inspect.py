@@ -62,6 +62,7 @@ def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()
             "output": classifier.ending.output,
             "tensor": classifier.logits_tensor,
             "taken_off": classifier.ending.taken_off or None,
+            "probabilities": classifier.ending.link,
         },
         "outputs": [
             {"name": name, "tensor": tensor, "shape": shapes[name][0], "dtype": shapes[name][1]}

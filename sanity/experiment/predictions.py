@@ -26,10 +26,10 @@ def predictions(
 ) -> "pd.DataFrame":
     """One row an image, with the weights in place; `targets` are the classes of stage 0.
 
-    Columns: image, stage, layer, predicted (class), predicted_name, probability (softmax),
-    target (class), target_probability, target_logit, logit_std (over classes), between_share (of
-    the stage, see `between_share`), entropy (of the softmax, in nats). Logits that are not finite
-    make NaN of whatever is computed from them.
+    Columns: image, stage, layer, predicted (class), predicted_name, probability (see
+    `probabilities`), target (class), target_probability, target_logit, logit_std (over classes; of
+    one number its size), between_share (of the stage, see `between_share`), entropy (in nats).
+    Logits that are not finite make NaN of whatever is computed from them.
     """
     import pandas as pd
 
@@ -37,9 +37,9 @@ def predictions(
     rows = np.arange(len(images))
     targets = stage.explained(classifier, images, targets)
     with np.errstate(invalid="ignore"):
-        log_softmax = _log_softmax(logits)
-        spread, share = logits.std(axis=1), between_share(logits)
-    softmax = np.exp(log_softmax)
+        shares, entropy = probabilities(classifier, images.x, logits)
+        spread = logits.std(axis=1) if logits.shape[1] > 1 else np.abs(logits[:, 0])
+        share = between_share(logits)
     predicted = logits.argmax(axis=1)
     return pd.DataFrame(
         {
@@ -48,20 +48,55 @@ def predictions(
             "layer": stage.layer,
             "predicted": predicted,
             "predicted_name": [class_name(classifier, index) for index in predicted],
-            "probability": softmax[rows, predicted],
+            "probability": shares[rows, predicted],
             "target": targets,
-            "target_probability": softmax[rows, targets],
+            "target_probability": shares[rows, targets],
             "target_logit": logits[rows, targets],
             "logit_std": spread,
             "between_share": share,
-            "entropy": -(softmax * log_softmax).sum(axis=1),
+            "entropy": entropy,
         }
     )
 
 
+def probabilities(
+    classifier: "Classifier", x: np.ndarray, logits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each class's probability (n, classes), and its entropy in nats (n,).
+
+    The softmax of logits, the sigmoid of each, what the model says itself, or NaN where it says
+    numbers: see `Ending.link`. Of labels that do not exclude each other it is the sum of the
+    entropies of each.
+
+    Args:
+        classifier: The network.
+        x: Images (n, H, W, C).
+        logits: Theirs, (n, classes) float64.
+    """
+    ending = classifier.ending
+    if ending.link == "softmax":
+        log_softmax = _log_softmax(logits)
+        softmax = np.exp(log_softmax)
+        return softmax, -(softmax * log_softmax).sum(axis=1)
+    if ending.link == "none":
+        return np.full_like(logits, np.nan), np.full(len(logits), np.nan)
+    if ending.link == "said":
+        said = classifier.read(x, [ending.probabilities])[0].astype(np.float64)
+        return said, _entropy(said).sum(axis=1)
+    yes, no = np.exp(-np.logaddexp(0, -logits)), np.exp(-np.logaddexp(0, logits))
+    entropy = _entropy(yes) if ending.link == "logistic" else _entropy(yes) + _entropy(no)
+    return yes, entropy.sum(axis=1)
+
+
+def _entropy(p: np.ndarray) -> np.ndarray:
+    return -p * np.log(np.where(p > 0, p, 1))
+
+
 def class_name(classifier: "Classifier", index: int) -> str:
     """A class's name, or its number where names are unknown."""
-    return classifier.class_names[index] if classifier.class_names else str(index)
+    if classifier.class_names:
+        return classifier.class_names[index]
+    return str(index) if classifier.n_classes > 1 else "the number"
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -138,15 +173,20 @@ def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier")
     changed = len(stage.new or stage.variables)
     verb = "learned anew" if stage.facts else "randomized"
     what = f"{stage.layer}: {changed} variables {verb}" if changed else stage.change
-    shown = _counted(frame["predicted"], classifier)
+    numbers = classifier.ending.link == "none"
+    if classifier.n_classes == 1:
+        shown = f"{frame['target_logit'].mean():.3g} on average"
+    else:
+        shown = _counted(frame["predicted"], classifier)
     if stage.classes and not changed and stage.index:  # the network says what it said
         what += f": explained {_counted(frame['target'], classifier)}"
-    probability = frame["target_probability"].mean()
+    how = "logit" if numbers else "probability"
+    value = frame[f"target_{how}"].mean()
     share = frame["between_share"].iloc[0]
     apart = "" if np.isnan(share) else f"; logits differ between images: {share:.2f}"
     return (
         f"stage {stage.index:2d}  {what}; predicted {shown}; "
-        f"target's probability {probability:.2g}{apart}"
+        f"target's {'value' if numbers else how} {value:.2g}{apart}"
     )
 
 

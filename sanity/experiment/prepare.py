@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.config.job import Job
-from sanity.data import Images, ImageSpec
+from sanity.data import Folder, Images, ImageSpec
 from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import gradient_plan
@@ -83,6 +83,7 @@ def prepare(job: Job) -> Experiment:
     for name, method in job.methods.items():
         _check(name, method, classifier)
     check_sizes(job.metrics, classifier.input_shape)
+    _check_number(job, classifier)
     images = job.data.load(ImageSpec.of(classifier))
     predicted = classifier.logits(images.x).argmax(axis=1)
     targets = explained_classes(
@@ -96,6 +97,19 @@ def prepare(job: Job) -> Experiment:
     if settings.target == "predicted_each_stage":
         stages = [replace(stage, classes=predicted_classes) for stage in stages]
     return Experiment(job, classifier, images, targets, stages)
+
+
+def _check_number(job: Job, classifier: "Classifier") -> None:
+    """Refuses labels for a model that gives a number (ConfigError)."""
+    if classifier.ending.link != "none" or classifier.n_classes > 1:
+        return
+    labelled = isinstance(job.data, Folder) and job.data.labels is not None
+    if job.settings.target == "label" or labelled:
+        key = "target=label" if job.settings.target == "label" else "data.labels"
+        raise ConfigError(
+            f"{key} is for classes, and {classifier.name} gives one number without a sigmoid, a "
+            "regression: if it is the logit of two classes, say model.activation=sigmoid"
+        )
 
 
 def _check(name: str, method: Method, classifier: "Classifier") -> None:

@@ -4,6 +4,7 @@ import logging
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
         "controls": [name for name, m in experiment.job.methods.items() if m.control],
+        "explained": asdict(classifier.ending),
         "layers": [stage.layer for stage in experiment.stages],
         "changes": [stage.change for stage in experiment.stages],
         "blocks": randomized(classifier.blocks, classifier.parameters, experiment.stages),

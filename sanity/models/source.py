@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +12,7 @@ from sanity.checked import checked
 from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 from sanity.models.base import Declared, Model
+from sanity.models.explained import say_what_is_explained
 
 if TYPE_CHECKING:
     from sanity.models.module import Entry
@@ -30,6 +31,9 @@ class Source(Model):
     Attributes:
         input_shape: [height, width, channels]; None where the model itself says it.
         output: The output explained; None where there is but one vector.
+        activation: What makes probabilities of an output that ends in logits: `softmax`, `sigmoid`
+            (of one logit for two classes, of several for labels that do not exclude each other) or
+            `none` (numbers); None for a softmax, and for a number where there is but one.
         n_classes: How many classes there are; None to see when it is loaded.
         class_offset: The model's class for label 0: 1 where class 0 is "background".
         class_names: `imagenet`, or a text file with a name a line; None where unknown.
@@ -39,6 +43,7 @@ class Source(Model):
 
     input_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
     output: str | None = None
+    activation: Literal["softmax", "sigmoid", "none"] | None = None
     n_classes: Positive | None = None
     class_offset: Annotated[int, Field(ge=0)] = 0
     class_names: str | None = None
@@ -104,6 +109,7 @@ class Source(Model):
             shape,
             name=name,
             output=self.output,
+            activation=self.activation,
             blocks=self.blocks,
             variables=variables,
             class_offset=self.class_offset,
@@ -232,29 +238,6 @@ def check_blocks(classifier: "Classifier") -> None:
     left = [parameter.name for parameter in parameters if not parameter.block]
     if left:
         log.info("in no block, never randomized: %s", ", ".join(left))
-
-
-def say_what_is_explained(classifier: "Classifier") -> None:
-    """Logs whether the masks explain logits, or something that saturates."""
-    ending = classifier.ending
-    if ending.taken_off:
-        log.info("explained: the logits in front of the %s of %s", ending.taken_off, ending.output)
-    elif ending.op in ("Sigmoid", "Tanh"):
-        log.warning(
-            "explained: %s, which ends in a %s and is no vector of logits: it saturates, and "
-            "the probabilities shown are a softmax of it",
-            ending.output,
-            ending.op,
-        )
-    else:
-        noise = np.random.Generator(np.random.PCG64(0))
-        values = classifier.logits(noise.random((4, *classifier.input_shape), np.float32))
-        if values.shape[1] > 1 and values.min() >= 0 and np.allclose(values.sum(axis=1), 1):
-            log.warning(
-                "explained: %s, which gives probabilities without a softmax that could be taken "
-                "off: they saturate in a randomized network",
-                ending.output,
-            )
 
 
 def _open(shape: Sequence[int | None]) -> str:

@@ -95,5 +95,6 @@ def draw(run: Path) -> None:
 def _answers(predicted: pd.DataFrame, image: str) -> dict[int, str]:
     """What the network says of an image, by stage."""
     rows = predicted[predicted["image"] == image]
-    said = zip(rows["stage"], rows["predicted_name"], rows["probability"], strict=True)
-    return {int(stage): f"{name} {probability:.4f}" for stage, name, probability in said}
+    value = rows["probability"].fillna(rows["target_logit"])  # of a number, which is no class
+    said = zip(rows["stage"], rows["predicted_name"], value, strict=True)
+    return {int(stage): f"{name} {value:.4f}" for stage, name, value in said}

@@ -225,8 +225,7 @@ def _peeled(graph: FlatGraph, tensor: str) -> tuple[FlatGraph, str, list[str]]:
     taken: list[str] = []
     shaping: list[NodeDef] = []
     while True:
-        after, node = _back(graph, tensor)
-        found = _activation(graph, node)
+        after, found = _last_activation(graph, tensor)
         if found is None:
             break
         shaping += after
@@ -235,6 +234,21 @@ def _peeled(graph: FlatGraph, tensor: str) -> tuple[FlatGraph, str, list[str]]:
     if taken:
         graph, tensor = _bypassed(graph, shaping, tensor)
     return graph, tensor, taken
+
+
+def _last_activation(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], tuple[str, str] | None]:
+    """The nodes that shape what an activation at a tensor gives, last first, and the activation.
+
+    A part of sigmoids is the sigmoid of that part.
+    """
+    after, node = _back(graph, tensor)
+    found = _activation(graph, node)
+    if node.op == "StridedSlice" and op_of(node.input[0]) in graph.nodes:
+        more, inside = _back(graph, tensor_of(node.input[0]))
+        whole = _activation(graph, inside)
+        if whole is not None and whole[0] == "Sigmoid":
+            return [*after, node, *more], whole
+    return after, found
 
 
 def _activation(graph: FlatGraph, node: NodeDef) -> tuple[str, str] | None:
@@ -317,14 +331,14 @@ def _back(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], NodeDef]:
 
 
 def _ends_in_activation(graph: FlatGraph, tensor: str) -> bool:
-    return _activation(graph, _back(graph, tensor)[1]) is not None
+    return _last_activation(graph, tensor)[1] is not None
 
 
 def _origin(graph: FlatGraph, tensor: str) -> str:
-    node = _back(graph, tensor)[1]
-    while (found := _activation(graph, node)) is not None:
-        node = _back(graph, found[1])[1]
-    return node.name
+    """The op that computes what lies in front of a tensor's activations."""
+    while (found := _last_activation(graph, tensor)[1]) is not None:
+        tensor = found[1]
+    return _back(graph, tensor)[1].name
 
 
 def _bypassed(graph: FlatGraph, after: list[NodeDef], logits: str) -> tuple[FlatGraph, str]:
