@@ -73,7 +73,7 @@ def test_one_model_saved_four_ways(tmp_path):
     for other in others:
         assert other.blocks == first.blocks
         assert set(other.parameters) == set(first.parameters)
-        assert other.sha256 == first.sha256
+        assert other.weights.sha256 == first.weights.sha256
         np.testing.assert_allclose(other.logits(x), logits, atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(other.gradients(x, targets), gradients, atol=1e-5)
         now = other.gradients(x, targets, "guided_backprop")
@@ -178,8 +178,8 @@ def test_class_names_and_offset(endpoints, tmp_path):
 
 
 def test_the_hash_of_the_weights_is_checked(endpoints):
-    right = Hub(handle=str(endpoints)).load().sha256
-    assert Hub(handle=str(endpoints), sha256=right).load().sha256 == right
+    right = Hub(handle=str(endpoints)).load().weights.sha256
+    assert Hub(handle=str(endpoints), sha256=right).load().weights.sha256 == right
     with pytest.raises(ConfigError, match=f"model.sha256=abc is not .* {right}"):
         Hub(handle=str(endpoints), sha256="abc").load()
 
