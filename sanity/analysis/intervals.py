@@ -18,7 +18,7 @@ import numpy as np
 LEVEL = 0.95
 _END = 0.5  # images at either end of the scale: Jeffreys' prior
 _GROUPS = 200  # of images: where there are more, neighbours in size share a weight
-_POINTS = 400  # of an integral
+_POINTS = 80  # of an integral
 _FAR = 30.0  # standard deviations from 0 beyond which a sum has one sign
 _LEAST = 1e-6  # p-value that is told from 0
 
@@ -45,16 +45,14 @@ class Estimate:
 def mean(
     values: np.ndarray,
     ends: tuple[float, float] | None = None,
-    within: tuple[float, float] = (-np.inf, np.inf),
     level: float = LEVEL,
 ) -> Estimate:
     """The mean of scores with its interval.
 
     Args:
         values: (images,) or (images, seeds); images with NaN are left out.
-        ends: Of the scale: what other images' masks score, and what equal masks do. Without, the
-            interval over images is Student's, which a few saturated scores make too short.
-        within: The least and the greatest score that there can be.
+        ends: Of the scale, see `scale`: the null, and the identity, beyond which there is no score.
+            Without, the interval over images is Student's, which saturated scores make too short.
         level: Of confidence.
     """
     values = _table(values)
@@ -63,11 +61,30 @@ def mean(
     if images < 2:
         return Estimate(centre, float("nan"), float("nan"), images, seeds)
     each = values.mean(axis=1)
-    if ends is None or not np.isfinite(ends).all() or ends[0] == ends[1]:
+    within = (-np.inf, np.inf)
+    if ends is None:
         low, high = _student(each, level)
     else:
         low, high = _Weighted(each, np.ones(images), *ends).interval(level)
+        within = (-np.inf, ends[1]) if ends[0] < ends[1] else (ends[1], np.inf)
     return _with_seeds(centre, low, high, values.mean(axis=0), images, level, within)
+
+
+def scale(nulls: np.ndarray, originals: np.ndarray) -> tuple[float, float] | None:
+    """The scale of some scores: their mean null, and the identity, what a mask has with itself.
+
+    Args:
+        nulls: Of the scores.
+        originals: Scores at stage 0.
+
+    Returns:
+        None where there is no null, no one identity, or no room between them.
+    """
+    nulls, originals = nulls[np.isfinite(nulls)], originals[np.isfinite(originals)]
+    if not nulls.size or not originals.size or np.ptp(originals) > 1e-6:
+        return None
+    found = float(nulls.mean()), float(originals.mean())
+    return None if abs(found[0] - found[1]) < 1e-9 else found
 
 
 def ratio(
@@ -211,19 +228,21 @@ def probability_below(terms: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     centre, spread = (shapes * terms).sum(-1), np.sqrt((shapes * terms**2).sum(-1))
 
     def log_rho(u: np.ndarray) -> np.ndarray:
-        return (shapes[:, None] * np.log1p((terms[..., None] * u) ** 2)).sum(axis=-2) / 2
+        return (shapes[:, None] * np.log1p((terms[..., None] * u[..., None, :]) ** 2)).sum(
+            axis=-2
+        ) / 2
 
-    lowest = np.log(1e-9 / (shapes * np.abs(terms)).sum(-1))[..., None, None]
-    highest = lowest + 80
-    under, over = lowest, highest
-    for _ in range(12):  # to where ρ is e³⁵ and nothing is left of the integral
-        middle = (under + over) / 2
-        past = log_rho(np.exp(middle))[..., None] > 35
-        under, over = np.where(past, under, middle), np.where(past, middle, over)
-    step = (over - lowest) / _POINTS
+    lowest = np.log(1e-3 / (shapes * np.abs(terms)).sum(-1))[..., None]
+    reach = lowest + np.arange(0, 80, 2)
+    past = log_rho(np.exp(reach)) > 30  # where nothing is left of the integral
+    highest = np.where(past, reach, lowest + 80).min(axis=-1, keepdims=True)
+    step = (highest - lowest) / _POINTS
     u = np.exp(lowest + step * np.arange(_POINTS + 1))
-    angle = (shapes[:, None] * np.arctan(terms[..., None] * u)).sum(axis=-2)
-    integral = (step[..., 0] * np.sin(angle) * np.exp(-log_rho(u))).sum(axis=-1)
+    angle = (shapes[:, None] * np.arctan(terms[..., None] * u[..., None, :])).sum(axis=-2)
+    values = np.sin(angle) * np.exp(-log_rho(u))
+    # Up to the lowest u it is u Σ aλ; there the trapezoids end, by Euler and Maclaurin's formula.
+    first, step = values[..., 0], step[..., 0]
+    integral = centre * u[..., 0] + step * (values.sum(-1) - first / 2 + step * first / 12)
     found = np.where(np.abs(centre) > _FAR * spread, centre < 0, 0.5 - integral / np.pi)
     return np.clip(found, 0.0, 1.0)
 
@@ -278,7 +297,7 @@ class _Weighted:
             low -= size
         while self.below(high) < probability:
             high += size
-        found = brentq(lambda r: self.below(r) - probability, low, high, xtol=1e-8 * size)
+        found = brentq(lambda r: self.below(r) - probability, low, high, xtol=1e-6 * size)
         return float(found)
 
 

@@ -11,7 +11,7 @@ from sanity.errors import ConfigError
 
 
 def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Means over images and seeds with their 95 % intervals.
+    """Means over images and seeds with their 95 % intervals (`intervals.mean`).
 
     Args:
         scores: See `load`.
@@ -45,9 +45,12 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             raise ConfigError(f"--by must name {name}, of which there are several")
     staged = bool({"stage", "layer"} & set(by))
     keys = by[0] if len(by) == 1 else by
+    originals = _originals(scores)
     rows = []
     for key, part in scores.groupby(keys, observed=True, sort=False):
-        estimate = intervals.mean(_images_by_seeds(part, staged))
+        later, kind = part[part["stage"] > 0], (part["metric"].iloc[0], part["method"].iloc[0])
+        scale = intervals.scale(later["null"].to_numpy(float), originals.get(kind, np.empty(0)))
+        estimate = intervals.mean(_images_by_seeds(part, staged), scale)
         values = key if isinstance(key, tuple) else (key,)
         rows.append(
             {
@@ -108,6 +111,12 @@ def caption(table: pd.DataFrame) -> str:
     what = "mean" if "layer" in table else "area under the curve"
     plural = "" if n == "1" else "s", "" if draws == "1" else "s"
     return f"{what} and 95 % interval over {n} image{plural[0]}, {draws} seed{plural[1]}"
+
+
+def _originals(scores: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
+    """The scores at stage 0, of masks with themselves, by metric and method."""
+    trained = scores[scores["stage"] == 0].groupby(["metric", "method"], observed=True)["value"]
+    return {key: part.to_numpy(float) for key, part in trained}  # type: ignore[misc]
 
 
 def _mixed(scores: pd.DataFrame, by: Sequence[str], name: str) -> bool:

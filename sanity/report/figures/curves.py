@@ -11,27 +11,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from scipy.stats import t as student
 
+from sanity.analysis import intervals
 from sanity.report.figures.canvas import LINE, fixed, heading, literal, text_width
 from sanity.report.style import DOTTED, INK, MUTED, RULE, method_style
 
-CONFIDENCE = 0.95
 ORIGINAL = "original"  # what stage 0 is called
 
 
 def stage_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Means over images with their intervals, one row a metric, method and stage.
+    """Means over images and seeds with their intervals, one row a metric, method and stage.
 
-    Several seeds are averaged within each image first: the intervals are about images, given the
-    seeds' draws of the weights. Values that are not finite are left out.
+    The intervals are those of the tables (`analysis.intervals`). Values that are not finite are
+    left out, with all seeds of their image.
 
     Args:
         scores: Columns image, method, stage, layer, metric, value; perhaps null, seed.
 
     Returns:
         Columns metric, method, stage, layer, mean, null (its mean), images (that have a value),
-        missing (values left out), low and high: Student's 95 % interval, NaN below two images.
+        missing (values that are not finite), low and high (NaN below two images).
 
     Raises:
         ValueError: No scores; or those of several runs: two of one image, method, stage, metric and
@@ -49,20 +48,32 @@ def stage_means(scores: pd.DataFrame) -> pd.DataFrame:
     table["value"] = scores["value"].where(np.isfinite(scores["value"]))
     table["null"] = scores["null"].astype(float) if "null" in scores else np.nan
     table["missing"] = table["value"].isna()
-    images = table.groupby([*group, "image"], observed=True, sort=False).agg(
-        value=("value", "mean"), null=("null", "mean"), missing=("missing", "sum")
-    )
-    result = images.groupby(group, sort=False).agg(
-        mean=("value", "mean"),
-        std=("value", "std"),
-        null=("null", "mean"),
-        images=("value", "count"),
-        missing=("missing", "sum"),
-    )
-    n = result["images"]
-    half = student.ppf((1 + CONFIDENCE) / 2, n - 1) * result.pop("std") / np.sqrt(n)
-    result["low"], result["high"] = result["mean"] - half, result["mean"] + half
-    return result.reset_index()
+    table["seed"] = scores["seed"].to_numpy() if "seed" in scores else 0
+    originals = {
+        key: part["value"].to_numpy()
+        for key, part in table[table["stage"] == 0].groupby(["metric", "method"], sort=False)
+    }
+    rows = []
+    for key, part in table.groupby(group, sort=False):
+        metric, method, stage, _ = key
+        wide = part.pivot(index="image", columns="seed", values="value").to_numpy()
+        nulls = part["null"].to_numpy()
+        scale = (
+            intervals.scale(nulls, originals.get((metric, method), np.empty(0))) if stage else None
+        )
+        found = intervals.mean(wide, scale)
+        null = float(np.nanmean(nulls)) if np.isfinite(nulls).any() else math.nan
+        numbers = (
+            found.mean,
+            null,
+            found.images,
+            int(part["missing"].sum()),
+            found.low,
+            found.high,
+        )
+        rows.append((*key, *numbers))
+    columns = ["mean", "null", "images", "missing", "low", "high"]
+    return pd.DataFrame(rows, columns=[*group, *columns])
 
 
 def similarity_curves(
@@ -201,7 +212,7 @@ def _marks(table: pd.DataFrame) -> list[tuple[str, Any]]:
     n = table.loc[table["low"].notna(), "images"]
     if n.size:
         images = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
-        label = f"{CONFIDENCE:.0%} interval, n = {images} images"
+        label = f"{intervals.LEVEL:.0%} interval, n = {images} images"
         marks.append((label, Patch(facecolor=MUTED, alpha=0.2, linewidth=0)))
     if table["null"].notna().any():
         marks.append(("null, in the method's colour", Line2D([], [], **_null(MUTED))))

@@ -133,7 +133,8 @@ def curves(
             values, nulls, there = table[:, i, j]
             if np.isnan(there).all():
                 continue
-            means = [intervals.mean(values[stage]) for stage in range(n)]
+            scales = [None, *(intervals.scale(nulls[k], values[0]) for k in range(1, n))]
+            means = [intervals.mean(values[k], scales[k]) for k in range(n)]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)  # of stages without a null
                 null = np.nanmean(nulls, axis=(1, 2))
