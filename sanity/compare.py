@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sanity.errors import ConfigError
 
@@ -43,11 +43,10 @@ def compare(options: argparse.Namespace) -> None:
         return
     from sanity.analysis.means import caption, means, pivoted
     from sanity.analysis.schemes import load_schemes
-    from sanity.analysis.verdict_tables import verdict_tables
-    from sanity.analysis.verdicts import table as as_text
 
     thresholds = _thresholds(options.verdict or [])
-    scores = _filtered(load_schemes(options.paths), options)
+    everything = load_schemes(options.paths)
+    scores = _filtered(everything, options)
     table = means(scores, options.by.split(","))
     _write(table, options)
     if options.figure:
@@ -56,15 +55,43 @@ def compare(options: argparse.Namespace) -> None:
         print(caption(table))
         print(_text(pivoted(table, options.digits)))
     verdicts = {}
-    if options.report or not options.no_verdicts:
-        verdicts = verdict_tables(options.paths, scores, thresholds)
-    if not options.no_verdicts:
-        for scheme, found in verdicts.items():
-            print("\n" + (f"{scheme}\n" if scheme else "") + as_text(found))
+    if options.report or options.thresholds or options.width or not options.no_verdicts:
+        verdicts = _verdicts(everything, scores, thresholds, options)
     if options.report:
         from sanity.report.page.write import write
 
         write(options.report, scores, verdicts, thresholds=thresholds)
+
+
+def _verdicts(
+    everything: "pd.DataFrame",
+    scores: "pd.DataFrame",
+    thresholds: dict[str, Any],
+    options: argparse.Namespace,
+) -> dict[str, "pd.DataFrame"]:
+    """The verdicts by scheme, and prints what was asked for of them.
+
+    They are made from everything, since they are corrected for how many methods there are.
+    """
+    from sanity.analysis.stability import by_threshold, for_width
+    from sanity.analysis.verdict_tables import evidence
+    from sanity.analysis.wording import table
+
+    found = {}
+    for scheme, known in evidence(options.paths, everything).items():
+        whole = known.verdicts(thresholds)
+        shown = [whole[name].isin(scores[name].astype(str)) for name in ("method", "metric")]
+        found[scheme] = whole[shown[0] & shown[1]]
+        heading = "\n" + (f"{scheme}\n" if scheme else "")
+        if not options.no_verdicts:
+            print(heading + table(found[scheme]))
+        if options.thresholds:
+            print(heading + "verdicts with each threshold moved alone")
+            print(by_threshold(known, thresholds).to_string(index=False))
+        if options.width:
+            print(heading + f"images that an interval of width {options.width:g} takes")
+            print(for_width(known, options.width, thresholds).to_string(index=False))
+    return found
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,7 +120,13 @@ def _parser() -> argparse.ArgumentParser:
         "--verdict",
         nargs="+",
         metavar="KEY=VALUE",
-        help="other thresholds than the runs': threshold, images, dead",
+        help="other thresholds than the runs': primary, threshold, early, images, dead, alike",
+    )
+    add("--thresholds", action="store_true", help="how verdicts move with each threshold")
+    add(
+        "--width",
+        type=float,
+        help="how many images and seeds make early similarities' intervals so narrow, e.g. 0.1",
     )
     add("--diff", nargs=2, metavar=("A", "B"), help="what differs between two runs, and how much")
     add(
@@ -116,20 +149,21 @@ def _filtered(scores: "pd.DataFrame", options: argparse.Namespace) -> "pd.DataFr
     return scores
 
 
-def _thresholds(pairs: Sequence[str]) -> dict[str, int | float]:
+def _thresholds(pairs: Sequence[str]) -> dict[str, Any]:
     """The thresholds given; whether they are in range is checked where they are used."""
     from dataclasses import fields
 
     from sanity.analysis.thresholds import Thresholds
 
     known = [field.name for field in fields(Thresholds)]
-    found: dict[str, int | float] = {}
+    found: dict[str, Any] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
         if key not in known:
             raise ConfigError(f"--verdict {pair} must be one of {', '.join(known)}, with =VALUE")
         try:
-            found[key] = int(value) if key == "images" else float(value)
+            kind = {"images": int, "early": int, "primary": str}.get(key, float)
+            found[key] = kind(value)
         except ValueError:
             raise ConfigError(f"--verdict {pair} must be a number") from None
     return found

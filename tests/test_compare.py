@@ -12,25 +12,23 @@ from scipy import stats
 
 from sanity import load_runs
 from sanity.analysis.differences import differences, differing_keys
+from sanity.analysis.intervals import mean as interval
 from sanity.analysis.means import means, pivoted
 from sanity.analysis.schemes import load_schemes
 from sanity.analysis.verdict_tables import verdict_tables
 from sanity.compare import main
 from sanity.config.job import compose
-from sanity.data import Images
 from sanity.errors import ConfigError
-from sanity.experiment.explaining import Explained
 from sanity.experiment.rescore import chosen_metrics, rescore
 from sanity.metrics import Pearson, score
 from sanity.metrics.scoring import Scorer
-from sanity.randomization.stage import Stage
 from sanity.randomness import generator
 from sanity.results.folder import RunFolder
 
 NAMES = [f"image_{i}" for i in range(7)]
 LAYERS = ["", "top", "middle", "stem"]
 SHAPES = {"guided_backprop": (32, 32, 3), "gradient": (32, 32, 3), "edge_detector": (32, 32)}
-STRENGTH = {"guided_backprop": 0.2, "gradient": 2.0, "edge_detector": 0.0}  # of what changes
+STRENGTH = {"guided_backprop": 0.2, "gradient": 6.0, "edge_detector": 0.0}  # of what changes
 METRICS = ["metric=[ssim,pearson]"]
 
 
@@ -49,9 +47,8 @@ def make_run(path, *overrides, metrics=METRICS, names=NAMES, keep=None, finish=T
     methods = list(SHAPES)
     job = compose([f"method=[{','.join(methods)}]", *metrics, *overrides])
     seed, n, kept = job.settings.seed, len(names), len(names) if keep is None else keep
-    blank = Images(np.zeros((n, 2, 2, 3), np.float32), names, [None] * n, [None] * n, [""] * n)
     targets = np.arange(n)
-    scorer = Scorer(job.metrics, blank, job.settings.null_model)
+    scorer = Scorer(job.metrics, names, job.settings.null_model)
     hydra = {"runtime": {"choices": job.choices}}
     with RunFolder.open(path, job.config, job.overrides, hydra) as run:
         run.start({})
@@ -62,8 +59,7 @@ def make_run(path, *overrides, metrics=METRICS, names=NAMES, keep=None, finish=T
                     m: masks_of(m, index, seed, names)[group.start : group.stop] for m in SHAPES
                 }
                 before = {m: masks_of(m, 0, seed, names)[[group.start - 1]] for m in SHAPES}
-                stage = Stage(index, layer, (), np.zeros)
-                scores = scorer.score(Explained(group, stage, masks, targets[group], before))
+                scores = scorer.score(group, index, layer, masks, targets[group], before)
                 for m in methods:
                     run.write_masks(m, group, index, masks[m])
                 run.write_unit(f"g{group.start}-s{index}", scores, predictions_of(group, index))
@@ -119,9 +115,13 @@ def test_means_by_hand(one):
     table = means(load_schemes([one]), ["metric", "stage", "method"])
     row = table.set_index(["metric", "stage", "method"]).loc["pearson", 2, "gradient"]
     values = score(Pearson(), masks_of("gradient", 0), masks_of("gradient", 2))
-    half = stats.t.ppf(0.975, 6) * values.std(ddof=1) / 7**0.5
     np.testing.assert_allclose(row["mean"], values.mean(), rtol=1e-12)
-    np.testing.assert_allclose([row["low"], row["high"]], values.mean() + [-half, half])
+    scores = load_runs(one)
+    chosen = scores[
+        (scores[["metric", "stage", "method"]] == ["pearson", 2, "gradient"]).all(axis=1)
+    ]
+    expected = interval(values, (chosen["null"].mean(), 1.0))
+    np.testing.assert_allclose([row["low"], row["high"]], [expected.low, expected.high])
     assert row["images"] == 7 and row["seeds"] == 1 and row["layer"] == "middle"
     assert len(table) == 2 * 4 * 3
     assert table["metric"].tolist() == ["ssim"] * 12 + ["pearson"] * 12

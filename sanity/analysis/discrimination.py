@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sanity.analysis.relative import relative
-from sanity.analysis.thresholds import Thresholds
 from sanity.metrics import MaskMetric
 from sanity.randomness import generator
 
@@ -36,31 +35,26 @@ def blend(masks: np.ndarray, names: Sequence[str], share: float) -> np.ndarray:
     return np.where(chosen.reshape(*chosen.shape, *[1] * (masks.ndim - 3)), others, masks)
 
 
-def calibrate(
-    masks: Mapping[str, np.ndarray],
-    names: Sequence[str],
-    metrics: Mapping[str, MaskMetric],
-    thresholds: Thresholds | None = None,
+def discrimination(
+    masks: Mapping[str, np.ndarray], names: Sequence[str], metrics: Mapping[str, MaskMetric]
 ) -> "pd.DataFrame":
-    """Whether metrics tell masks that hardly changed from masks of which little is left.
+    """What metrics make of masks that hardly changed, and of masks of which little is left.
 
-    A mask with 25 % of its tiles from another image must come out as insensitive, with 75 % as
-    sensitive, each by its similarity relative to the null, as in `verdicts`: by the interval,
-    or by the mean where images are too few for a verdict.
+    A metric for which masks with 25 % of their tiles from another image are not above the
+    threshold is too strict to say sensitive; one for which those with 75 % are not below it is too
+    lenient to say insensitive.
 
     Args:
         masks: Original masks (n, H, W[, C]) by method.
         names: Of the n images.
         metrics: By name; those without identity are passed over.
-        thresholds: Where sensitive ends and insensitive begins.
 
     Returns:
-        Columns method, metric, mostly_own and mostly_other (relative similarities of the two
-        blends), tells (bool).
+        Columns method, metric, mostly_own and mostly_other (mean similarities of the two blends,
+        relative to the null as in `verdicts`).
     """
     import pandas as pd
 
-    thresholds = thresholds or Thresholds()
     rows = []
     for method, own in masks.items():
         foreign = np.roll(own, 1, axis=0) if len(own) > 1 else own[:, :, ::-1]
@@ -72,19 +66,10 @@ def calibrate(
             found = []
             for masks_blended in blends:
                 features = metric.features(masks_blended)
-                found.append(
-                    relative(
-                        metric.compare(original, features),
-                        metric.compare(null, features),
-                        metric.identity,
-                    )
-                )
-            kept, lost = found
-            few = len(own) < thresholds.images
-            low, high = (kept.mean, lost.mean) if few else (kept.low, lost.high)
-            tells = low > thresholds.threshold > high
-            rows.append((method, name, kept.mean, lost.mean, bool(tells)))
-    return pd.DataFrame(rows, columns=["method", "metric", "mostly_own", "mostly_other", "tells"])
+                values, nulls = metric.compare(original, features), metric.compare(null, features)
+                found.append(relative(values, nulls, metric.identity).mean)
+            rows.append((method, name, *found))
+    return pd.DataFrame(rows, columns=["method", "metric", "mostly_own", "mostly_other"])
 
 
 def _tiles(shape: tuple[int, int], name: str, share: float) -> np.ndarray:

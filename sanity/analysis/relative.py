@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sanity.analysis import intervals
+from sanity.metrics import MaskMetric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +25,8 @@ def relative(values: np.ndarray, nulls: np.ndarray, identity: float) -> interval
         identity: The score of a mask with itself.
 
     Returns:
-        NaN throughout where nothing is left, or the null is the identity. With one image the
-        interval is the mean alone.
+        NaN throughout where nothing is left, or the null is the identity; of one image, no
+        interval.
     """
     values, nulls = np.asarray(values, float), np.asarray(nulls, float)
     axes = tuple(range(1, values.ndim))
@@ -36,13 +37,20 @@ def relative(values: np.ndarray, nulls: np.ndarray, identity: float) -> interval
     if not len(values) or abs(below.mean()) < 1e-9:
         nan = float("nan")
         return intervals.Estimate(nan, nan, nan, len(values), seeds)
-    found = intervals.ratio(values - nulls, below)
-    if found.images == 1:
-        return intervals.Estimate(found.mean, found.mean, found.mean, 1, found.seeds)
-    return found
+    return intervals.ratio(values - nulls, below)
 
 
-def unrelated(runs: Sequence[Path], metrics: Mapping[str, Any]) -> "pd.DataFrame | None":
+def alikeness(score: float, metric: MaskMetric | None) -> float:
+    """Where a score lies between that of unrelated masks, 0, and that of equal ones, 1.
+
+    NaN where the metric does not say what unrelated masks score (`unrelated`).
+    """
+    if metric is None or metric.identity is None or metric.unrelated in (None, metric.identity):
+        return float("nan")
+    return float((score - metric.unrelated) / (metric.identity - metric.unrelated))
+
+
+def unrelated(runs: Sequence[Path], metrics: Mapping[str, MaskMetric]) -> "pd.DataFrame | None":
     """Scores between the last stages of runs that differ in their seed alone.
 
     What two unrelated random networks' masks of one image have in common is what architecture and

@@ -1,12 +1,13 @@
 """The verdicts of several runs, seeds together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from sanity.analysis.discrimination import calibrate
+from sanity.analysis.discrimination import discrimination
 from sanity.analysis.relative import unrelated
 from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.verdicts import verdicts
@@ -16,21 +17,87 @@ from sanity.metrics import MaskMetric, as_metric
 from sanity.results.load import load_masks, load_predictions
 from sanity.results.recorded import begins_at_output, configuration, controls, metric_nodes
 
-_CALIBRATED = 20  # images whose masks metrics are calibrated with, at the most
+MOST_BLENDED = 20  # images whose masks tell whether metrics discriminate, at the most
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdicts of runs of one scheme are made from.
+
+    Attributes:
+        scores: Theirs, see `analysis.schemes`.
+        predictions: Theirs.
+        metrics: By name.
+        config: Of the first run.
+        begins_at_output: See `verdicts`.
+        discrimination: See `verdicts`.
+        unrelated: See `verdicts`.
+        controls: See `verdicts`.
+    """
+
+    scores: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: dict[str, MaskMetric]
+    config: dict[str, Any]
+    begins_at_output: bool
+    discrimination: pd.DataFrame | None
+    unrelated: pd.DataFrame | None
+    controls: list[str]
+
+    def thresholds(self, changes: Mapping[str, Any] | None = None) -> Thresholds:
+        """Those that the runs were made with, changed.
+
+        Raises:
+            ConfigError: One is out of range.
+        """
+        own = self.config.get("verdict") or {}
+        return make(Thresholds, {**own, **(changes or {})}, "verdict")
+
+    def verdicts(self, changes: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """See `analysis.verdicts.verdicts`.
+
+        Raises:
+            ConfigError: A threshold is out of range, or the primary metric is none of these.
+        """
+        return verdicts(
+            self.scores,
+            self.predictions,
+            self.metrics,
+            (self.config.get("randomization") or {}).get("order"),
+            begins_at_output=self.begins_at_output,
+            thresholds=self.thresholds(changes),
+            discrimination=self.discrimination,
+            unrelated=self.unrelated,
+            controls=self.controls,
+        )
 
 
 def verdict_tables(
-    paths: Sequence[str | Path], scores: pd.DataFrame, changes: dict[str, Any] | None = None
+    paths: Sequence[str | Path], scores: pd.DataFrame, changes: Mapping[str, Any] | None = None
 ) -> dict[str, pd.DataFrame]:
     """The verdicts of each scheme, seeds together.
 
     Args:
         paths: Where the runs are.
-        scores: See `load`.
+        scores: See `analysis.schemes`; all that the runs have, since verdicts are corrected for
+            how many methods there are.
         changes: Of the thresholds that the runs were made with.
 
     Raises:
-        ConfigError: A threshold is out of range, or a metric cannot be made any more.
+        ConfigError: See `Evidence.verdicts`; or a metric cannot be made any more.
+    """
+    return {scheme: one.verdicts(changes) for scheme, one in evidence(paths, scores).items()}
+
+
+def evidence(paths: Sequence[str | Path], scores: pd.DataFrame) -> dict[str, Evidence]:
+    """What the verdicts of each scheme are made from.
+
+    Args:
+        paths: Where the runs are.
+        scores: See `analysis.schemes`.
+
+    Raises:
+        ConfigError: A metric cannot be made any more.
     """
     predictions = load_predictions(list(paths), status="completed")
     found = {}
@@ -38,40 +105,42 @@ def verdict_tables(
         runs = [Path(path) for path in dict.fromkeys(part["path"].astype(str))]
         infos = [read_json(run / "run.json") or {} for run in runs]
         config = configuration(runs[0])
-        made_with = make(Thresholds, config.get("verdict") or {}, "verdict")
-        thresholds = make(
-            Thresholds, {**(config.get("verdict") or {}), **(changes or {})}, "verdict"
-        )
         names = list(dict.fromkeys(part["metric"].astype(str)))
         nodes: dict[str, Any] = {}
-        known: set[str] = set()
+        passive: set[str] = set()
         for run, info in zip(runs, infos, strict=True):
             nodes |= metric_nodes(run, info)
-            known |= set(controls(info, configuration(run)))
+            passive |= set(controls(info, configuration(run)))
         metrics = {
             name: as_metric(instantiate(nodes[name], f"metric.{name}"), f"metric.{name}")
             for name in names
             if name in nodes
         }
-        passive = [name for name in dict.fromkeys(part["method"]) if name in known]
-        stored = [row for info in infos for row in info.get("calibration", [])]
-        if thresholds != made_with:
-            stored = []  # what a metric can tell depends on the threshold
-        calibration = _calibration(runs[0], part, metrics, passive, stored, thresholds)
+        mine = [name for name in dict.fromkeys(part["method"].astype(str)) if name in passive]
+        stored = [row for info in infos for row in info.get("discrimination", [])]
         seeds = part.drop_duplicates("path")
-        alike = seeds["seed"].nunique() == len(seeds) if "seed" in seeds else False
-        found[str(scheme)] = verdicts(
+        draws = seeds["seed"].nunique() == len(seeds) if "seed" in seeds else False
+        final = draws and all(map(wholly_random, infos))
+        found[str(scheme)] = Evidence(
             part,
             predictions[predictions["path"].astype(str).isin([str(run) for run in runs])],
-            {name: metric.identity for name, metric in metrics.items()},
-            (config.get("randomization") or {}).get("order"),
-            begins_at_output=begins_at_output(infos[0], config),
-            thresholds=thresholds,
-            calibration=calibration,
-            unrelated=unrelated(runs, _bounded(metrics)) if alike else None,
-            controls=passive,
+            metrics,
+            config,
+            begins_at_output(infos[0], config),
+            _discrimination(runs[0], part, metrics, mine, stored),
+            unrelated(runs, _bounded(metrics)) if final else None,
+            mine,
         )
     return found
+
+
+def wholly_random(info: Mapping[str, Any]) -> bool:
+    """Whether most of each block's parameters are random at the last stage, as far as a run says.
+
+    Else networks of different draws share what was trained, and are not unrelated.
+    """
+    blocks = [block for block in info.get("blocks", []) if block["parameters"]]
+    return all(2 * block["randomized"][-1] > block["parameters"] for block in blocks)
 
 
 def _bounded(metrics: dict[str, MaskMetric]) -> dict[str, MaskMetric]:
@@ -83,13 +152,12 @@ def _bounded(metrics: dict[str, MaskMetric]) -> dict[str, MaskMetric]:
     }
 
 
-def _calibration(
+def _discrimination(
     run: Path,
     scores: pd.DataFrame,
     metrics: dict[str, MaskMetric],
     controls: Sequence[str],
     stored: list[dict[str, Any]],
-    thresholds: Thresholds,
 ) -> pd.DataFrame | None:
     """What run.json has of it, the rest from the stored masks where there are any."""
     known = {(row["method"], row["metric"]) for row in stored}
@@ -101,10 +169,10 @@ def _calibration(
     }
     parts = [pd.DataFrame(stored)] if stored else []
     if missing and (run / "masks.zarr").exists():
-        dataset = load_masks(run).isel(stage=0, image=slice(_CALIBRATED))
+        dataset = load_masks(run).isel(stage=0, image=slice(MOST_BLENDED))
         names = dataset.image.values.tolist()
         masks = {m: dataset[m].values for m in methods if m in dataset.data_vars}
-        parts.append(calibrate(masks, names, missing, thresholds))
+        parts.append(discrimination(masks, names, missing))
     if not parts:
         return None
     return pd.concat(parts, ignore_index=True).drop_duplicates(["method", "metric"])

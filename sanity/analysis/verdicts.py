@@ -4,115 +4,174 @@ docs/verdicts.md says what each word means. Everything here is a function of the
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.analysis import intervals
 from sanity.analysis.health import death
-from sanity.analysis.intervals import Estimate
-from sanity.analysis.relative import relative
-from sanity.analysis.thresholds import Thresholds
+from sanity.analysis.intervals import LEVEL, Estimate
+from sanity.analysis.relative import alikeness, relative
+from sanity.analysis.thresholds import Thresholds, primary_metric
+from sanity.metrics import MaskMetric
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
 INSENSITIVE, SENSITIVE = "insensitive", "sensitive"
+DEPENDS, ALIKE = "depends_on_metric", "same_for_every_image"
 INCONCLUSIVE, INVALID, NONE = "inconclusive", "invalid", "none"
 CASCADE = "cascading"  # the order that takes the decision away first
 COLUMNS = (
-    *("method", "metric", "verdict", "early", "low", "high", "score", "null", "images", "seeds"),
-    *("final_score", "unrelated", "final", "evidence"),
+    *("method", "metric", "primary", "speaks_for", "verdict", "early", "low", "high", "p"),
+    *("score", "null", "images", "seeds", "final_score", "unrelated", "final", "evidence"),
 )
 
 
-def early_stages(last: int) -> range:
+@dataclass
+class _Judged:
+    """A method by a metric: what is measured, then what is said of it.
+
+    Attributes:
+        method: Its name.
+        name: Of the metric.
+        metric: The metric; None if it cannot be made any more.
+        values: (images, seeds), mean scores over the early stages, finite; None where there are no
+            early stages or no scale.
+        nulls: Likewise.
+        all: How many images there are, also those without a score.
+        reason: Why some have none.
+        early: The early similarity.
+        p: Of it being the threshold.
+        tests: How many p-values `p` is corrected for; 0: it is not.
+        verdict: The word.
+        said: Why, beside the numbers.
+        final: final_score, unrelated and final, see `verdicts`; NaN where unknown.
+    """
+
+    method: str
+    name: str
+    metric: MaskMetric | None
+    values: np.ndarray | None
+    nulls: np.ndarray | None
+    all: int
+    reason: str
+    early: Estimate
+    p: float = math.nan
+    tests: int = 0
+    verdict: str = NONE
+    said: list[str] = field(default_factory=list)
+    final: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> float | None:
+        """What the metric gives a mask with itself."""
+        return self.metric.identity if self.metric else None
+
+    @property
+    def speaks_for(self) -> str:
+        """What of a mask the metric compares: magnitude, sign or structure."""
+        return (self.metric.speaks_for if self.metric else None) or ""
+
+    @property
+    def score(self) -> float:
+        """The mean score."""
+        return float(self.values.mean()) if self.values is not None else math.nan
+
+    @property
+    def null(self) -> float:
+        """The mean null."""
+        return float(self.nulls.mean()) if self.nulls is not None else math.nan
+
+
+def early_stages(last: int, early: int = 3) -> range:
     """Stages 1 to ⌈S/3⌉ of S: the network's top is gone, and with it the decision."""
-    return range(1, math.ceil(last / 3) + 1)
-
-
-def judge(early: Estimate, thresholds: Thresholds) -> str:
-    """The verdict on an early similarity with its interval."""
-    if early.images < thresholds.images or math.isnan(early.mean):
-        return INCONCLUSIVE
-    if early.low > thresholds.threshold:
-        return INSENSITIVE
-    return SENSITIVE if early.high < thresholds.threshold else INCONCLUSIVE
+    return range(1, math.ceil(last / early) + 1)
 
 
 def verdicts(
     scores: "pd.DataFrame",
     predictions: "pd.DataFrame | None",
-    identities: Mapping[str, float | None],
+    metrics: Mapping[str, MaskMetric],
     order: str | None,
     *,
     begins_at_output: bool = True,
     thresholds: Thresholds | None = None,
-    calibration: "pd.DataFrame | None" = None,
+    discrimination: "pd.DataFrame | None" = None,
     unrelated: "pd.DataFrame | None" = None,
     controls: Collection[str] = (),
 ) -> "pd.DataFrame":
-    """One row a method and metric.
+    """One row a method and metric; those of the primary metric are the answer.
 
     Args:
         scores: As in scores.parquet, of one run or of runs that differ in `seed` (a column) alone.
         predictions: As in predictions.parquet, of the same runs; without, no network is dead.
-        identities: What each metric gives a mask with itself; None where there is no such value.
+        metrics: By name; what they say of themselves (`identity`, `unrelated`, `speaks_for`).
         order: Of the randomization; verdicts are for `cascading` alone.
         begins_at_output: Whether the first stage randomizes the network's last kernel.
         thresholds: What decides.
-        calibration: See `analysis.discrimination`; without, metrics are trusted.
-        unrelated: See `analysis.relative`; without, there is no final similarity.
+        discrimination: See `analysis.discrimination`; without, metrics are trusted.
+        unrelated: See `analysis.relative.unrelated`; without, there is no final similarity.
         controls: Methods that get no verdict.
 
     Returns:
-        Columns method, metric, verdict (`insensitive`, `sensitive`, `inconclusive`, `invalid` or
-        `none`), early (relative similarity over the early stages) with its 95 % interval low to
-        high, score and null (what it is made of), images and seeds (that have all of these
-        scores), final_score (mean at the last stage), unrelated (mean between unrelated random
-        networks), final (the former relative to the latter) and evidence (a line).
+        Columns method, metric, primary (whether it decides), speaks_for (magnitude, sign or
+        structure), verdict (`insensitive`, `sensitive`, `depends_on_metric`,
+        `same_for_every_image`, `inconclusive`, `invalid` or `none`), early (relative similarity
+        over the early stages) with its 95 % interval low to high, p (of it being the threshold; by
+        the primary metric corrected by Holm over methods), score and null (what it is made of),
+        images and seeds (that have all of these scores), final_score (mean at the last stage),
+        unrelated (mean between unrelated random networks), final (the former relative to the
+        latter) and evidence (a line).
+
+    Raises:
+        ConfigError: See `primary_metric`.
     """
     import pandas as pd
 
     thresholds = thresholds or Thresholds()
     last = int(scores["stage"].max())
-    share = _between_share(predictions, early_stages(last))
+    stages = early_stages(last, thresholds.early)
+    present = dict.fromkeys(scores["metric"].astype(str))
+    primary = primary_metric({name: metrics.get(name) for name in present}, thresholds.primary)
     why_none = _no_cascade(scores, order, begins_at_output)
-    rows = []
+    dead = death(_between_share(predictions, stages), thresholds.dead)
+    judged = []
     for key, part in scores.groupby(["method", "metric"], observed=True, sort=False):
-        method, metric = map(str, key)
-        row: dict[str, Any] = {"method": method, "metric": metric}
-        row |= _measured(part, last, identities.get(metric), cascade=why_none is None)
-        row |= _final(part, last, identities.get(metric), _of(unrelated, method, metric))
-        row["images"], row["seeds"] = row["estimate"].images, row["estimate"].seeds
-        blends = _of(calibration, method, metric)
-        row["verdict"], said = _decide(row, method in controls, why_none, share, blends, thresholds)
-        row["evidence"] = "; ".join([*said, *_evidence(row, last)])
-        rows.append(row)
+        method, name = map(str, key)
+        one = _measured(part, stages if why_none is None else range(0), metrics.get(name))
+        one.final = _final(part, last, one, _of(unrelated, method, name), thresholds)
+        judged.append(one)
+    open_ = []
+    for one in judged:
+        found = _excluded(one, one.method in controls, why_none, dead, thresholds)
+        if found is None:
+            open_.append(one)
+        else:
+            one.verdict, said = found
+            one.said.append(said)
+    _test(open_, primary, thresholds)
+    for one in open_:
+        blends = _of(discrimination, one.method, one.name)
+        one.verdict, why = _decide(one, blends, thresholds)
+        one.said += why
+    _compare(open_, primary)
+    rows = [_row(one, primary, stages, last) for one in judged]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def table(found: "pd.DataFrame") -> str:
-    """The verdicts as text, a line each, insensitive methods first within each metric."""
-    lines = [
-        "verdicts (sensitive: the masks change with the weights, which does not make them faithful)"
-    ]
-    ranks = {INSENSITIVE: 0, SENSITIVE: 1, INCONCLUSIVE: 2, INVALID: 3, NONE: 4}
-    width = max(map(len, found["method"]), default=0)
-    for metric, part in found.groupby("metric", sort=False):
-        lines.append(f"{metric}:")
-        for row in part.sort_values(
-            "verdict", key=lambda v: v.map(ranks), kind="stable"
-        ).itertuples():
-            lines.append(f"  {row.method:<{width}}  {row.verdict:<12}  {row.evidence}")
-    return "\n".join(lines)
+def early_scores(part: "pd.DataFrame", stages: range) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and nulls over the early stages, each (images, seeds), of images that have them all.
 
-
-def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
-    """The rows of a frame as JSON can hold them: NaN as None."""
-    rows = frame.astype(object).where(frame.notna(), None)
-    return rows.to_dict("records")  # type: ignore[return-value]
+    Args:
+        part: Scores of one method and metric.
+        stages: The early ones.
+    """
+    values, nulls = _means(part, stages, "value"), _means(part, stages, "null")
+    whole = np.isfinite(values + nulls).all(axis=1)
+    return values[whole].to_numpy(), nulls[whole].to_numpy()
 
 
 def _of(frame: "pd.DataFrame | None", method: str, metric: str) -> "pd.DataFrame | None":
@@ -156,105 +215,185 @@ def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":
     return wide.reindex(columns=list(stages)).mean(axis=1, skipna=False).unstack("seed")
 
 
-def _measured(
-    part: "pd.DataFrame", last: int, identity: float | None, cascade: bool
-) -> dict[str, Any]:
+def _measured(part: "pd.DataFrame", stages: range, metric: MaskMetric | None) -> _Judged:
     """The early similarity, of how many images there are, and why others have none."""
-    nan = math.nan
-    stages = early_stages(last)
-    empty = Estimate(nan, nan, nan, 0, 0)
-    row = {"estimate": empty, "all": part["image"].nunique(), "reason": "", "identity": identity}
-    row |= dict.fromkeys(("early", "low", "high", "score", "null"), nan)
-    if identity is None or not cascade or last < 1:
-        return row
-    values, nulls = _means(part, stages, "value"), _means(part, stages, "null")
-    whole = np.isfinite(values + nulls).all(axis=1)
-    early = relative(values.to_numpy(), nulls.to_numpy(), identity)
-    row |= {"estimate": early, "early": early.mean, "low": early.low, "high": early.high}
-    if early.images:
-        row |= {"score": values[whole].to_numpy().mean(), "null": nulls[whole].to_numpy().mean()}
-    if not whole.all() and "reason" in part:
+    first = part.iloc[0]
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, 0)
+    everything = part["image"].nunique()
+    one = _Judged(
+        str(first["method"]), str(first["metric"]), metric, None, None, everything, "", nothing
+    )
+    if one.identity is None or not len(stages):
+        return one
+    values, nulls = early_scores(part, stages)
+    one.early = relative(values, nulls, one.identity)
+    if len(values):
+        one.values, one.nulls = values, nulls
+    if len(values) < everything and "reason" in part:
         said = part.loc[part["stage"].isin(stages) & part["value"].isna(), "reason"].astype(str)
         said = said[~said.isin(["", "None", "nan"])]
-        row["reason"] = said.mode().iloc[0] if len(said) else ""
-    return row
+        one.reason = said.mode().iloc[0] if len(said) else ""
+    return one
 
 
 def _final(
-    part: "pd.DataFrame", last: int, identity: float | None, unrelated: "pd.DataFrame | None"
+    part: "pd.DataFrame",
+    last: int,
+    one: _Judged,
+    unrelated: "pd.DataFrame | None",
+    thresholds: Thresholds,
 ) -> dict[str, float]:
-    """The mean at the last stage, and what it is relative to unrelated random networks."""
+    """The mean at the last stage, and what it is relative to unrelated random networks.
+
+    Withheld where these score nearly the identity: then anything is far from both or none.
+    """
     values = _means(part, range(last, last + 1), "value").mean(axis=1)
     finite = values[np.isfinite(values)]
     row = {"final_score": float(finite.mean()) if len(finite) else math.nan}
     row |= {"unrelated": math.nan, "final": math.nan}
-    if unrelated is None or identity is None:
+    if unrelated is None or one.identity is None:
         return row
     nulls = unrelated.assign(image=unrelated["image"].astype(str)).set_index("image")["value"]
     nulls = nulls[np.isfinite(nulls)]
     both = finite.index.intersection(nulls.index)
     if len(both):
         row["unrelated"] = float(nulls[both].mean())
-        row["final"] = relative(finite[both].to_numpy(), nulls[both].to_numpy(), identity).mean
+        if not alikeness(row["unrelated"], one.metric) >= thresholds.alike:
+            found = relative(finite[both].to_numpy(), nulls[both].to_numpy(), one.identity)
+            row["final"] = found.mean
     return row
 
 
-def _decide(
-    row: dict[str, Any],
-    control: bool,
-    why_none: str | None,
-    share: float,
-    blends: "pd.DataFrame | None",
-    thresholds: Thresholds,
-) -> tuple[str, list[str]]:
-    """The verdict, and what has to be said for it beside the numbers."""
-    early = row["estimate"]
+def _excluded(
+    one: _Judged, control: bool, why_none: str | None, dead: str | None, thresholds: Thresholds
+) -> tuple[str, str] | None:
+    """The verdict, and why, where the early similarity cannot decide; None where it can."""
+    early = one.early
     if control:
-        return NONE, ["a control"]
-    if row["identity"] is None:
-        return NONE, ["this metric has no value that a mask has with itself"]
+        return NONE, "a control"
+    if one.identity is None:
+        return NONE, "this metric has no value that a mask has with itself"
     if why_none:
-        return NONE, [why_none]
-    if said := death(share, thresholds.dead):
-        return INVALID, [said]
-    if 2 * early.images < row["all"] or not early.images:
-        reason = row["reason"] or "no score"
-        return INVALID, [f"{reason} in {row['all'] - early.images} of {row['all']} images"]
-    if blends is not None and not blends["tells"].iloc[0]:
-        kept, lost = blends["mostly_own"].iloc[0], blends["mostly_other"].iloc[0]
-        return INCONCLUSIVE, [
-            f"this metric cannot tell here: masks with a quarter of another's tiles have"
-            f" {kept:z.2f}, with three quarters {lost:z.2f}"
-        ]
+        return NONE, why_none
+    if dead:
+        return INVALID, dead
+    if 2 * early.images < one.all or not early.images:
+        reason = one.reason or "no score"
+        return INVALID, f"{reason} in {one.all - early.images} of {one.all} images"
+    if alikeness(one.null, one.metric) >= thresholds.alike:
+        return ALIKE, (
+            "the masks of different images are nearly the same, so this check cannot see whether "
+            "they depend on the network"
+        )
     if early.images < thresholds.images:
         count = "1 image is" if early.images == 1 else f"{early.images} images are"
-        return INCONCLUSIVE, [f"{count} fewer than {thresholds.images}"]
+        return INCONCLUSIVE, f"{count} fewer than {thresholds.images}"
     if math.isnan(early.mean):
-        return INCONCLUSIVE, ["the null is as high as the identity"]
-    verdict = judge(early, thresholds)
-    split = verdict == INCONCLUSIVE
-    return verdict, [f"the interval holds {thresholds.threshold:g}"] if split else []
+        return INCONCLUSIVE, "the null is as high as the identity"
+    return None
 
 
-def _evidence(row: dict[str, Any], last: int) -> list[str]:
+def _test(judged: Sequence[_Judged], primary: str | None, thresholds: Thresholds) -> None:
+    """P-values of the early similarities being the threshold, those of the primary corrected."""
+    for one in judged:
+        assert one.values is not None and one.nulls is not None and one.identity is not None
+        one.p = intervals.p_value(
+            one.values - one.nulls, one.identity - one.nulls, thresholds.threshold
+        )
+    first = [one for one in judged if one.name == primary]
+    for one, p in zip(first, intervals.holm([one.p for one in first]), strict=True):
+        one.p, one.tests = float(p), len(first)
+
+
+def _decide(
+    one: _Judged, blends: "pd.DataFrame | None", thresholds: Thresholds
+) -> tuple[str, list[str]]:
+    """The verdict on an early similarity, and what has to be said for it beside the numbers."""
+    if not one.p <= 1 - LEVEL:
+        inside = one.early.low <= thresholds.threshold <= one.early.high
+        several = f"the p-value, corrected for {one.tests} methods, is {one.p:.2g}"
+        said = f"the interval holds {thresholds.threshold:g}" if inside else several
+        return INCONCLUSIVE, [said]
+    verdict = INSENSITIVE if one.early.mean > thresholds.threshold else SENSITIVE
+    if blends is None:
+        return verdict, []
+    kept, lost = float(blends["mostly_own"].iloc[0]), float(blends["mostly_other"].iloc[0])
+    if verdict == SENSITIVE and not kept > thresholds.threshold:
+        return INCONCLUSIVE, [
+            "low, but by this metric so are masks with a quarter of another's tiles"
+            f" ({kept:z.2f}): it is too strict to say sensitive"
+        ]
+    if verdict == INSENSITIVE and not lost < thresholds.threshold:
+        return INCONCLUSIVE, [
+            "high, but by this metric so are masks with three quarters of another's tiles"
+            f" ({lost:z.2f}): it is too lenient to say insensitive"
+        ]
+    return verdict, []
+
+
+def _compare(judged: Sequence[_Judged], primary: str | None) -> None:
+    """Where another metric decides the opposite of the primary one, that is the result."""
+    opposite = {INSENSITIVE: SENSITIVE, SENSITIVE: INSENSITIVE}
+    for first in [one for one in judged if one.name == primary and one.verdict in opposite]:
+        against = [
+            one
+            for one in judged
+            if one.method == first.method and one.verdict == opposite[first.verdict]
+        ]
+        if against:
+            others = ", ".join(map(_by, against))
+            first.said.insert(
+                0, f"{first.verdict} by {_by(first)}, {against[0].verdict} by {others}"
+            )
+            first.verdict = DEPENDS
+
+
+def _by(one: _Judged) -> str:
+    return f"{one.name} ({one.speaks_for})" if one.speaks_for else one.name
+
+
+def _row(one: _Judged, primary: str | None, stages: range, last: int) -> dict[str, Any]:
+    """A row of the table."""
+    return {
+        "method": one.method,
+        "metric": one.name,
+        "primary": one.name == primary,
+        "speaks_for": one.speaks_for,
+        "verdict": one.verdict,
+        "early": one.early.mean,
+        "low": one.early.low,
+        "high": one.early.high,
+        "p": one.p,
+        "score": one.score,
+        "null": one.null,
+        "images": one.early.images,
+        "seeds": one.early.seeds,
+        **one.final,
+        "evidence": "; ".join([*one.said, *_evidence(one, stages, last)]),
+    }
+
+
+def _evidence(one: _Judged, stages: range, last: int) -> list[str]:
     """The numbers in words."""
-    early, said = row["estimate"], []
+    early, said = one.early, []
     if early.images and not math.isnan(early.mean):
-        n = len(early_stages(last))
-        stages = "stage 1" if n == 1 else f"stages 1–{n}"
+        over = "stage 1" if len(stages) == 1 else f"stages 1–{len(stages)}"
         seeds = "one draw" if early.seeds == 1 else f"{early.seeds} draws"
         images = "1 image" if early.images == 1 else f"{early.images} images"
         between = "" if early.images == 1 else f" [{early.low:z.2f}, {early.high:z.2f}]"
         said.append(
-            f"early similarity {early.mean:z.2f}{between} (score {row['score']:z.2f}, null"
-            f" {row['null']:z.2f}) over {stages} of {last}, {images}, {seeds} of the weights"
+            f"early similarity {early.mean:z.2f}{between} (score {one.score:z.2f}, null"
+            f" {one.null:z.2f}) over {over} of {last}, {images}, {seeds} of the weights"
         )
-        if early.images < row["all"]:
-            why = f" ({row['reason']})" if row["reason"] else ""
-            said.append(f"{row['all'] - early.images} left out{why}")
-    if not math.isnan(row["final"]):
+        if not math.isnan(one.p):
+            p = "p < 0.0001" if one.p < 1e-4 else f"p {one.p:.2g}"
+            said.append(f"{p}, corrected for {one.tests}" if one.tests > 1 else p)
+        if early.images < one.all:
+            why = f" ({one.reason})" if one.reason else ""
+            said.append(f"{one.all - early.images} left out{why}")
+    if not math.isnan(one.final["final"]):
         said.append(
-            f"final similarity {row['final']:z.2f} (score {row['final_score']:z.2f}, unrelated"
-            f" networks {row['unrelated']:z.2f})"
+            f"final similarity {one.final['final']:z.2f} (score {one.final['final_score']:z.2f},"
+            f" unrelated networks {one.final['unrelated']:z.2f})"
         )
     return said

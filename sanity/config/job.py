@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sanity.analysis.thresholds import Thresholds
+from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import instantiate, make, with_current_targets
 from sanity.config.options import conf_folder, options
 from sanity.config.sentences import sentence
@@ -190,6 +190,7 @@ def _check_together(job: Job) -> None:
     classes = declared.n_classes
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
+    primary_metric(job.metrics, job.settings.verdict.primary)
     for metric in job.metrics.values():
         metric.check_regions(job.data.has_regions, type(job.data).__name__)
     if declared.input_shape:

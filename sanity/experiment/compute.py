@@ -3,8 +3,11 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
-from sanity.analysis.discrimination import calibrate
-from sanity.analysis.verdicts import records, table, verdicts
+from sanity.analysis.discrimination import discrimination
+from sanity.analysis.thresholds import primary_metric
+from sanity.analysis.verdict_tables import MOST_BLENDED
+from sanity.analysis.verdicts import verdicts
+from sanity.analysis.wording import records, table
 from sanity.experiment.effort import Effort, Times
 from sanity.experiment.explaining import count_at_once, explain, mask_bytes
 from sanity.experiment.originals import originals
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
     from sanity.randomization.stage import Stage
 
 log = logging.getLogger(__name__)
-
-
-_CALIBRATED = 20  # images whose masks metrics are calibrated with, at the most
 
 
 def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
@@ -97,7 +97,7 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
     found, facts = _verdicts(experiment, folder, scores, predicted)
     folder.complete(facts)
     finish(folder.path)
-    first = next(iter(job.metrics))
+    first = primary_metric(job.metrics, job.settings.verdict.primary) or next(iter(job.metrics))
     shown = found[found["metric"] == first]
     for line in [*summary(scores, first).splitlines(), *table(shown).splitlines()]:
         log.info("%s", line)
@@ -110,28 +110,28 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
 def _verdicts(
     experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """The verdicts, and what run.json records: them, and how the metrics are calibrated.
+    """The verdicts, and what run.json records: them, and whether the metrics discriminate.
 
-    Metrics are calibrated with stored masks; where none are stored, not at all.
+    That takes stored masks; where none are stored, metrics are trusted.
     """
-    job, some = experiment.job, slice(0, min(folder.kept, _CALIBRATED))
+    job, some = experiment.job, slice(0, min(folder.kept, MOST_BLENDED))
     controls = [name for name, method in job.methods.items() if method.control]
-    calibration = None
+    told_apart = None
     if some.stop:
         masks = {m: folder.read_masks(m, some, 0) for m in job.methods if m not in controls}
         names = experiment.images.names[some]
-        calibration = calibrate(masks, names, job.metrics, job.settings.verdict)
+        told_apart = discrimination(masks, names, job.metrics)
     found = verdicts(
         scores,
         predicted,
-        {name: metric.identity for name, metric in job.metrics.items()},
+        job.metrics,
         job.randomization.cascade(),
         begins_at_output=experiment.begins_at_output,
         thresholds=job.settings.verdict,
-        calibration=calibration,
+        discrimination=told_apart,
         controls=controls,
     )
-    facts = {"verdicts": found} | ({} if calibration is None else {"calibration": calibration})
+    facts = {"verdicts": found} | ({} if told_apart is None else {"discrimination": told_apart})
     return found, {name: records(frame) for name, frame in facts.items()}
 
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from sanity.errors import ConfigError
 from sanity.metrics.preparation import Preparation
 
 Parts = Mapping[str, np.ndarray]
+Aspect = Literal["magnitude", "sign", "structure"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class MaskMetric(ABC):
 
     identity: ClassVar[float | None] = None
     needs_regions: ClassVar[bool] = False
+
+    @property
+    def unrelated(self) -> float | None:
+        """The score of masks that have nothing in common; None where that is not known."""
+        return None
+
+    @property
+    def speaks_for(self) -> Aspect | None:
+        """What of a mask is compared; None where that is not known."""
+        return None
 
     @abstractmethod
     def features(self, masks: np.ndarray) -> Any:
@@ -165,6 +176,12 @@ def check_sizes(metrics: Mapping[str, MaskMetric], shape: Sequence[int]) -> None
 @checked
 class Metric(Preparation, MaskMetric):
     """Prepares masks and compares what it keeps of them; NaN where a mask has a problem."""
+
+    @property
+    def speaks_for(self) -> Aspect | None:
+        """The magnitude of a mask's values, or also their sign."""
+        magnitude = self.sign == "abs" or self.channels in ("sum_abs", "max_abs")
+        return "magnitude" if magnitude else "sign"
 
     def features(self, masks: np.ndarray) -> Features:
         """What is kept of masks (n, H, W[, C]).

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
-from sanity.metrics.base import Features, Metric, Parts
+from sanity.metrics.base import Aspect, Features, Metric, Parts
 from sanity.metrics.preparation import Channels, Clip, Scale
 
 
@@ -16,6 +16,11 @@ class Directional(Metric):
 
     identity: ClassVar[float | None] = 1.0
     what: ClassVar[str] = "mask"
+
+    @property
+    def unrelated(self) -> float | None:
+        """Vectors without anything in common are at a right angle."""
+        return 0.0
 
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """What prepared masks (n, C, H, W) are turned into, (n, length)."""
@@ -80,6 +85,11 @@ class TopK(Directional):
     channels: Channels = "sum_abs"
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
+    @property
+    def unrelated(self) -> float | None:
+        """Of the k largest of one mask, this share is among those of another by chance."""
+        return self.fraction
+
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """How far each pixel belongs to the k largest, from 0 to 1."""
         values = _rows(masks)
@@ -114,6 +124,11 @@ class Hog(Directional):
     cells_per_block: Annotated[int, Field(ge=1)] = 3
     block_norm: Literal["L1", "L1-sqrt", "L2", "L2-Hys"] = "L2-Hys"
     correlation: Literal["pearson", "spearman"] = "pearson"
+
+    @property
+    def speaks_for(self) -> Aspect | None:
+        """Edges and their orientation."""
+        return "structure"
 
     def check(self, shape: tuple[int, ...], key: str = "metric") -> None:
         """As `Preparation.check`: at least one block must fit into a mask."""

@@ -37,6 +37,11 @@ class Ssim(Metric):
     data_range: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     use_sample_covariance: bool = False
 
+    @property
+    def unrelated(self) -> float | None:
+        """Without covariance there is no structure in common."""
+        return 0.0
+
     @field_validator("window")
     @classmethod
     def _odd(cls, window: int) -> int:
@@ -101,6 +106,11 @@ class MeanSquaredError(Metric):
     identity: ClassVar[float | None] = 0.0
     scale: Scale = "second_moment"
 
+    @property
+    def unrelated(self) -> float | None:
+        """Of independent masks with mean 0 and mean square 1 it is 2."""
+        return 2.0 if self.scale == "second_moment" else None
+
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
         """The masks."""
         return {"mask": masks}
@@ -127,6 +137,11 @@ class MutualInformation(Metric):
     scale: Scale = "percentile"
     clip: Clip = Field(default_factory=lambda: [0.0, 1.0])
     bins: Annotated[int, Field(ge=2, le=256)] = 16
+
+    @property
+    def unrelated(self) -> float | None:
+        """One of independent masks tells nothing about the other."""
+        return 0.0
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
         """Each value's bin, and the entropy of each mask's histogram."""

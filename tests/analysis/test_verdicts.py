@@ -4,19 +4,21 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
-from sanity.analysis.discrimination import TILE, blend, calibrate
-from sanity.analysis.intervals import Estimate
+from sanity.analysis import intervals
+from sanity.analysis.discrimination import TILE, blend, discrimination
 from sanity.analysis.relative import relative, unrelated
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.verdicts import early_stages, judge, records, table, verdicts
+from sanity.analysis.verdict_tables import wholly_random
+from sanity.analysis.verdicts import early_stages, verdicts
+from sanity.analysis.wording import records, table, word
 from sanity.config.job import compose
 from sanity.errors import ConfigError
-from sanity.metrics import MeanSquaredError, Pearson, Spearman, Ssim, score
+from sanity.metrics import Emprt, Hog, MeanSquaredError, Pearson, Spearman, Ssim, TopK, score
 from sanity.results.folder import RunFolder
 from sanity.results.recorded import begins_at_output
 
+SSIM = Ssim()
 NAMES = [f"image_{i}" for i in range(8)]
 
 
@@ -57,10 +59,10 @@ def constant(value, images=8, stages=5, spread=0.01):
     return np.concatenate([np.ones((images, 1)), np.full((images, stages - 1), value) + around], 1)
 
 
-def one(scores, share=0.3, identity=1.0, order="cascading", **options):
+def one(scores, share=0.3, metric=SSIM, order="cascading", **options):
     stages = int(scores["stage"].max()) + 1
     predictions = predictions_of(share, stages)
-    found = verdicts(scores, predictions, {"ssim": identity}, order, **options)
+    found = verdicts(scores, predictions, {"ssim": metric}, order, **options)
     assert len(found) == 1
     return found.iloc[0]
 
@@ -68,6 +70,7 @@ def one(scores, share=0.3, identity=1.0, order="cascading", **options):
 @pytest.mark.parametrize(("last", "stop"), [(1, 1), (2, 1), (3, 1), (4, 2), (17, 6), (19, 7)])
 def test_early_stages(last, stop):
     assert list(early_stages(last)) == list(range(1, stop + 1))
+    assert list(early_stages(last, 1)) == list(range(1, last + 1))
 
 
 def test_by_hand():
@@ -78,13 +81,15 @@ def test_by_hand():
     # means over stages: values 0.7, 0.8, 0.7, nulls 0.2 each: r = (2.2/3 - 0.2) / 0.8 = 2/3
     assert row["early"] == pytest.approx(2 / 3)
     assert row["score"] == pytest.approx(2.2 / 3) and row["null"] == pytest.approx(0.2)
-    # deviations of 0.5, 0.6, 0.5 over 0.8; the denominators are all equal
-    half = stats.t.ppf(0.975, 2) * np.std([0.5, 0.6, 0.5], ddof=1) / 0.8 / math.sqrt(3)
-    assert row["low"] == pytest.approx(2 / 3 - half)
-    assert row["high"] == pytest.approx(2 / 3 + half)
+    expected = intervals.ratio(np.array([0.5, 0.6, 0.5]), np.full(3, 0.8))
+    assert (row["low"], row["high"]) == (expected.low, expected.high)
+    assert row["p"] == intervals.p_value(np.array([0.5, 0.6, 0.5]), np.full(3, 0.8), 0.5)
     assert row["verdict"] == "inconclusive"
     assert row["images"] == 3 and row["seeds"] == 1
-    assert "early similarity 0.67 [0.49, 0.85] (score 0.73, null 0.20)" in row["evidence"]
+    assert (
+        f"early similarity 0.67 [{row['low']:.2f}, {row['high']:.2f}] (score 0.73, null 0.20)"
+        in row["evidence"]
+    )
     assert "stages 1–2 of 4, 3 images, one draw of the weights" in row["evidence"]
 
 
@@ -92,7 +97,7 @@ def test_by_hand():
     ("value", "spread", "verdict"),
     [
         (0.9, 0.01, "insensitive"),
-        (0.3, 0.01, "sensitive"),
+        (0.2, 0.01, "sensitive"),
         (0.55, 0.01, "inconclusive"),  # (0.55 - 0.1) / 0.9 = 0.5
         (0.6, 0.3, "inconclusive"),
     ],
@@ -105,22 +110,42 @@ def test_verdict_by_the_interval(value, spread, verdict):
 
 
 def test_what_is_high_is_relative_to_the_null():
-    """0.9 is nothing where unrelated masks have 0.85."""
-    row = one(scores_of(constant(0.9), constant(0.85, spread=0)))
-    assert row["verdict"] == "sensitive" and row["early"] == pytest.approx(1 / 3)
+    """0.75 is little where unrelated masks have 0.7."""
+    row = one(scores_of(constant(0.75), constant(0.7, spread=0)))
+    assert row["verdict"] == "sensitive" and row["early"] == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("metric", "null", "verdict"),
+    [
+        (SSIM, 0.97, "same_for_every_image"),
+        (SSIM, 0.85, "sensitive"),
+        (MeanSquaredError(), 0.06, "same_for_every_image"),  # of 2 for unrelated masks
+        (MeanSquaredError(scale="none"), 0.06, "sensitive"),  # whose scale nobody knows
+    ],
+)
+def test_the_same_mask_for_every_image_is_no_verdict(metric, null, verdict):
+    """A fixed pattern with noise: scores are like the nulls, and both are near the identity."""
+    row = one(scores_of(constant(null, spread=0), constant(null, spread=0)), metric=metric)
+    assert row["verdict"] == verdict
+    assert ("different images are nearly the same" in row["evidence"]) == (verdict[:4] == "same")
+    if verdict[:4] == "same":
+        assert math.isnan(row["p"]) and word(row) == "same for every image"
+    lower = Thresholds(alike=0.8)
+    assert one(scores_of(constant(0.85), constant(0.85)), thresholds=lower)["verdict"][:4] == "same"
 
 
 def test_a_distance_is_judged_the_same_way():
     """Identity 0, null 2: a score of 0.2 is a similarity of 0.9."""
-    row = one(scores_of(constant(0.2), constant(2.0, spread=0)), identity=0.0)
+    row = one(scores_of(constant(0.2), constant(2.0, spread=0)), metric=MeanSquaredError())
     assert row["verdict"] == "insensitive" and row["early"] == pytest.approx(0.9)
 
 
-def test_fewer_than_six_images_are_inconclusive():
-    few = scores_of(constant(0.9, images=5), constant(0.1, images=5))
+def test_too_few_images_are_inconclusive():
+    few = scores_of(constant(0.9, images=4), constant(0.1, images=4))
     row = one(few)
-    assert row["verdict"] == "inconclusive" and "5 images are fewer than 6" in row["evidence"]
-    assert one(few, thresholds=Thresholds(images=5))["verdict"] == "insensitive"
+    assert row["verdict"] == "inconclusive" and "4 images are fewer than 5" in row["evidence"]
+    assert one(few, thresholds=Thresholds(images=4))["verdict"] == "insensitive"
     single = one(scores_of(constant(0.9, images=1), constant(0.1, images=1)))
     assert single["verdict"] == "inconclusive" and "1 image is fewer" in single["evidence"]
 
@@ -134,7 +159,7 @@ def test_a_dead_network_says_nothing():
     assert one(scores, share=alive)["verdict"] == "sensitive"
     assert one(scores, share=dead, thresholds=Thresholds(dead=0.01))["verdict"] == "sensitive"
     assert one(scores, share=np.nan)["verdict"] == "sensitive"  # of one image nothing is known
-    found = verdicts(scores, None, {"ssim": 1.0}, "cascading")
+    found = verdicts(scores, None, {"ssim": SSIM}, "cascading")
     assert found["verdict"].tolist() == ["sensitive"]
 
 
@@ -179,16 +204,15 @@ def test_what_old_runs_say_of_where_they_begin():
 
 def test_metrics_without_identity_and_controls_get_no_verdict():
     scores = scores_of(constant(0.9), constant(0.1))
-    assert one(scores, identity=None)["verdict"] == "none"
+    assert one(scores, metric=Emprt())["verdict"] == "none"
     control = one(scores, controls=["m"])
     assert control["verdict"] == "none" and control["early"] == pytest.approx(8 / 9)
     assert control["evidence"].startswith("a control; early similarity 0.89")
-    edges = one(scores_of(constant(1.0, spread=0), constant(0.1), method="edge_detector"))
-    assert edges["verdict"] == "none"
 
 
 def test_a_null_as_high_as_the_identity():
-    row = one(scores_of(constant(1.0, spread=0), constant(1.0, spread=0)))
+    equal = scores_of(constant(0.0, spread=0) * [0, 1, 1, 1, 1], constant(0.0, spread=0))
+    row = one(equal, metric=MeanSquaredError(scale="none"))
     assert row["verdict"] == "inconclusive" and "as high as the identity" in row["evidence"]
 
 
@@ -197,11 +221,11 @@ def test_seeds_are_crossed_with_images():
     nulls = constant(0.1, spread=0)
     parts = [scores_of(constant(v), nulls, seed=s) for s, v in enumerate([0.95, 0.9, 0.2])]
     shares = pd.concat([predictions_of(0.3, 5).assign(seed=s) for s in range(3)])
-    found = verdicts(pd.concat(parts), shares, {"ssim": 1.0}, "cascading").iloc[0]
+    found = verdicts(pd.concat(parts), shares, {"ssim": SSIM}, "cascading").iloc[0]
     assert found["verdict"] == "inconclusive" and found["seeds"] == 3
     assert found["early"] == pytest.approx((2.05 / 3 - 0.1) / 0.9)
     assert "3 draws of the weights" in found["evidence"]
-    alone = verdicts(parts[0], shares, {"ssim": 1.0}, "cascading").iloc[0]
+    alone = verdicts(parts[0], shares, {"ssim": SSIM}, "cascading").iloc[0]
     assert alone["verdict"] == "insensitive" and "one draw" in alone["evidence"]
 
 
@@ -215,22 +239,108 @@ def test_final_similarity_is_relative_to_unrelated_networks():
     assert "final similarity 0.20 (score 0.60, unrelated networks 0.50)" in row["evidence"]
 
 
-def test_a_metric_that_cannot_tell():
-    calibration = pd.DataFrame(
-        {
-            "method": ["m"],
-            "metric": ["ssim"],
-            "mostly_own": [0.45],
-            "mostly_other": [0.1],
-            "tells": [False],
-        }
+def test_no_final_similarity_where_unrelated_networks_agree():
+    """0.95 of unrelated networks: (0.6 - 0.95) / 0.05 is -7 and says nothing."""
+    scores = scores_of(constant(0.6, spread=0), constant(0.1))
+    null = pd.DataFrame({"method": "m", "metric": "ssim", "image": NAMES, "value": 0.95})
+    row = one(scores, unrelated=null)
+    assert row["unrelated"] == pytest.approx(0.95) and math.isnan(row["final"])
+    assert "final" not in row["evidence"]
+
+
+@pytest.mark.parametrize(("random", "whole"), [((9, 5), True), ((9, 0), False), ((9, 2), False)])
+def test_networks_that_share_trained_blocks_are_not_unrelated(random, whole):
+    blocks = [{"name": str(k), "parameters": 9, "randomized": [0, n]} for k, n in enumerate(random)]
+    assert wholly_random({"blocks": [*blocks, {"name": "x", "parameters": 0}]}) == whole
+
+
+@pytest.mark.parametrize(
+    ("value", "kept", "lost", "verdict"),
+    [
+        (0.9, 0.7, 0.2, "insensitive"),
+        (0.9, 0.4, 0.1, "insensitive"),  # too strict a metric only strengthens it
+        (0.9, 0.9, 0.6, "inconclusive"),
+        (0.1, 0.7, 0.2, "sensitive"),
+        (0.1, 0.4, 0.1, "inconclusive"),
+        (0.1, 0.9, 0.6, "sensitive"),
+        (0.9, 0.7, math.nan, "inconclusive"),
+    ],
+)
+def test_what_a_metric_cannot_tell_is_withheld_and_only_that(value, kept, lost, verdict):
+    blends = pd.DataFrame(
+        {"method": ["m"], "metric": ["ssim"], "mostly_own": [kept], "mostly_other": [lost]}
     )
-    scores = scores_of(constant(0.9), constant(0.1))
-    row = one(scores, calibration=calibration)
-    assert row["verdict"] == "inconclusive" and "cannot tell here" in row["evidence"]
-    assert one(scores, calibration=calibration.assign(tells=True))["verdict"] == "insensitive"
-    other = calibration.assign(method="another")
-    assert one(scores, calibration=other)["verdict"] == "insensitive"
+    scores = scores_of(constant(value), constant(0.0))
+    row = one(scores, discrimination=blends)
+    assert row["verdict"] == verdict
+    assert ("too strict" in row["evidence"]) == (verdict == "inconclusive" and value < 0.5)
+    assert ("too lenient" in row["evidence"]) == (verdict == "inconclusive" and value > 0.5)
+    assert one(scores, discrimination=blends.assign(method="x"))["verdict"] != "inconclusive"
+
+
+def several(values, metrics, methods=None, images=8):
+    """Scores of methods × metrics with null 0."""
+    parts = [
+        scores_of(constant(v, images), constant(0.0, images), method=method, metric=metric)
+        for method, row in (methods or {"m": values}).items()
+        for metric, v in zip(metrics, row, strict=True)
+    ]
+    return pd.concat(parts)
+
+
+def test_metrics_that_contradict_each_other_are_the_result():
+    metrics = {"ssim": SSIM, "pearson": Pearson(), "hog": Hog()}
+    scores = several([0.1, 0.9, 0.5], metrics)
+    found = verdicts(scores, None, metrics, "cascading").set_index("metric")
+    assert found["verdict"].tolist() == ["depends_on_metric", "insensitive", "inconclusive"]
+    said = found.loc["ssim", "evidence"]
+    assert said.startswith("sensitive by ssim (magnitude), insensitive by pearson (sign); early")
+    assert word(found.loc["ssim"]) == "depends on the metric for this draw"
+    assert found["primary"].tolist() == [True, False, False]
+    assert found["speaks_for"].tolist() == ["magnitude", "sign", "structure"]
+    other = verdicts(
+        scores, None, metrics, "cascading", thresholds=Thresholds(primary="hog")
+    ).set_index("metric")
+    assert other["verdict"].tolist() == ["sensitive", "insensitive", "inconclusive"]
+    assert other["primary"].tolist() == [False, False, True]
+
+
+def test_metrics_say_what_they_speak_for():
+    assert Ssim(channels="keep", sign="abs").speaks_for == "magnitude"
+    assert Ssim(channels="keep").speaks_for == Spearman().speaks_for == "sign"
+    assert Hog().speaks_for == "structure"
+    assert TopK(fraction=0.2).unrelated == 0.2 and Emprt().unrelated is None
+
+
+def test_the_primary_metric_is_corrected_for_the_number_of_methods():
+    """A p of 0.03 alone is none of 4, and stays by the metric beside it."""
+    methods = {f"m{k}": [0.62, 0.62] for k in range(4)}
+    metrics = {"ssim": SSIM, "pearson": Pearson()}
+    scores = several(None, metrics, methods, images=20)
+    noise = 0.4 * np.sin(np.arange(len(scores)) * 2.7)
+    scores["value"] = np.where(scores["stage"] > 0, scores["value"] + noise, 1)
+    found = verdicts(scores, None, metrics, "cascading")
+    first, beside = (found[found["primary"] == which] for which in (True, False))
+    alone = np.array(
+        [
+            verdicts(part, None, metrics, "cascading")["p"].iloc[0]
+            for _, part in scores[scores["metric"] == "ssim"].groupby("method")
+        ]
+    )
+    np.testing.assert_allclose(first["p"], intervals.holm(alone))
+    assert first["evidence"].str.contains("corrected for 4").all()
+    assert not beside["evidence"].str.contains("corrected").any()
+    by_interval = (beside["low"] > 0.5).map({True: "insensitive", False: "inconclusive"})
+    assert beside["verdict"].tolist() == by_interval.tolist()
+    assert (first["p"].to_numpy() >= alone).all() and (first["p"].to_numpy() > alone).any()
+
+
+def test_a_primary_metric_that_is_none_of_the_runs():
+    with pytest.raises(ConfigError, match=r"verdict.primary=hog must be a metric .*: ssim"):
+        one(scores_of(constant(0.9), constant(0.1)), thresholds=Thresholds(primary="hog"))
+    with pytest.raises(ConfigError, match=r"verdict.primary=emprt must be .*: ssim$"):
+        compose(["metric=[ssim,emprt]", "verdict.primary=emprt"])
+    assert compose(["verdict.primary=hog"]).settings.verdict.primary == "hog"
 
 
 def test_table_and_records():
@@ -241,25 +351,19 @@ def test_table_and_records():
             scores_of(constant(1.0), constant(0.0), method="edge_detector"),
         ]
     )
-    found = verdicts(scores, None, {"ssim": 1.0}, "cascading")
+    found = verdicts(scores, None, {"ssim": SSIM}, "cascading", controls=["edge_detector"])
     lines = table(found).splitlines()
-    assert "does not make them faithful" in lines[0] and lines[1] == "ssim:"
+    assert "does not make them faithful" in lines[0]
+    assert lines[1] == "ssim (decides, corrected over methods, of magnitude):"
+    assert "insensitive for this draw" in lines[2]
     shown = [line.split()[:2] for line in lines[2:]]
     assert shown == [
         ["guided_backprop", "insensitive"],
         ["gradient", "sensitive"],
-        ["edge_detector", "none"],
+        ["edge_detector", "no"],
     ]
     rows = json.loads(json.dumps(records(found), allow_nan=False, default=lambda v: v.item()))
     assert rows[0]["verdict"] == "sensitive" and rows[0]["final"] is None
-
-
-def test_judge_at_the_edges():
-    thresholds = Thresholds()
-    assert judge(Estimate(0.6, 0.5, 0.7, 6, 1), thresholds) == "inconclusive"
-    assert judge(Estimate(0.6, 0.51, 0.7, 6, 1), thresholds) == "insensitive"
-    assert judge(Estimate(0.4, 0.3, 0.49, 6, 1), thresholds) == "sensitive"
-    assert judge(Estimate(0.4, 0.3, 0.49, 5, 1), thresholds) == "inconclusive"
 
 
 def test_relative_leaves_out_what_has_no_score():
@@ -268,7 +372,7 @@ def test_relative_leaves_out_what_has_no_score():
     assert found.images == 2 and found.mean == pytest.approx((0.6 + 0.4) / (0.8 + 0.9))
     assert math.isnan(relative(values[1:2], nulls[1:2], 1.0).mean)
     single = relative(values[:1], nulls[:1], 1.0)
-    assert single.low == single.mean == single.high == pytest.approx(0.75)
+    assert single.mean == pytest.approx(0.75) and math.isnan(single.low)
 
 
 @pytest.mark.parametrize("shape", [(64, 80), (64, 80, 3), (50, 33), (9, 5)])
@@ -304,17 +408,17 @@ def test_few_images_are_blended_with_flipped_masks(n):
     assert (found == other).mean() == pytest.approx(0.75)
 
 
-def test_calibration_of_masks_that_metrics_tell():
-    """Correlations of independent noise are the share of pixels kept."""
+def test_blends_of_noise_have_the_share_of_pixels_kept():
+    """Correlations of independent noise are just that."""
     masks = {"m": np.random.default_rng(0).standard_normal((8, 64, 64, 3)).astype(np.float32)}
     metrics = {"pearson": Pearson(), "spearman": Spearman(), "mse": MeanSquaredError()}
-    found = calibrate(masks, NAMES, metrics)
-    assert found["tells"].all() and len(found) == 3
+    found = discrimination(masks, NAMES, metrics)
+    assert len(found) == 3
     np.testing.assert_allclose(found["mostly_own"], 0.75, atol=0.03)
     np.testing.assert_allclose(found["mostly_other"], 0.25, atol=0.03)
 
 
-def test_calibration_finds_a_metric_that_cannot_tell():
+def test_metrics_that_do_not_discriminate():
     class Blind(Pearson):
         """Sees a tenth of the difference."""
 
@@ -327,23 +431,31 @@ def test_calibration_finds_a_metric_that_cannot_tell():
         def similarity(self, a, b):
             return (super().similarity(a, b) > 0.999).astype(float)
 
+    class Lenient(Pearson):
+        """Sees nothing but unrelated masks."""
+
+        def similarity(self, a, b):
+            return (super().similarity(a, b) > 0.15).astype(float)
+
     class Unbounded(Pearson):
         identity = None
 
     masks = {"m": np.random.default_rng(0).standard_normal((8, 64, 64)).astype(np.float32)}
-    found = calibrate(
-        masks, NAMES, {"blind": Blind(), "strict": Strict(), "unbounded": Unbounded()}
-    ).set_index("metric")
-    assert set(found.index) == {"blind", "strict"}
-    assert found.loc["blind", "tells"]  # what it sees is relative to its null
-    assert not found.loc["strict", "tells"] and found.loc["strict", "mostly_own"] == 0
-    strictest = Thresholds(threshold=0.9)
-    assert not calibrate(masks, NAMES, {"p": Pearson()}, strictest)["tells"].any()
+    kinds = {"blind": Blind, "strict": Strict, "lenient": Lenient, "unbounded": Unbounded}
+    found = discrimination(masks, NAMES, {name: kind() for name, kind in kinds.items()})
+    found = found.set_index("metric")
+    assert set(found.index) == {"blind", "strict", "lenient"}
+    # What the blind one sees is relative to its null.
+    assert found.loc["blind", ["mostly_own", "mostly_other"]].tolist() == pytest.approx(
+        [0.75, 0.25], abs=0.03
+    )
+    assert found.loc["strict", "mostly_own"] == 0 and found.loc["lenient", "mostly_other"] == 1
 
 
-def test_constant_masks_cannot_be_calibrated():
-    found = calibrate({"m": np.ones((6, 64, 64), np.float32)}, NAMES[:6], {"ssim": Ssim()})
-    assert not found["tells"].any() and found["mostly_own"].isna().all()
+def test_constant_masks_discriminate_nothing():
+    masks = {"m": np.ones((6, 64, 64), np.float32)}
+    found = discrimination(masks, NAMES[:6], {"ssim": Ssim()})
+    assert found[["mostly_own", "mostly_other"]].isna().all(axis=None)
 
 
 def write_masks(path, masks, images):
@@ -374,8 +486,8 @@ def test_unrelated_networks_masks_are_compared_image_by_image(tmp_path):
 
 
 def test_thresholds_are_configured_and_change_no_run_id():
-    job = compose(["verdict.threshold=0.7", "verdict.images=4"])
-    assert job.settings.verdict == Thresholds(threshold=0.7, images=4)
+    job = compose(["verdict.threshold=0.7", "verdict.images=4", "verdict.early=2"])
+    assert job.settings.verdict == Thresholds(threshold=0.7, images=4, early=2)
     assert job.run_id == compose().run_id
     for key, value in (("threshold", 1.5), ("images", 1), ("dead", -1)):
         with pytest.raises(ConfigError, match=rf"verdict\.{key}={value}"):

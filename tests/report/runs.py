@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from sanity.analysis.verdicts import records, verdicts
+from sanity.analysis.verdicts import verdicts
+from sanity.analysis.wording import records
 from sanity.config.options import conf_folder
+from sanity.metrics import Spearman, Ssim
 from sanity.randomness import generator
 from sanity.results.folder import RunFolder
 from sanity.results.tables import PREDICTIONS
@@ -113,11 +115,16 @@ def make_run(
         if layer
     ]
     found = verdicts(
-        scores, predictions, {"ssim": 1, "spearman": 1}, randomization, controls=["edge_detector"]
+        scores,
+        predictions,
+        {"ssim": Ssim(), "spearman": Spearman()},
+        randomization,
+        controls=["edge_detector"],
     )
-    info = {"verdicts": records(found), "calibration": []}
+    info = {"verdicts": records(found), "discrimination": []}
     with RunFolder.open(path, config, [], hydra) as run:
         facts = {} if old else {"blocks": blocks}
+        facts |= {"controls": [name for name in methods if name == "edge_detector"]}
         run.start({"layers": list(layers), "versions": {"sanity": "0"}, **facts})
         if masks:
             shapes = {name: METHODS.get(name, (12, 16, 3)) for name in methods}

@@ -15,10 +15,10 @@ import sanity as library
 from sanity.analysis.means import means
 from sanity.analysis.schemes import load_schemes
 from sanity.compare import main
-from sanity.report import collect as collect_module
-from sanity.report import tiles
 from sanity.report.figures.curves import stage_means
 from sanity.report.finish import finish
+from sanity.report.page import collect as collect_module
+from sanity.report.page import tiles
 from sanity.report.page.collect import collect, curves
 from sanity.report.page.write import as_json, write
 from sanity.results.load import load_images, load_masks, load_runs
@@ -242,7 +242,7 @@ def test_what_to_distrust(tmp_path, monkeypatch):
         "One draw of the weights",
         "Stages 1–3: dead network; masks there say nothing, and verdicts rest on early stages",
         "4 of 48 scores are NaN: gradient 4 (constant mask).",
-        "Metrics were not calibrated",
+        "whether the metrics can tell here is not known",
         "Masks of the first 1 of 2 stored images are on this page.",
         "48 scores are more than",
     ):

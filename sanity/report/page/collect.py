@@ -14,7 +14,7 @@ import pandas as pd
 from sanity.analysis import intervals
 from sanity.analysis.health import complaint
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.verdicts import records
+from sanity.analysis.wording import records
 from sanity.files import read_json
 from sanity.report.page import tiles
 from sanity.report.summary import missing

@@ -5,21 +5,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sanity.analysis.verdicts import INCONCLUSIVE, INSENSITIVE, INVALID, SENSITIVE, early_stages
+from sanity.analysis.verdicts import (
+    ALIKE,
+    DEPENDS,
+    INCONCLUSIVE,
+    INSENSITIVE,
+    INVALID,
+    SENSITIVE,
+    early_stages,
+)
 from sanity.report.page.collect import MOST_ROWS, Run, spans, text
 from sanity.results.columns import flatten
 
 _SAID = {
-    INSENSITIVE: "keep their masks while the network loses its weights",
-    SENSITIVE: "change with the weights",
-    INCONCLUSIVE: "remain undecided",
-    INVALID: "cannot be judged",
-}
-_ONE = {
-    INSENSITIVE: "keeps its masks while the network loses its weights",
-    SENSITIVE: "changes with the weights",
-    INCONCLUSIVE: "remains undecided",
-    INVALID: "cannot be judged",
+    INSENSITIVE: ("keeps its masks", "keep their masks", " while the network loses its weights"),
+    SENSITIVE: ("changes", "change", " with the weights"),
+    DEPENDS: ("is judged one way by one metric", "are judged one way by one metric")
+    + (", another way by another",),
+    ALIKE: ("paints nearly the same mask", "paint nearly the same mask", " for every image"),
+    INCONCLUSIVE: ("remains undecided", "remain undecided", ""),
+    INVALID: ("cannot be judged", "cannot be judged", ""),
 }
 
 
@@ -31,17 +36,20 @@ def headline(group: Mapping[str, Any], metric: str, controls: Sequence[str]) -> 
         if row["metric"] == metric and row["method"] not in controls
     ]
     parts = []
-    for verdict in (INSENSITIVE, SENSITIVE, INCONCLUSIVE, INVALID):
+    for verdict, (one, several, what) in _SAID.items():
         alike = [row for row in rows if row["verdict"] == verdict]
         if alike:
-            said = (_ONE if len(alike) == 1 else _SAID)[verdict]
+            said = (one if len(alike) == 1 else several) + what
+            if verdict in (INSENSITIVE, SENSITIVE) and all(row["seeds"] == 1 for row in alike):
+                said += ", for this draw of them"
             why = {_why(row) for row in alike}
-            if verdict in (INCONCLUSIVE, INVALID) and len(why) == 1:
+            if verdict in (DEPENDS, INCONCLUSIVE, INVALID) and len(why) == 1:
                 said += f": {why.pop()}"
             parts.append({"methods": [row["method"] for row in alike], "said": said})
     if not parts and rows:
         parts.append({"methods": [], "said": f"No verdicts: {_why(rows[0])}"})
-    ranked = sorted((row for row in rows if _known(row["early"])), key=lambda row: row["early"])
+    able = [row for row in rows if _known(row["early"]) and row["verdict"] != ALIKE]
+    ranked = sorted(able, key=lambda row: row["early"])
     if len(ranked) > 1 and not any(row["verdict"] in (INSENSITIVE, SENSITIVE) for row in rows):
         least, most = ranked[0], ranked[-1]
         said = (
@@ -149,7 +157,7 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
         remark if len(labels) == len(data["groups"]) else f"{'; '.join(labels)}: {remark}"
         for remark, labels in by_group.items()
     ]
-    said += _uncalibrated(runs, data)
+    said += _indiscriminate(runs, data)
     said += _sampled(data)
     return said
 
@@ -193,26 +201,33 @@ def _few(group: Mapping[str, Any], thresholds: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _uncalibrated(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
-    rows = [row for run in runs for row in run.info.get("calibration", [])]
-    shown = [
-        row for row in rows if row["method"] in data["methods"] and row["metric"] in data["metrics"]
-    ]
-    cannot: dict[str, dict[str, None]] = {}
-    for row in shown:
-        if not row["tells"]:
-            cannot.setdefault(row["metric"], {})[row["method"]] = None
-    said = [
-        f"{metric} cannot tell masks with a quarter of foreign tiles from masks with three"
-        f" quarters, for {', '.join(methods)}: its numbers there decide nothing."
-        for metric, methods in cannot.items()
-    ]
+def _indiscriminate(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
+    """Which metrics are too strict or too lenient here, and what is withheld for that."""
+    rows = [row for run in runs for row in run.info.get("discrimination", [])]
     if not rows:
-        said.append(
-            "Metrics were not calibrated, as no masks are stored: whether they can tell here is"
-            " not known."
-        )
-    return said
+        return ["No masks are stored, so whether the metrics can tell here is not known."]
+    threshold = data["groups"][0]["thresholds"]["threshold"]
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for row in rows:
+        if row["method"] in data["methods"] and row["metric"] in data["metrics"]:
+            if not _above(row["mostly_own"], threshold):
+                found.setdefault((row["metric"], SENSITIVE), {})[row["method"]] = None
+            if not _above(threshold, row["mostly_other"]):
+                found.setdefault((row["metric"], INSENSITIVE), {})[row["method"]] = None
+    said = {
+        SENSITIVE: "is too strict: even masks with a quarter of foreign tiles are low, so nothing"
+        " is called sensitive by it",
+        INSENSITIVE: "is too lenient: even masks with three quarters of foreign tiles are high, so"
+        " nothing is called insensitive by it",
+    }
+    return [
+        f"{metric} {said[withheld]}, for {', '.join(methods)}."
+        for (metric, withheld), methods in found.items()
+    ]
+
+
+def _above(a: float | None, b: float | None) -> bool:
+    return a is not None and b is not None and a > b
 
 
 def _sampled(data: Mapping[str, Any]) -> list[str]:

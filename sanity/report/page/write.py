@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sanity.analysis.wording import word
 from sanity.errors import ConfigError
 from sanity.files import replace_file, writing
 from sanity.report.page.collect import Run, collect, differing
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 
 _FILES = Path(__file__).parent / "files"
 _SCRIPTS = ("base", "charts", "masks", "scheme", "table", "main")  # in this order, in one scope
-_WORDS = {"insensitive": "■", "sensitive": "●", "inconclusive": "◐", "invalid": "×", "none": "–"}
+_SYMBOLS = {
+    **{"insensitive": "■", "sensitive": "●", "depends_on_metric": "◆"},
+    **{"same_for_every_image": "≡", "inconclusive": "◐", "invalid": "×", "none": "–"},
+}
 _FROM, _TO = -0.25, 1.1  # of the axis of early similarities
 
 
@@ -81,7 +85,7 @@ def render(data: dict[str, Any], title: str = "") -> str:
         title=title,
         data=data,
         looks=looks,
-        symbols=_WORDS,
+        symbols=_SYMBOLS,
         verdicts=[_by_metric(group, data) for group in data["groups"]],
         headlines=[
             {metric: headline(group, metric, data["controls"]) for metric in data["metrics"]}
@@ -132,6 +136,7 @@ def _template() -> "Template":
         lstrip_blocks=True,
     )
     environment.filters["percent"] = _percent
+    environment.filters["word"] = word
     environment.filters["breakable"] = _breakable
     return environment.get_template("page.html")
 
