@@ -69,7 +69,7 @@ class Network:
         return find(self.explained, self.placeholders, self.parameters)
 
     @cached_property
-    def spatial_tensors(self) -> dict[str, tuple[int | None, ...]]:
+    def spatial_tensors(self) -> dict[str, tuple[int, ...]]:
         """Name and shape (h, w, channels) of the maps between image and logits, in this order."""
         return feature_maps(self.graph, self.path, self.images)
 

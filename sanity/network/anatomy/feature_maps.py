@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from sanity.errors import ConfigError
+from sanity.network.anatomy.grids import find_maps
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 
 _SHOWN = 30  # candidates that an error names
@@ -12,25 +13,22 @@ _SHOWN = 30  # candidates that an error names
 
 def feature_maps(
     graph: FlatGraph, path: Sequence[str], images: tf.TensorSpec
-) -> dict[str, tuple[int | None, ...]]:
+) -> dict[str, tuple[int, ...]]:
     """Name and shape (h, w, channels) of the tensors (n, h, w, channels) of more than one pixel.
+
+    Their rows and columns are the image's: attention's (n, tokens, heads, channels) are no maps.
 
     Args:
         graph: The network.
         path: The nodes among whose first outputs they are, in their order.
         images: What the network takes.
     """
-    specs = graph.specs([f"{name}:0" for name in path], images)
-    shapes = {
-        name: tuple(spec.shape[1:])
-        for name, spec in specs.items()
-        if spec.shape.rank == 4 and spec.dtype == tf.float32
-    }
-    return {name: shape for name, shape in shapes.items() if shape[:2] != (1, 1)}
+    maps = find_maps(graph, path, images)
+    return {name: shape for name, shape in maps.items() if shape[:2] != (1, 1)}
 
 
 def choose_map(
-    maps: Mapping[str, tuple[int | None, ...]], name: str | None, graph: FlatGraph, model: str
+    maps: Mapping[str, tuple[int, ...]], name: str | None, graph: FlatGraph, model: str
 ) -> str:
     """The last of the feature maps, or the one of this name.
 

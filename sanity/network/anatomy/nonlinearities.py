@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.network.graph import NORMS, OF_SIZES, FlatGraph, op_of, tensor_of
+from sanity.network.graph import NORMS, FlatGraph, op_of, tensor_of
 
 RECTIFIERS = ("Relu", "Relu6")
 # Functions of one entry that are no multiple of it.
@@ -23,8 +23,8 @@ _CURVED = frozenset(
 )
 # Functions of one entry that multiply and shift it, by channel perhaps.
 _STRAIGHT = frozenset(
-    "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics Neg BiasAdd BiasAddV1 "
-    "StopGradient LogicalNot".split()
+    "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics EnsureShape Neg BiasAdd "
+    "BiasAddV1 StopGradient LogicalNot".split()
 )
 _SUMS = frozenset("Add AddV2 AddN Sub".split())
 # Functions of several entries at one place that are no sum of them.
@@ -35,10 +35,10 @@ _PRODUCTS = frozenset(
 _ELEMENTWISE = _CURVED | _STRAIGHT | _SUMS | _PRODUCTS | NORMS
 # Linear in whatever depends on the images, or, of two factors, in the one that does.
 _LINEAR = frozenset(
-    "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics Neg BiasAdd BiasAddV1 "
-    "Add AddV2 AddN Sub Reshape Squeeze ExpandDims Transpose AvgPool AvgPool3D Mean Sum Pad PadV2 "
-    "MirrorPad Concat ConcatV2 Split SplitV Slice StridedSlice Gather GatherV2 GatherNd Pack "
-    "Unpack Tile BroadcastTo Reverse ReverseV2 Roll SpaceToBatch SpaceToBatchND BatchToSpace "
+    "Identity IdentityN Cast Snapshot PreventGradient CheckNumerics EnsureShape Neg BiasAdd "
+    "BiasAddV1 Add AddV2 AddN Sub Reshape Squeeze ExpandDims Transpose AvgPool AvgPool3D Mean Sum "
+    "Pad PadV2 MirrorPad Concat ConcatV2 Split SplitV Slice StridedSlice Gather GatherV2 GatherNd "
+    "Pack Unpack Tile BroadcastTo Reverse ReverseV2 Roll SpaceToBatch SpaceToBatchND BatchToSpace "
     "BatchToSpaceND SpaceToDepth DepthToSpace ResizeBilinear ResizeNearestNeighbor ResizeBicubic "
     "ResizeArea ScaleAndTranslate ImageProjectiveTransformV3 CropAndResize ExtractImagePatches "
     "Cumsum MatrixBandPart".split()
@@ -129,7 +129,7 @@ class Nonlinearities:
         seen = set(waiting)
         while waiting:
             for source in self._passed(waiting.pop(), course, through_gates):
-                if source not in seen and op_of(source) in self._dependent:
+                if source not in seen and op_of(source) in self.graph.valued:
                     seen.add(source)
                     waiting.append(source)
         return course
@@ -144,7 +144,7 @@ class Nonlinearities:
         parts: set[str] = set()
         for name in self.graph.path(self.output):
             node = self.graph.nodes[name]
-            if name in self._dependent and len(self._sources(node)) > 1:
+            if name in self.graph.valued and len(self._sources(node)) > 1:
                 function = self._joined(node)
                 parts |= function.ops if function else set()
                 product = self._product(node) if node.op == "Mul" and not function else None
@@ -166,7 +166,7 @@ class Nonlinearities:
     def _passed(self, tensor: str, course: Course, through_gates: bool) -> list[str]:
         """Notes what gives a tensor; the tensors that relevance passes on to."""
         name = op_of(tensor)
-        if name not in self._dependent or name == self.graph.input:
+        if name not in self.graph.valued or name == self.graph.input:
             return []
         node = self.graph.nodes[name]
         sources = self._sources(node)
@@ -189,7 +189,7 @@ class Nonlinearities:
         if len(sources) > 1:
             return self._joined(node) if node.op in _PRODUCTS else None
         curved = node.op in _CURVED or node.op in ("Maximum", "Minimum", "Pow", "SquaredDifference")
-        over = node.op in _QUOTIENTS and op_of(node.input[1]) in self._dependent
+        over = node.op in _QUOTIENTS and op_of(node.input[1]) in self.graph.valued
         if curved or over:
             return Function(sources[0], node.name, frozenset([node.name]))
         return None
@@ -220,7 +220,7 @@ class Nonlinearities:
     def _squashed(self, tensor: str) -> str:
         """The op that puts a tensor's values into [0, 1]; `""` if none does."""
         scale, low, high = 1.0, -np.inf, np.inf
-        while op_of(tensor) in self._dependent and op_of(tensor) != self.graph.input:
+        while op_of(tensor) in self.graph.valued and op_of(tensor) != self.graph.input:
             node = self.graph.nodes[op_of(tensor)]
             sources = self._sources(node)
             if len(sources) != 1:
@@ -253,13 +253,13 @@ class Nonlinearities:
         waiting, seen = [tensor_of(tensor)], set()
         while waiting:
             node = self.graph.nodes.get(op_of(waiting.pop()))
-            if node is None or node.name in seen or node.name not in self._dependent:
+            if node is None or node.name in seen or node.name not in self.graph.valued:
                 continue
             seen.add(node.name)
             sources = self._sources(node)
             if len(sources) > 1 and self._joined(node):
                 continue  # an activation function
-            if node.op in _DIVIDES and op_of(node.input[-1]) in self._dependent:
+            if node.op in _DIVIDES and op_of(node.input[-1]) in self.graph.valued:
                 return True
             if node.op in _ELEMENTWISE | _MOVES:
                 waiting += sources
@@ -273,7 +273,7 @@ class Nonlinearities:
         if node.op in _QUOTIENTS:
             return sources == [tensor_of(node.input[0])]
         if node.op in ("Select", "SelectV2"):
-            return op_of(node.input[0]) not in self._dependent
+            return op_of(node.input[0]) not in self.graph.valued
         return node.op in _LINEAR
 
     def _number(self, source: str) -> float | None:
@@ -295,7 +295,7 @@ class Nonlinearities:
         return [
             tensor_of(i)
             for i in node.input
-            if not i.startswith("^") and op_of(i) in self._dependent
+            if not i.startswith("^") and op_of(i) in self.graph.valued
         ]
 
     def _same_entry(self, tensor: str) -> list[str]:
@@ -303,19 +303,8 @@ class Nonlinearities:
         node = self.graph.nodes[op_of(tensor)]
         if node.op == "IdentityN":
             chosen = tensor_of(node.input[int(tensor.split(":")[1])])
-            return [chosen] if op_of(chosen) in self._dependent else []
+            return [chosen] if op_of(chosen) in self.graph.valued else []
         return self._sources(node)
-
-    @cached_property
-    def _dependent(self) -> set[str]:
-        """The ops whose values depend on the images', not on their shape only."""
-        found = {self.graph.input}
-        for node in self.graph.nodes.values():
-            if node.op not in OF_SIZES and any(
-                op_of(i) in found for i in node.input if not i.startswith("^")
-            ):
-                found.add(node.name)
-        return found
 
     @cached_property
     def _parents(self) -> dict[str, tuple[str | None, int]]:
@@ -326,7 +315,7 @@ class Nonlinearities:
         """
         parents: dict[str, tuple[str | None, int]] = {}
         for node in self.graph.nodes.values():
-            if node.name not in self._dependent or node.op not in _ELEMENTWISE:
+            if node.name not in self.graph.valued or node.op not in _ELEMENTWISE:
                 continue
             ports = range(len(node.input)) if node.op == "IdentityN" else (0,)
             for tensor in (f"{node.name}:{port}" for port in ports):
