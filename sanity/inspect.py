@@ -50,12 +50,14 @@ def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()
     parameters = list(classifier.parameters.values())
     from sanity.network.graph import op_of
 
+    seen = classifier.network.seen
     shapes, depths = classifier.network.output_shapes, classifier.graph.depths
     return {
         "model": classifier.name,
         "sha256": classifier.weights.sha256,
         "signatures": list(signatures),
         "input": {"shape": list(classifier.input_shape), "dtype": "float32", "range": [0, 1]},
+        "first_layer_sees": None if seen is None else [seen.low, seen.high],
         "classes": classifier.n_classes,
         "class_offset": classifier.class_offset,
         "explained": {
@@ -159,6 +161,10 @@ def _nonlinearities(classifier: "Classifier") -> list[dict[str, Any]]:
     return [{"op": op, "count": count, "rules": list(r)} for (op, r), count in rules.items()]
 
 
+def _range(seen: list[float] | None) -> str:
+    return "the images as they are" if seen is None else f"[{seen[0]:.4g}, {seen[1]:.4g}]"
+
+
 def text(facts: dict[str, Any]) -> str:
     """The facts as a page to read."""
     explained, given = facts["explained"], facts["input"]
@@ -167,6 +173,7 @@ def text(facts: dict[str, Any]) -> str:
         f"{facts['model']}: {facts['parameters']:,} parameters, {facts['classes']} classes",
         f"sha256 of the weights  {facts['sha256']}",
         f"input                  {_shape(given['shape'])} float32 in [0, 1]",
+        f"first layer sees       {_range(facts['first_layer_sees'])}",
         f"explained              {explained['output']} ({explained['tensor']}){off}",
         f"Grad-CAM's layer       {facts['grad_cam'] or 'none: no spatial tensor on the way'}",
     ]

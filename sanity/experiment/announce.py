@@ -35,6 +35,8 @@ def announce(experiment: Experiment) -> Times:
         len(job.methods),
         len(job.metrics),
     )
+    if (seen := experiment.classifier.network.seen) is not None and seen.complaint:
+        log.warning("%s: %s: see model.range", experiment.classifier.name, seen.complaint)
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
         if facts:
             log.info("  %s: %s", stage.layer or "as trained", _said(facts))

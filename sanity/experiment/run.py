@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sanity.config.job import Job, compose
 from sanity.experiment.announce import announce
@@ -17,6 +17,9 @@ from sanity.progress import shown
 from sanity.randomization.stage import randomized
 from sanity.report.finish import finish
 from sanity.results.folder import RunFolder
+
+if TYPE_CHECKING:
+    from sanity.network.anatomy.preprocessing import Seen
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         },
         "controls": [name for name, m in experiment.job.methods.items() if m.control],
         "explained": asdict(classifier.ending),
+        "input": _input(classifier.network.seen),
         "layers": [stage.layer for stage in experiment.stages],
         "changes": [stage.change for stage in experiment.stages],
         "blocks": randomized(classifier.blocks, classifier.parameters, experiment.stages),
@@ -97,6 +101,11 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "images": dict(zip(images.names, images.sha256, strict=True)),
         },
     }
+
+
+def _input(seen: "Seen | None") -> dict[str, Any] | None:
+    """What the first layer sees of images in [0, 1], where the model scales them."""
+    return None if seen is None else asdict(seen) | {"warning": seen.complaint}
 
 
 @contextmanager

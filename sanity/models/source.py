@@ -161,12 +161,13 @@ class ScaledSource(Source):
     """A model that has to be told how it wants its images.
 
     Attributes:
-        range: What the images' [0, 1] becomes before the model sees them.
+        range: What the images' [0, 1] becomes before the model sees them; None leaves it, unless
+            the model scales its images itself and wants another.
         mean: Subtracted after that, one number or one a channel.
         std: Divided by at last, one number or one a channel.
     """
 
-    range: Pair = Field(default_factory=lambda: [0.0, 1.0])
+    range: Pair | None = None
     mean: float | list[float] | None = None
     std: float | list[float] | None = None
 
@@ -179,13 +180,27 @@ class ScaledSource(Source):
             entry.variables,
         )
 
+    def classifier(
+        self,
+        function: Callable[[Any], Any],
+        shape: tuple[int, int, int],
+        name: str,
+        variables: Mapping[str, Any] | None = None,
+        initializers: Mapping[str, Callable] | None = None,
+    ) -> "Classifier":
+        """The classifier, as above; checks what the model makes of the range it is given."""
+        classifier = Source.classifier(self, function, shape, name, variables, initializers)
+        if self.range is None and self.mean is None and self.std is None:
+            check_range(classifier)
+        return classifier
+
     def shape(self, own: Sequence[int | None] | None) -> tuple[int, int, int]:
         """The input's shape, as above; checks the scaling against it."""
         shape = Source.shape(self, own)
         for key, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, list) and len(value) != shape[2]:
                 raise ConfigError(f"model.{key}={value} must be {shape[2]} numbers, or one")
-        if self.range[0] >= self.range[1]:
+        if self.range is not None and self.range[0] >= self.range[1]:
             raise ConfigError(f"model.range={self.range} must be a lower and a higher number")
         if not np.all(np.asarray(1.0 if self.std is None else self.std) > 0):
             raise ConfigError(f"model.std={self.std} must be above 0")
@@ -193,7 +208,7 @@ class ScaledSource(Source):
 
     def scaled(self, images: Any) -> Any:
         """Images in [0, 1] as the model wants them, within its graph."""
-        low, high = self.range
+        low, high = self.range or (0.0, 1.0)
         if (low, high) != (0.0, 1.0):
             images = images * (high - low) + low
         if self.mean is not None:
@@ -201,6 +216,27 @@ class ScaledSource(Source):
         if self.std is not None:
             images = images / np.asarray(self.std, np.float32)
         return images
+
+
+def check_range(classifier: "Classifier") -> None:
+    """Makes sure that a model which scales its images itself can be meant to get [0, 1].
+
+    Raises:
+        ConfigError: It makes nearly one grey of it, and another range would do.
+    """
+    from sanity.network.anatomy.preprocessing import propose_range
+
+    seen = classifier.network.seen
+    if seen is None or seen.complaint is None:
+        return
+    wanted = propose_range(seen, (0.0, 1.0))
+    if wanted is not None:
+        low, high = wanted
+        raise ConfigError(
+            f"model.range must be given: {classifier.name} scales its images itself, and of images "
+            f"in [0, 1] {seen.complaint}: model.range=[{low:g},{high:g}] is what it seems to want, "
+            "model.range=[0,1] leaves the images as they are"
+        )
 
 
 def check_blocks(classifier: "Classifier") -> None:

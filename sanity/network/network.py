@@ -13,6 +13,7 @@ from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vectors
 from sanity.network.anatomy.parameters import Declared, Parameter, describe
+from sanity.network.anatomy.preprocessing import Seen, read_seen
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph
 from sanity.network.passes.backprop_rules import rule as rule_of
@@ -62,6 +63,12 @@ class Network:
         kernels = [p for p in self.parameters.values() if p.kind == "kernel" and p.reaches]
         deepest = max((p.depth for p in kernels), default=0)
         return [p.name for p in kernels if p.depth == deepest]
+
+    @cached_property
+    def seen(self) -> Seen | None:
+        """What the first layer sees of black and white; None where the model scales nothing."""
+        learned = [self.placeholders[p.name] for p in self.parameters.values() if p.trainable]
+        return read_seen(self.graph, self.images, learned)
 
     @cached_property
     def batch_norms(self) -> list[BatchNorm]:
