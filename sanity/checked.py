@@ -2,14 +2,16 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from sanity.errors import ConfigError
+
+T = TypeVar("T")
 
 _decorate = dataclass(
     frozen=True,
@@ -82,7 +84,7 @@ def instantiate(node: Mapping[str, Any], key: str) -> Any:
     return make(cls, values, key)
 
 
-def make(cls: Any, values: Mapping[str, Any], key: str) -> Any:
+def make(cls: Callable[..., T], values: Mapping[str, Any], key: str) -> T:
     """`cls(**values)`, whose complaints become one sentence about `key`.
 
     Raises:

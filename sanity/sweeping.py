@@ -96,7 +96,7 @@ def threads(launcher: Mapping[str, Any]) -> int | None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     if "n_jobs" in launcher:  # joblib
-        jobs = launcher["n_jobs"]
+        jobs = int(launcher["n_jobs"])
         return max(1, cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs)))
     if launcher.get("cpus_per_task"):  # submitit
         return int(launcher["cpus_per_task"])

@@ -211,7 +211,8 @@ def area(values: np.ndarray) -> np.ndarray:
     Args:
         values: (…, stages), at least two.
     """
-    return np.trapezoid(values, axis=-1) / (np.shape(values)[-1] - 1)
+    means: np.ndarray = np.trapezoid(values, axis=-1) / (np.shape(values)[-1] - 1)
+    return means
 
 
 def probability_below(terms: np.ndarray, shapes: np.ndarray) -> np.ndarray:
@@ -228,9 +229,9 @@ def probability_below(terms: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     centre, spread = (shapes * terms).sum(-1), np.sqrt((shapes * terms**2).sum(-1))
 
     def log_rho(u: np.ndarray) -> np.ndarray:
-        return (shapes[:, None] * np.log1p((terms[..., None] * u[..., None, :]) ** 2)).sum(
-            axis=-2
-        ) / 2
+        squares = (terms[..., None] * u[..., None, :]) ** 2
+        halves: np.ndarray = (shapes[:, None] * np.log1p(squares)).sum(axis=-2) / 2
+        return halves
 
     lowest = np.log(1e-3 / (shapes * np.abs(terms)).sum(-1))[..., None]
     reach = lowest + np.arange(0, 80, 2)
@@ -304,7 +305,8 @@ class _Weighted:
 def _table(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, np.float64)
     values = values[:, None] if values.ndim == 1 else values
-    return values[~np.isnan(values).any(axis=1)]
+    usable: np.ndarray = values[~np.isnan(values).any(axis=1)]
+    return usable
 
 
 def _tables(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -65,7 +65,8 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     # As the runs have them, one key after the other; stages by number.
     order = [table[k] if k == "stage" else pd.factorize(table[k].astype(str))[0] for k in by]
-    return table.iloc[np.lexsort(order[::-1])].reset_index(drop=True)
+    rows_in_order: np.ndarray = np.lexsort(order[::-1])
+    return table.iloc[rows_in_order].reset_index(drop=True)
 
 
 def pivoted(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
@@ -116,7 +117,7 @@ def caption(table: pd.DataFrame) -> str:
 def _originals(scores: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
     """The scores at stage 0, of masks with themselves, by metric and method."""
     trained = scores[scores["stage"] == 0].groupby(["metric", "method"], observed=True)["value"]
-    return {key: part.to_numpy(float) for key, part in trained}  # type: ignore[misc]
+    return {key: part.to_numpy(float) for key, part in trained}  # type: ignore[misc]  # two keys each
 
 
 def _mixed(scores: pd.DataFrame, by: Sequence[str], name: str) -> bool:

@@ -55,7 +55,7 @@ def table(found: "pd.DataFrame") -> str:
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """The rows of a frame as JSON can hold them: NaN as None."""
     rows = frame.astype(object).where(frame.notna(), None)
-    return rows.to_dict("records")  # type: ignore[return-value]
+    return rows.to_dict("records")  # type: ignore[return-value]  # its columns have names
 
 
 def _not_primary(row: Mapping[str, Any]) -> bool:

@@ -88,7 +88,7 @@ def resolve(
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(f"{missing[0]} must be given: {missing[0]}=…")
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # of a dict, a dict
     plain.pop("experiment", None)
     plain = with_current_targets(plain)
     settings = _settings({k: v for k, v in plain.items() if k not in _ONE + _SEVERAL})
@@ -136,10 +136,10 @@ def compose(overrides: Sequence[str] = ()) -> Job:
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = hydra.compose("config", list(overrides), return_hydra_config=True)
-            choices = OmegaConf.to_container(config.hydra.runtime.choices)
+            choices = dict(config.hydra.runtime.choices)
             with open_dict(config):
                 del config["hydra"]
-            return resolve(config, choices, overrides)  # type: ignore[arg-type]
+            return resolve(config, choices, overrides)
     except Exception as error:
         text = sentence(error)
         if text is None or isinstance(error, ConfigError):

@@ -116,7 +116,10 @@ class _Adapted(Dataset):
         return repr(self._own)
 
     def read(self, spec: ImageSpec) -> Images:
-        return self._own.load(spec.shape, spec.class_offset, spec.class_names, spec.n_classes)
+        images: Images = self._own.load(
+            spec.shape, spec.class_offset, spec.class_names, spec.n_classes
+        )
+        return images
 
     def check(self) -> None:
         if hasattr(self._own, "check"):

@@ -94,7 +94,7 @@ def opened(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
         ConfigError: Here or inside the block: `path` cannot be read, is no image, is damaged, or
             has more pixels than Pillow thinks safe (a decompression bomb).
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]  # not every Pillow has AVIF
@@ -111,7 +111,7 @@ def opened(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
                 f"data.path: {path} has more than the {Image.MAX_IMAGE_PIXELS:,} pixels allowed "
                 "of an image: make it smaller first"
             ) from error
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             hint = f": {CONVERT}" if path.suffix.lower() in UNREAD else ""
             raise ConfigError(
                 f"data.path: {path} is no image, or of an unknown format{hint}"

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 # What one gradient or forward pass has taken in this process, so that a sweep measures it once.
-_seconds: "WeakKeyDictionary[Classifier, dict[tuple, float]]" = WeakKeyDictionary()
+_seconds: "WeakKeyDictionary[Classifier, dict[tuple[Any, ...], float]]" = WeakKeyDictionary()
 
 
 def announce(experiment: Experiment) -> Times:

@@ -230,4 +230,4 @@ def count_at_once(n_images: int, size: int, n_stages: int, fewest: int = 1) -> i
 
 def mask_bytes(images: Images, methods: Mapping[str, Method]) -> int:
     """Bytes of an image's masks by all methods at one stage, if all have channels."""
-    return images.x[0].nbytes * max(1, len(methods))
+    return int(images.x[0].nbytes) * max(1, len(methods))

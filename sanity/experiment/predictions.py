@@ -89,7 +89,8 @@ def probabilities(
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:
-    return -p * np.log(np.where(p > 0, p, 1))
+    nats: np.ndarray = -p * np.log(np.where(p > 0, p, 1))
+    return nats
 
 
 def class_name(classifier: "Classifier", index: int) -> str:
@@ -101,7 +102,8 @@ def class_name(classifier: "Classifier", index: int) -> str:
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    logarithms: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logarithms
 
 
 def printed(stage: "Stage", frame: "pd.DataFrame", class_names: Sequence[str] | None) -> list[str]:

@@ -129,7 +129,7 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
 
 
 def _add(
-    run: Path, info: dict[str, Any], stored: pd.DataFrame, rows: pd.DataFrame, nodes: dict
+    run: Path, info: dict[str, Any], stored: pd.DataFrame, rows: pd.DataFrame, nodes: dict[str, Any]
 ) -> None:
     """Scores first: without a record in run.json they are replaced the next time."""
     import pyarrow as pa

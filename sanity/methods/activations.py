@@ -47,11 +47,13 @@ class GradCam(Method):
         tensor = classifier.network.spatial_tensor(self.layer)
         activations, gradients = classifier.layer_gradients(x, targets, tensor)
         a, g = activations.astype(np.float64), gradients.astype(np.float64)
-        return np.maximum(np.einsum("nhwc,nc->nhw", a, self.weights(a, g)), 0)
+        maps: np.ndarray = np.maximum(np.einsum("nhwc,nc->nhw", a, self.weights(a, g)), 0)
+        return maps
 
     def weights(self, activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
         """The weight (n, channels) of each channel."""
-        return gradients.mean((1, 2))
+        means: np.ndarray = gradients.mean((1, 2))
+        return means
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a layer that is not there, not spatial or without a gradient (ConfigError)."""
@@ -80,7 +82,8 @@ class GradCamPlusPlus(GradCam):
         denominator = 2 + gradients * sums
         usable = (gradients != 0) & (denominator != 0)
         alphas = np.divide(1.0, denominator, out=np.zeros_like(gradients), where=usable)
-        return (alphas * np.maximum(gradients, 0)).sum((1, 2))
+        weights: np.ndarray = (alphas * np.maximum(gradients, 0)).sum((1, 2))
+        return weights
 
 
 @checked
@@ -105,7 +108,8 @@ class GuidedGradCam(GuidedBackprop):
         """Guided Backprop (n, H, W, C) × Grad-CAM."""
         x = np.stack([subject.image for subject in subjects])
         maps = GradCam(layer=self.layer).maps(classifier, x, targets)
-        return masks * resized(maps, x.shape[1:3])[..., None]
+        product: np.ndarray = masks * resized(maps, x.shape[1:3])[..., None]
+        return product
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a model without ReLUs, and a layer that does not serve (ConfigError)."""

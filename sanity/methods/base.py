@@ -144,7 +144,8 @@ class AdaptedMethod(Method):
         stage: int = 0,
     ) -> np.ndarray:
         """Its own masks."""
-        return self.own.masks(classifier, images, targets, seed)
+        masks: np.ndarray = self.own.masks(classifier, images, targets, seed)
+        return masks
 
     def check(self, classifier: "Classifier") -> None:
         """Its own check, if it has one."""

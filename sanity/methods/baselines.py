@@ -58,5 +58,6 @@ def baseline_image(key: BaselineKey, subject: "Subject") -> np.ndarray:
         from scipy.ndimage import gaussian_filter
 
         sigma = _BLUR * min(image.shape[:2])
-        return gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
+        blurred: np.ndarray = gaussian_filter(image, (sigma, sigma, 0), mode="nearest")
+        return blurred
     return np.broadcast_to(np.asarray(key, np.float32), image.shape)

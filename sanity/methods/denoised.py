@@ -60,11 +60,11 @@ class Denoised(GradientMethod):
         noise: Standard deviation of the noise, as a share of the image's range max − min.
     """
 
-    method: Any = Field(default_factory=Gradient)
+    method: GradientMethod = Field(default_factory=Gradient)
     samples: Annotated[int, Field(ge=1)] = 50
     noise: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
 
-    @field_validator("method")
+    @field_validator("method", mode="before")
     @classmethod
     def _is_of_gradients(cls, value: Any) -> Any:
         if not isinstance(value, GradientMethod):
@@ -92,7 +92,8 @@ class Denoised(GradientMethod):
             point = OfNoisy(point, Original())
         assert isinstance(point, OfNoisy)
         seen = noisy_subject(point.copy, subject)
-        return self.method.finish(self.method.term(gradient, point.point, seen), seen)
+        mask: np.ndarray = self.method.finish(self.method.term(gradient, point.point, seen), seen)
+        return mask
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses what the method refuses, and a method whose masks are no sums (ConfigError)."""

@@ -8,6 +8,8 @@ from pydantic import Field, field_validator
 
 from sanity.checked import checked
 from sanity.data import Folder, ImageNetSamples
+from sanity.data.base import as_dataset
+from sanity.errors import ConfigError
 from sanity.methods.base import GradientMethod
 from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
 from sanity.methods.points import (
@@ -49,7 +51,8 @@ class GradientXInput(Gradient):
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Gradient × image."""
-        return total * subject.image
+        product: np.ndarray = total * subject.image
+        return product
 
 
 @checked
@@ -91,7 +94,8 @@ class VarGrad(SmoothGrad):
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Mean square − squared mean."""
         mean, square = total
-        return np.maximum(square - mean**2, 0)
+        variance: np.ndarray = np.maximum(square - mean**2, 0)
+        return variance
 
 
 @checked
@@ -194,9 +198,11 @@ class ExpectedGradients(GradientMethod):
     def _is_data(cls, value: Any) -> Any:
         if isinstance(value, str):
             return ImageNetSamples() if value == "samples" else Folder(path=value)
-        if not hasattr(value, "load"):
-            raise ValueError("must be samples, a folder, or have the _target_ of a data option")
-        return value
+        try:
+            return as_dataset(value, "references")
+        except ConfigError as error:
+            wanted = "must be samples, a folder, or have the _target_ of a data option"
+            raise ValueError(wanted) from error
 
     def points(self) -> Mapping[Point, float]:
         """A point for each draw."""
@@ -208,7 +214,8 @@ class ExpectedGradients(GradientMethod):
         if not self.multiplier:
             return gradient
         assert isinstance(point, FromReference)
-        return gradient * (subject.image - point.start(subject))
+        product: np.ndarray = gradient * (subject.image - point.start(subject))
+        return product
 
     def check(self, classifier: "Classifier") -> None:
         """Loads the references (ConfigError)."""
@@ -238,7 +245,8 @@ def quadrature(name: Quadrature, steps: int) -> list[tuple[float, float]]:
 
 def difference(subject: Subject, baseline: Baseline) -> np.ndarray:
     """Image − baseline."""
-    return subject.image - baseline_image(baseline_key(baseline), subject)
+    way: np.ndarray = subject.image - baseline_image(baseline_key(baseline), subject)
+    return way
 
 
 def _mean(points: Any) -> dict[Point, float]:

@@ -49,7 +49,7 @@ class _Pair(Method):
         """Refuses a model without a gradient (ConfigError)."""
         classifier.network.check_gradient()
 
-    def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
+    def mask(self, image: np.ndarray, model: Callable[..., Any]) -> np.ndarray:
         """The mask of an image (H, W, C)."""
         raise NotImplementedError
 
@@ -66,7 +66,9 @@ def call_model(classifier: "Classifier", target: int) -> Callable[..., dict[str,
     """PAIR's `call_model_function` for the gradient of a class's logit."""
     from saliency.core.base import INPUT_OUTPUT_GRADIENTS
 
-    def call(x: np.ndarray, call_model_args: Any = None, expected_keys: Any = None) -> dict:
+    def call(
+        x: np.ndarray, call_model_args: Any = None, expected_keys: Any = None
+    ) -> dict[str, Any]:
         inputs = np.asarray(x, np.float32)
         gradients = classifier.gradients(inputs, np.full(len(inputs), target, np.int32))
         if not np.isfinite(gradients).all():
@@ -96,11 +98,11 @@ class BlurIG(_Pair):
         """What an image costs at a stage."""
         return Cost(gradients=self.steps)
 
-    def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
+    def mask(self, image: np.ndarray, model: Callable[..., Any]) -> np.ndarray:
         """The mask (H, W, C) of an image."""
         from saliency.core import BlurIG as Pair
 
-        return Pair().GetMask(
+        mask: np.ndarray = Pair().GetMask(
             image,
             model,
             max_sigma=self.max_sigma,
@@ -108,6 +110,7 @@ class BlurIG(_Pair):
             grad_step=self.grad_step,
             batch_size=_BATCH,
         )
+        return mask
 
 
 @checked
@@ -134,20 +137,21 @@ class GuidedIG(_Pair):
         """What an image costs at a stage."""
         return Cost(gradients=self.steps)
 
-    def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
+    def mask(self, image: np.ndarray, model: Callable[..., Any]) -> np.ndarray:
         """The mask (H, W, C) of an image."""
         from saliency.core import GuidedIG as Pair
 
         with warnings.catch_warnings():
             # np.quantile's old keyword; and 0 · inf where nothing is left to move.
             warnings.simplefilter("ignore", DeprecationWarning)
-            return Pair().GetMask(
+            mask: np.ndarray = Pair().GetMask(
                 image,
                 model,
                 x_steps=self.steps,
                 fraction=self.fraction,
                 max_dist=self.max_distance,
             )
+            return mask
 
 
 @checked
@@ -171,19 +175,20 @@ class XRAI(_Pair):
         """What an image costs at a stage."""
         return Cost(gradients=2 * self.steps)
 
-    def mask(self, image: np.ndarray, model: Callable) -> np.ndarray:
+    def mask(self, image: np.ndarray, model: Callable[..., Any]) -> np.ndarray:
         """The mask (H, W) of an image."""
         from saliency.core import XRAI as Pair  # noqa: N811
         from saliency.core import XRAIParameters
 
         parameters = XRAIParameters(steps=self.steps, algorithm=self.algorithm)
-        return Pair().GetMask(
+        mask: np.ndarray = Pair().GetMask(
             image,
             model,
             segments=regions(image),
             batch_size=_BATCH,
             extra_parameters=parameters,
         )
+        return mask
 
     def shape(self, image: np.ndarray) -> tuple[int, ...]:
         """The shape of an image's mask."""

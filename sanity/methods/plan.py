@@ -123,8 +123,8 @@ class Gradients:
         sums = [_Sums(self._methods, self._weights, self._subjects) for _ in states]
         # Inputs and sums are made on one core while the network is busy.
         with ThreadPoolExecutor(1) as beside:
-            pending: Future | None = None
-            ready: Future | None = None
+            pending: Future[None] | None = None
+            ready: Future[tuple[np.ndarray, np.ndarray | None]] | None = None
             for batch, following in zip_longest(self._batches, self._batches[1:]):
                 inputs, references = ready.result() if ready else self._inputs(batch)
                 ready = beside.submit(self._inputs, following) if following else None

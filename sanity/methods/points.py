@@ -7,10 +7,10 @@ Equal recipes are the same point, however many methods ask for it: its gradient 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from sanity.data.base import Dataset
 from sanity.methods.baselines import BaselineKey, baseline_image
 from sanity.methods.subject import Subject
 
@@ -60,7 +60,8 @@ def _noisy_image(point: Noisy, subject: Subject) -> np.ndarray:
     draw = subject.random("noise", point.noise, point.sample).standard_normal(
         image.shape, np.float32
     )
-    return image + np.float32(point.noise * (image.max() - image.min())) * draw
+    noisy: np.ndarray = image + np.float32(point.noise * (image.max() - image.min())) * draw
+    return noisy
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class OnPath(Point):
         """
         start = baseline_image(self.baseline, subject)
         way = (self.end.at(subject) - start).astype(np.float64)
-        return (start + self.alpha * way).astype(np.float32)
+        point: np.ndarray = (start + self.alpha * way).astype(np.float32)
+        return point
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class References:
     Two are equal if their specs read the same.
     """
 
-    def __init__(self, spec: Any):
+    def __init__(self, spec: Dataset):
         self._spec = spec
         self._text = repr(spec)
 
@@ -165,7 +167,8 @@ class FromReference(Point):
     def at(self, subject: Subject) -> np.ndarray:
         """Reference + alpha · (image − reference)."""
         start, alpha = self._drawn(subject)
-        return start + alpha * (subject.image - start)
+        point: np.ndarray = start + alpha * (subject.image - start)
+        return point
 
     def _drawn(self, subject: Subject) -> tuple[np.ndarray, np.float32]:
         height, width, channels = subject.image.shape

@@ -92,4 +92,5 @@ def _enlarge(cells: int, pixels: int) -> np.ndarray:
     position = (np.arange(long) + 0.5) * cells / long - 0.5
     position = np.clip(last - np.abs(last - np.abs(position)), 0, last)
     weights = 1 - np.abs(position[:, None] - np.arange(cells))
-    return np.clip(weights, 0, None).astype(np.float32)
+    shares: np.ndarray = np.clip(weights, 0, None).astype(np.float32)
+    return shares

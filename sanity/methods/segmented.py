@@ -116,7 +116,8 @@ class ShapleySampling(Segmented):
         paths = np.empty((self.samples, n + 1))
         paths[:, 0], paths[:, n] = worth[:2]
         paths[:, 1:n] = worth[2:].reshape(self.samples, n - 1)
-        return np.take_along_axis(np.diff(paths), places, 1).mean(0)
+        values: np.ndarray = np.take_along_axis(np.diff(paths), places, 1).mean(0)
+        return values
 
 
 @checked
@@ -148,7 +149,7 @@ class Lime(Segmented):
         """The weight of each segment."""
         from lime.lime_image import LimeImageExplainer
 
-        class Explainer(LimeImageExplainer):
+        class Explainer(LimeImageExplainer):  # type: ignore[misc]  # lime has no types
             """The package's, with images made in full batches, and without a progress bar."""
 
             def data_labels(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -53,7 +53,8 @@ def segment(image: np.ndarray, kind: Segmentation, count: int, compactness: floa
         compactness: Of superpixels: the higher, the squarer.
     """
     key = fingerprint(image), kind, count, compactness if kind == "slic" else None
-    return _RECENT.get(key, lambda: _segment(image, kind, count, compactness))
+    segments: np.ndarray = _RECENT.get(key, lambda: _segment(image, kind, count, compactness))
+    return segments
 
 
 def _segment(image: np.ndarray, kind: Segmentation, count: int, compactness: float) -> np.ndarray:
@@ -79,7 +80,8 @@ def segment_means(image: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """An image (H, W, C) in which each segment (H, W) has its mean colour throughout."""
     sizes = np.bincount(segments.ravel())
     sums = [np.bincount(segments.ravel(), channel.ravel()) for channel in np.moveaxis(image, -1, 0)]
-    return (np.stack(sums, -1) / sizes[:, None]).astype(image.dtype)[segments]
+    means: np.ndarray = (np.stack(sums, -1) / sizes[:, None]).astype(image.dtype)[segments]
+    return means
 
 
 class Game:
@@ -112,7 +114,8 @@ class Game:
             self._classifier.logits(self.shown(coalitions[start : start + size]))[:, self._target]
             for start in range(0, len(coalitions), size)
         ]
-        return np.concatenate(logits).astype(np.float64)
+        doubles: np.ndarray = np.concatenate(logits).astype(np.float64)
+        return doubles
 
     def shown(self, coalitions: np.ndarray) -> np.ndarray:
         """The images (m, H, W, C) of coalitions (m, players)."""

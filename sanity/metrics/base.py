@@ -110,7 +110,7 @@ class _Adapted(MaskMetric):
 
     def __init__(self, own: Any):
         self._own = own
-        self.identity = getattr(own, "identity", None)  # type: ignore[misc]
+        self.identity = getattr(own, "identity", None)  # type: ignore[misc]  # each of its class's
 
     def __repr__(self) -> str:
         return repr(self._own)
@@ -119,7 +119,8 @@ class _Adapted(MaskMetric):
         return self._own.features(masks)
 
     def compare(self, a: Any, b: Any) -> np.ndarray:
-        return self._own.compare(a, b)
+        scores: np.ndarray = self._own.compare(a, b)
+        return scores
 
     def check(self, shape: tuple[int, ...], key: str = "metric") -> None:
         if hasattr(self._own, "check"):

@@ -40,7 +40,8 @@ class Directional(Metric):
 
     def similarity(self, a: Parts, b: Parts) -> np.ndarray:
         """The scalar products."""
-        return np.clip(np.einsum("ij,ij->i", a["direction"], b["direction"]), -1, 1)
+        cosines: np.ndarray = np.clip(np.einsum("ij,ij->i", a["direction"], b["direction"]), -1, 1)
+        return cosines
 
 
 @checked
@@ -98,7 +99,8 @@ class TopK(Directional):
         edge = np.partition(values, pixels - k, axis=1)[:, pixels - k, None]
         above, tied = values > edge, values == edge
         left = k - above.sum(1, keepdims=True)
-        return above + tied * (left / tied.sum(1, keepdims=True))
+        shares: np.ndarray = above + tied * (left / tied.sum(1, keepdims=True))
+        return shares
 
 
 @checked
@@ -181,4 +183,5 @@ def _rows(masks: np.ndarray) -> np.ndarray:
 
 
 def _centred(vectors: np.ndarray) -> np.ndarray:
-    return vectors - vectors.mean(1, keepdims=True)
+    centred: np.ndarray = vectors - vectors.mean(1, keepdims=True)
+    return centred

@@ -146,9 +146,11 @@ def _pooled(x: np.ndarray, pool: int) -> np.ndarray:
     n, channels = x.shape[:2]
     height, width = (side // pool for side in x.shape[2:])
     blocks = x[:, :, : height * pool, : width * pool]
-    return blocks.reshape(n, channels, height, pool, width, pool).mean((3, 5))
+    means: np.ndarray = blocks.reshape(n, channels, height, pool, width, pool).mean((3, 5))
+    return means
 
 
 def _constant(x: np.ndarray) -> np.ndarray:
     """Which of the masks (n, C, H, W) are constant in every channel."""
-    return (x.max((2, 3)) == x.min((2, 3))).all(1)
+    constant: np.ndarray = (x.max((2, 3)) == x.min((2, 3))).all(1)
+    return constant

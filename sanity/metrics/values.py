@@ -96,7 +96,8 @@ class Ssim(Metric):
         else:
             means = uniform_filter(x, self.window, axes=(-2, -1))
         edge = self._side // 2
-        return means[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge]
+        inner: np.ndarray = means[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge]
+        return inner
 
 
 @checked
@@ -117,7 +118,8 @@ class MeanSquaredError(Metric):
 
     def similarity(self, a: Parts, b: Parts) -> np.ndarray:
         """The mean over pixels and channels."""
-        return ((a["mask"] - b["mask"]) ** 2).mean((1, 2, 3))
+        means: np.ndarray = ((a["mask"] - b["mask"]) ** 2).mean((1, 2, 3))
+        return means
 
 
 @checked
@@ -152,7 +154,8 @@ class MutualInformation(Metric):
         """The normalised mutual information."""
         joint = np.array([_entropy(row) for row in a["bin"] * self.bins + b["bin"]])
         total = a["entropy"] + b["entropy"]
-        return np.clip(2 * (total - joint) / total, 0, 1)
+        shares: np.ndarray = np.clip(2 * (total - joint) / total, 0, 1)
+        return shares
 
 
 @checked
@@ -184,7 +187,8 @@ def _binned(masks: np.ndarray, bins: int) -> np.ndarray:
     flat = masks.reshape(len(masks), -1)
     low, high = flat.min(1, keepdims=True), flat.max(1, keepdims=True)
     share = (flat - low) / np.where(high > low, high - low, 1)
-    return np.minimum((share * bins).astype(np.int32), bins - 1)
+    places: np.ndarray = np.minimum((share * bins).astype(np.int32), bins - 1)
+    return places
 
 
 def _entropy(labels: np.ndarray) -> float:

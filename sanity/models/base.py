@@ -70,7 +70,8 @@ class _Adapted(Model):
         return repr(self._own)
 
     def load(self) -> "Classifier":
-        return self._own.load()
+        classifier: Classifier = self._own.load()
+        return classifier
 
     def declared(self) -> Declared:
         shape = getattr(self._own, "input_shape", None)

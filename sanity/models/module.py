@@ -148,7 +148,7 @@ def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) ->
     def classify(images: Any) -> Any:
         return function(**{name: images})
 
-    classify.module = loaded  # type: ignore[attr-defined] # owns the variables
+    classify.module = loaded  # type: ignore[attr-defined]  # owns the variables
     return Entry(classify, shape, variables, signature)
 
 

@@ -87,7 +87,7 @@ class Source(Model):
         shape: tuple[int, int, int],
         name: str,
         variables: Mapping[str, Any] | None = None,
-        initializers: Mapping[str, Callable] | None = None,
+        initializers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> "Classifier":
         """The classifier around a function, checked against what was asked for.
 

@@ -23,7 +23,9 @@ class _View:
     strides: tuple[int, ...]
 
 
-def _rebuild(storage: tuple, offset: int, shape: tuple, strides: tuple, *_: Any) -> _View:
+def _rebuild(
+    storage: tuple[Any, ...], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
+) -> _View:
     return _View(storage[2], offset, shape, strides)
 
 
@@ -39,7 +41,7 @@ class _Restricted(pickle.Unpickler):
             return name
         raise pickle.UnpicklingError(f"{module}.{name} has no place in a file of weights")
 
-    def persistent_load(self, pid: tuple) -> tuple:
+    def persistent_load(self, pid: tuple[Any, ...]) -> tuple[Any, ...]:
         return pid
 
 
@@ -62,7 +64,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         dtypes: dict[str, np.dtype] = {}
 
         class Tensors(_Restricted):
-            def persistent_load(self, pid: tuple) -> tuple:
+            def persistent_load(self, pid: tuple[Any, ...]) -> tuple[Any, ...]:
                 dtypes[pid[2]] = _DTYPES[pid[1]]
                 return pid
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sanity.checked import checked
 from sanity.data.base import TrainingData
@@ -46,7 +46,7 @@ class Trained(Model):
         stop_at: Training accuracy at which it stops; an error if it doesn't reach it.
     """
 
-    data: Any
+    data: TrainingData
     seed: Annotated[int, Field(ge=0)]
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     batch: _Size = 50
@@ -56,13 +56,16 @@ class Trained(Model):
     name: ClassVar[str]
     retrainable: ClassVar[bool] = True  # its classifier has a `training`
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.data, TrainingData):
+    @field_validator("data", mode="before")
+    @classmethod
+    def _can_be_trained_on(cls, value: Any) -> Any:
+        if not isinstance(value, TrainingData):
             raise ConfigError(
-                f"model={self.name} is trained here, on a data set with labels and a train split, "
-                f"which {type(self.data).__name__} is not: choose data=animal_mnist, digits, "
+                f"model={cls.name} is trained here, on a data set with labels and a train split, "
+                f"which {type(value).__name__} is not: choose data=animal_mnist, digits, "
                 "fashion_mnist, mnist or two_regions"
             )
+        return value
 
     @property
     def architecture(self) -> Architecture:

@@ -77,7 +77,7 @@ class Classifier:
         variables: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
         class_offset: int = 0,
-        initializers: Mapping[str, Callable] | None = None,
+        initializers: Mapping[str, Callable[..., Any]] | None = None,
         facts: Mapping[str, Any] | None = None,
         training: Training | None = None,
         batch_size: int = BATCH_SIZE,
@@ -95,9 +95,9 @@ class Classifier:
         self.training = training
         self.batch_size = batch_size
         self.precision: Precision = "float32"
-        self._readers: dict[tuple[Precision, tuple[str, ...]], Callable] = {}
+        self._readers: dict[tuple[Precision, tuple[str, ...]], Callable[..., Any]] = {}
         self._chains: dict[tuple[Precision, str], Chain] = {}
-        self._layer_gradients: dict[tuple[Precision, str], Callable] = {}
+        self._layer_gradients: dict[tuple[Precision, str], Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
@@ -230,7 +230,8 @@ class Classifier:
             first, *rest = zip(walks, [targets[part] for part in parts], strict=True)
             beside = [_beside.submit(gradient, *pair) for pair in rest]
             found = [gradient(*first), *(part.result() for part in beside)]
-            return np.concatenate(found)[:count]
+            gradients: np.ndarray = np.concatenate(found)[:count]
+            return gradients
 
         return gradients
 
@@ -291,8 +292,12 @@ class Classifier:
     # Inside
 
     def _batched(
-        self, function: Callable, images: np.ndarray, *more: np.ndarray, size: int | None = None
-    ) -> list:
+        self,
+        function: Callable[..., Any],
+        images: np.ndarray,
+        *more: np.ndarray,
+        size: int | None = None,
+    ) -> list[Any]:
         size = size or self.batch_size
         results = []
         for start in range(0, len(images), size):
@@ -307,7 +312,7 @@ class Classifier:
     def _computed(self, graph: FlatGraph) -> FlatGraph:
         return graph if self.precision == "float32" else in_bfloat16(graph)
 
-    def _reader(self, tensors: tuple[str, ...]) -> Callable:
+    def _reader(self, tensors: tuple[str, ...]) -> Callable[..., Any]:
         key = self.precision, tensors
         if key not in self._readers:
             graph = self._computed(self.graph)
@@ -351,12 +356,12 @@ class Classifier:
             self._chains[key] = chained(*parts, rows=rows)
         return self._chains[key]
 
-    def _layer_gradient(self, tensor: str) -> Callable:
+    def _layer_gradient(self, tensor: str) -> Callable[..., Any]:
         key = self.precision, tensor
         if key not in self._layer_gradients:
             graph = self._computed(self.graph)
 
-            def gradient(images: Any, targets: Any) -> list:
+            def gradient(images: Any, targets: Any) -> list[Any]:
                 logits, values = graph.build(images, [self.logits_tensor, tensor])
                 explained = tf.gather(logits, targets, batch_dims=1)
                 return [values, tf.gradients(explained, values)[0]]

@@ -99,14 +99,15 @@ def _graphs(function: Any) -> set[int]:
     return {id(function.graph)} | {id(one.graph) for one in called if hasattr(one, "graph")}
 
 
-def _registered(kind: str) -> Callable | None:
+def _registered(kind: str) -> Callable[..., Any] | None:
     """The Python function of a custom gradient, from TensorFlow's registry of them."""
     from tensorflow.python.framework.ops import gradient_registry
 
     try:
-        return gradient_registry.lookup(kind)
+        function: Callable[..., Any] = gradient_registry.lookup(kind)
     except LookupError:
         return None
+    return function
 
 
 def is_differentiable(op: str) -> bool:
@@ -119,13 +120,13 @@ def is_differentiable(op: str) -> bool:
         return False
 
 
-def _is_tensorflows(gradient: Callable) -> bool:
+def _is_tensorflows(gradient: Callable[..., Any]) -> bool:
     """Whether a registered gradient closes over that of `tf.nn.silu` itself."""
     inner = dict(zip(gradient.__code__.co_freevars, gradient.__closure__ or (), strict=False))
     if "tape_grad_fn" in inner:
         return _is_tensorflows(inner["tape_grad_fn"].cell_contents)
     if "grad_fn" in inner:
-        return inner["grad_fn"].cell_contents.__module__ == _OWN_SWISH
+        return bool(inner["grad_fn"].cell_contents.__module__ == _OWN_SWISH)
     return False
 
 
@@ -158,7 +159,7 @@ def _is_swish(node: NodeDef, nodes: Mapping[str, NodeDef]) -> bool:
 def _keep(
     node: NodeDef,
     kind: str,
-    gradient: Callable,
+    gradient: Callable[..., Any],
     graphs: Collection[int],
     places: "_Places",
     inline: Callable[[Any], GraphDef],
@@ -267,7 +268,7 @@ def _without(graph_def: GraphDef, placeholders: set[str]) -> GraphDef:
     return new
 
 
-def _tensors(gradient: Callable, depth: int = 3) -> list[Any]:
+def _tensors(gradient: Callable[..., Any], depth: int = 3) -> list[Any]:
     """The tensors that a Python function closes over, and those of the functions it does."""
     found: list[Any] = []
     for cell in getattr(gradient, "__closure__", None) or ():

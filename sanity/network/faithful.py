@@ -112,7 +112,8 @@ def _flat(graph: FlatGraph, outputs: Sequence[str], function: Any) -> np.ndarray
         return tf.zeros_like(images) if gradient is None else gradient
 
     spec = tf.TensorSpec(images.shape, images.dtype)
-    return traced(gradient, [spec])(images).numpy().astype(np.float64)
+    values: np.ndarray = traced(gradient, [spec])(images).numpy().astype(np.float64)
+    return values
 
 
 def _images(function: Any, noise: float) -> Any:

@@ -155,7 +155,6 @@ def _again(graph_def: GraphDef, function: Any) -> Any:
     outputs = function.structured_outputs
     captures = [(inner.op.name, outer) for outer, inner in function.graph.captures]
 
-    @tf.function(input_signature=[tf.TensorSpec(images.shape, images.dtype, name="images")])
     def rebuilt(images: Any) -> dict[str, Any]:
         graph = tf.compat.v1.get_default_graph()
         inputs = {name: graph.capture(tensor) for name, tensor in captures}
@@ -169,7 +168,8 @@ def _again(graph_def: GraphDef, function: Any) -> Any:
             tensor.set_shape(outputs[key].shape)
         return dict(zip(outputs, tensors, strict=True))
 
-    return rebuilt.get_concrete_function()
+    signature = [tf.TensorSpec(images.shape, images.dtype, name="images")]
+    return tf.function(rebuilt, input_signature=signature).get_concrete_function()
 
 
 def _short_names(graph_def: GraphDef) -> dict[str, str]:

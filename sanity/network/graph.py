@@ -237,15 +237,16 @@ class FlatGraph:
         """
         graph = tf.compat.v1.get_default_graph()
         inputs = {name: graph.capture(tensor) for name, tensor in self.captures.items()}
-        return tf.graph_util.import_graph_def(
+        built: list[Any] = tf.graph_util.import_graph_def(
             self._runnable,
             input_map={self.input: images, **inputs, **(replace or {})},
             return_elements=tensors,
             name=SCOPE,
         )
+        return built
 
 
-def traced(function: Callable, inputs: Sequence[tf.TensorSpec]) -> Any:
+def traced(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -> Any:
     """A ConcreteFunction of ops that assign nothing, at half the cost of `tf.function`.
 
     No op need wait for another but for its values, so nothing is ordered.

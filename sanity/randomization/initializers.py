@@ -3,6 +3,7 @@
 One of one's own is a callable `(random, variable) -> values`, named in a YAML by its `_target_`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
@@ -137,7 +138,8 @@ class Glorot:
     def __call__(self, random: np.random.Generator, variable: Variable) -> np.ndarray:
         """Values of the variable's shape."""
         std = np.sqrt(2 / (variable.fan_in + variable.fan_out))
-        return _standard(random, variable.shape, self.distribution) * std
+        values: np.ndarray = _standard(random, variable.shape, self.distribution) * std
+        return values
 
 
 @checked
@@ -226,7 +228,7 @@ INITIALIZERS: Mapping[str, Callable[[], Any]] = {
 
 
 def _he(variable: Variable) -> float:
-    return np.sqrt(2 / variable.fan_in)
+    return math.sqrt(2 / variable.fan_in)
 
 
 def _standard(random: np.random.Generator, shape: tuple[int, ...], kind: str) -> np.ndarray:
@@ -242,4 +244,5 @@ def _truncated(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarra
     """A standard normal truncated at two standard deviations."""
     from scipy.special import ndtr, ndtri
 
-    return ndtri(random.uniform(ndtr(-_CUT), ndtr(_CUT), shape))
+    values: np.ndarray = ndtri(random.uniform(ndtr(-_CUT), ndtr(_CUT), shape))
+    return values

@@ -93,4 +93,5 @@ class OtherClass(Scheme):
             draws = [generator("other_class", seed, name) for name in images.names]
             orders = np.stack([draw.permutation(n) for draw in draws])
         others = orders[orders != np.asarray(targets)[:, None]].reshape(len(images), n - 1)
-        return others[:, index - 1].astype(np.int64)
+        classes: np.ndarray = others[:, index - 1].astype(np.int64)
+        return classes

@@ -66,7 +66,8 @@ class Stage:
 
 def predicted(classifier: "Classifier", images: "Images", targets: np.ndarray) -> np.ndarray:
     """The classes that a stage's own network predicts (Adebayo et al. 2018's code): `Classes`."""
-    return classifier.logits(images.x).argmax(axis=1)
+    classes: np.ndarray = classifier.logits(images.x).argmax(axis=1)
+    return classes
 
 
 def randomized(

@@ -53,7 +53,12 @@ class RunFolder:
     info: dict[str, Any]
 
     def __init__(
-        self, path: Path, config: dict, overrides: list[str], hydra: Mapping | None, force: bool
+        self,
+        path: Path,
+        config: dict[str, Any],
+        overrides: list[str],
+        hydra: Mapping[str, Any] | None,
+        force: bool,
     ):
         self.path = path
         self._config, self._overrides, self._hydra, self._force = config, overrides, hydra, force
@@ -67,9 +72,9 @@ class RunFolder:
     def open(
         cls,
         path: str | os.PathLike[str],
-        config: dict,
+        config: dict[str, Any],
         overrides: Sequence[str] = (),
-        hydra: Mapping | None = None,
+        hydra: Mapping[str, Any] | None = None,
         *,
         force: bool = False,
         wait: bool = True,
@@ -285,7 +290,8 @@ class RunFolder:
         """The rows of all units done, in the order that scores.parquet has or will have."""
         completed = self.info.get("status") == "completed"
         files = [self.path / "scores.parquet"] if completed else self._parts().values()
-        return join_tables(files, SCORES).to_pandas()
+        rows: pd.DataFrame = join_tables(files, SCORES).to_pandas()
+        return rows
 
     # Masks
 

@@ -230,7 +230,7 @@ def _read_run(folder: Path) -> _Run:
     return _Run(folder, status, {**info.get("columns", {}), **own})
 
 
-def _read_rows(run: _Run, table: str, names: list[str], wanted: dict[str, list]) -> _Rows:
+def _read_rows(run: _Run, table: str, names: list[str], wanted: dict[str, list[Any]]) -> _Rows:
     """A run's rows that have the wanted values."""
     for _ in range(3):
         before = run.status
@@ -263,7 +263,7 @@ def _files(run: _Run, table: str) -> list[Path]:
 
 
 def _read_file(
-    path: Path, names: list[str], wanted: dict[str, list]
+    path: Path, names: list[str], wanted: dict[str, list[Any]]
 ) -> tuple[int, dict[str, Column]]:
     """How many of a file's rows have the wanted values, and their columns.
 
@@ -311,7 +311,8 @@ def _column(chunks: Any) -> Column:
     import pyarrow as pa
 
     if not pa.types.is_dictionary(chunks.type):
-        return chunks.to_numpy()
+        values: np.ndarray = chunks.to_numpy()
+        return values
     parts: list[Coded] = []
     for chunk in chunks.chunks:
         codes = chunk.indices.fill_null(-1) if chunk.indices.null_count else chunk.indices
@@ -328,9 +329,11 @@ def _code_type(labels: Collection[str]) -> np.dtype:
 def _join(parts: list[Any]) -> Column:
     """The same column of one or several files."""
     if len(parts) == 1:
-        return parts[0]
+        only: Column = parts[0]
+        return only
     if parts and not isinstance(parts[0], tuple):
-        return np.concatenate(parts)
+        values: np.ndarray = np.concatenate(parts)
+        return values
     labels: dict[str, int] = {}  # in order of appearance, which for layers and methods means much
     tables = [[labels.setdefault(n, len(labels)) for n in names] + [-1] for _, names in parts]
     kind = _code_type(labels)

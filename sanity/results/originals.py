@@ -94,7 +94,7 @@ class Originals:
             return None
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                mask = file["mask"]  # NumPy compares the checksum
+                mask: np.ndarray = file["mask"]  # NumPy compares the checksum
         except Exception as error:  # a damaged file can lead to any
             log.info("%s is damaged; the mask is computed again: %s", path, error)
             with suppress(OSError):

@@ -107,7 +107,7 @@ def begins_at_output(info: dict[str, Any], config: dict[str, Any]) -> bool:
     its first one is another.
     """
     if "begins_at_output" in info:
-        return info["begins_at_output"]
+        return bool(info["begins_at_output"])
     blocks, layers = (config.get("model") or {}).get("blocks") or [], info.get("layers", [])
     return not (layers[1:] and layers[1] in blocks[1:])
 

@@ -322,7 +322,7 @@ def _only(graph: FlatGraph, vectors: Mapping[str, Vector]) -> str | None:
 
 def _back(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], NodeDef]:
     """The nodes at an output that only shape it, last first, and the node that computes it."""
-    shaping = []
+    shaping: list[NodeDef] = []
     node = graph.nodes[op_of(tensor)]
     while node.op in _SHAPING and op_of(node.input[0]) in graph.nodes:
         shaping.append(node)
@@ -338,7 +338,7 @@ def _origin(graph: FlatGraph, tensor: str) -> str:
     """The op that computes what lies in front of a tensor's activations."""
     while (found := _last_activation(graph, tensor)[1]) is not None:
         tensor = found[1]
-    return _back(graph, tensor)[1].name
+    return str(_back(graph, tensor)[1].name)
 
 
 def _bypassed(graph: FlatGraph, after: list[NodeDef], logits: str) -> tuple[FlatGraph, str]:

@@ -226,11 +226,11 @@ class Nonlinearities:
             if len(sources) != 1:
                 return ""
             if node.op in ("Sigmoid", "Softmax"):
-                return node.name
+                return str(node.name)
             other = [c for c in map(self._number, node.input) if c is not None]
             if node.op in RECTIFIERS:
                 high = min(high, 6 * scale) if node.op == "Relu6" else high
-                return node.name if scale > 0 and high <= _SLACK else ""
+                return str(node.name) if scale > 0 and high <= _SLACK else ""
             if node.op == "Maximum" and other:
                 low = max(low, scale * other[0])
             elif node.op == "Minimum" and other:
@@ -244,7 +244,7 @@ class Nonlinearities:
             elif node.op not in _MOVES:
                 return ""
             if scale > 0 and low >= 0 and high <= _SLACK:
-                return node.name
+                return str(node.name)
             tensor = sources[0]
         return ""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -17,6 +17,8 @@ from sanity.network.graph import FlatGraph, tensor_of
 
 _NORMALIZATION = "division by a statistic of the image itself, as in layer and group normalization"
 _WAY_OUT = "leave the method out, or take integrated_gradients, which needs no such rule"
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,8 @@ def _type_of(graph: FlatGraph, function: Function) -> int:
     """The type of a function's argument, from an op that reads it."""
     for node in map(graph.nodes.__getitem__, function.ops):
         if node.op != "IdentityN" and function.x in map(tensor_of, node.input):
-            return node.attr["SrcT" if "SrcT" in node.attr else "T"].type
-    return graph.nodes[function.y].attr["T"].type
+            return int(node.attr["SrcT" if "SrcT" in node.attr else "T"].type)
+    return int(graph.nodes[function.y].attr["T"].type)
 
 
 def _replaced(graph_def: GraphDef, y: NodeDef, x: str, types: list[int], gradient: str) -> None:
@@ -212,17 +214,22 @@ def _replaced(graph_def: GraphDef, y: NodeDef, x: str, types: list[int], gradien
 # Registered gradients
 
 
-@tf.RegisterGradient("SanityGuidedRelu")
+def _register(name: str) -> Callable[[F], F]:
+    register: Callable[[F], F] = tf.RegisterGradient(name)
+    return register
+
+
+@_register("SanityGuidedRelu")
 def _guided_relu(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.ReluGrad(gradients=tf.nn.relu(gradient), features=op.outputs[0])
 
 
-@tf.RegisterGradient("SanityGuidedRelu6")
+@_register("SanityGuidedRelu6")
 def _guided_relu6(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.Relu6Grad(gradients=tf.nn.relu(gradient), features=op.outputs[0])
 
 
-@tf.RegisterGradient("SanityDeconvnet")
+@_register("SanityDeconvnet")
 def _deconvnet(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(gradient)
 
@@ -232,7 +239,7 @@ _UNIT = {tf.bfloat16: 2.0**-9, tf.float16: 2.0**-11, tf.float32: 2.0**-24, tf.fl
 _EXACT = 1e-5  # a chord's relative error that is no reason to take a tangent
 
 
-@tf.RegisterGradient("SanityRescale")
+@_register("SanityRescale")
 def _rescale(op: tf.Operation, gradient: tf.Tensor, _: tf.Tensor) -> tuple[None, tf.Tensor]:
     """Slope of the chord from baseline to image, of a function y of x; see `_slope`."""
     y, x = op.inputs
@@ -261,7 +268,7 @@ def _slope(x: Any, y: Any, tangents: Any) -> Any:
     return tf.where(usable, chord, (t + t0) / 2)
 
 
-@tf.RegisterGradient("SanityRescaleMaxPool")
+@_register("SanityRescaleMaxPool")
 def _rescale_max_pool(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     def back(inputs: Any, outputs: Any, upper: Any) -> Any:
         return tf.raw_ops.MaxPoolGrad(
@@ -278,7 +285,7 @@ def _rescale_max_pool(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return _shared_out(op, gradient, back)
 
 
-@tf.RegisterGradient("SanityRescaleMax")
+@_register("SanityRescaleMax")
 def _rescale_max(op: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tensor, None]:
     axes = op.inputs[1]
 
@@ -317,7 +324,7 @@ def _shared_out(op: tf.Operation, gradient: Any, back: Callable[[Any, Any, Any],
     return _for_images(tf.where(apart, slope, back(x, y, upper)))
 
 
-@tf.RegisterGradient("SanityRescaleProduct")
+@_register("SanityRescaleProduct")
 def _rescale_product(op: tf.Operation, gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Each factor's share of the difference of two products: its own by the other's mean.
 

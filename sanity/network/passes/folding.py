@@ -208,7 +208,7 @@ def _channel_constants(graph: FlatGraph, images: tf.TensorSpec) -> dict[str, int
 
 
 def _changed(link: NodeDef, graph: FlatGraph) -> str:
-    return next(i for i in link.input if op_of(i) in graph.depths)
+    return str(next(i for i in link.input if op_of(i) in graph.depths))
 
 
 def _rewritten(chain: _Chain, nodes: Mapping[str, NodeDef]) -> list[NodeDef]:

@@ -38,7 +38,7 @@ def _siblings(
     graph: FlatGraph, total: NodeDef, shapes: Mapping[str, tf.TensorShape]
 ) -> list[list[str]]:
     """Those terms of a sum that can be one convolution's gradient."""
-    groups: dict[tuple, list[str]] = {}
+    groups: dict[tuple[object, ...], list[str]] = {}
     for source in total.input:
         node = graph.nodes.get(op_of(source))
         if node is None or node.op != "Conv2DBackpropInput" or len(graph.consumers[node.name]) > 1:

@@ -111,7 +111,7 @@ def chained(
     return Chain(segments, backward)
 
 
-def _pass_on(segment: Segment, before: Future) -> list[Any]:
+def _pass_on(segment: Segment, before: Future[Any]) -> list[Any]:
     return segment.forward(before.result()[0])
 
 
@@ -168,7 +168,8 @@ class Walk:
         """
         assert self._chain.backward is not None
         kept = [tensor for each in self.forward(values) for tensor in each]
-        return self._chain.backward(*kept, top).numpy()
+        gradient: np.ndarray = self._chain.backward(*kept, top).numpy()
+        return gradient
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def groups(
 
 def curves(
     scores: pd.DataFrame, seeds: pd.Series, metrics: Sequence[str], methods: Sequence[str], n: int
-) -> dict[str, dict[str, dict[str, list]]]:
+) -> dict[str, dict[str, dict[str, list[Any]]]]:
     """Means over images and seeds with their 95 % intervals (`analysis.intervals`), by stage.
 
     Args:
@@ -127,7 +127,7 @@ def curves(
     table[0][where] = np.where(np.isfinite(value), value, np.nan)
     table[1][where] = scores["null"].to_numpy(float)[known][::-1]
     table[2][where] = 1
-    found: dict[str, dict[str, dict[str, list]]] = {}
+    found: dict[str, dict[str, dict[str, list[Any]]]] = {}
     for i, metric in enumerate(metrics):
         for j, method in enumerate(methods):
             values, nulls, there = table[:, i, j]
@@ -306,7 +306,9 @@ def _blocks(run: Run) -> list[dict[str, Any]]:
     return blocks
 
 
-def _masks(runs: Sequence[Run], shown: list[dict[str, Any]], methods: Sequence[str]) -> dict:
+def _masks(
+    runs: Sequence[Run], shown: list[dict[str, Any]], methods: Sequence[str]
+) -> dict[str, Any]:
     """Adds to each run its images' masks, predictions and photographs; says how many there are."""
     stores, wanted = [], []
     for number, run in enumerate(runs):

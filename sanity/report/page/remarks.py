@@ -28,7 +28,9 @@ _SAID = {
 }
 
 
-def headline(group: Mapping[str, Any], metric: str, controls: Sequence[str]) -> list[dict]:
+def headline(
+    group: Mapping[str, Any], metric: str, controls: Sequence[str]
+) -> list[dict[str, Any]]:
     """The answer by one metric: a part a verdict, the methods it is about and what they do."""
     rows = [
         row
@@ -129,7 +131,7 @@ def _value(value: Any) -> str:
 
 
 def _scheme(run: Run, of: Any) -> str:
-    said = of("randomization")
+    said = str(of("randomization"))
     order = text(run.values.get("randomization.order"))
     if "," not in said and order not in (said, "–"):
         said += f", order {order}"
