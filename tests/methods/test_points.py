@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sanity import methods
-from sanity.data import ImageNetSamples, Images
+from sanity.data import Dataset, ImageNetSamples, Images
 from sanity.methods import Plan, Subject
 from sanity.methods.baselines import baseline_image, baseline_key
 from sanity.methods.gradients import quadrature
@@ -149,12 +149,12 @@ def test_expected_gradients_draw_from_all_embedded_images(shape):
 def test_expected_gradients_are_the_mean_of_the_draws(small):
     """Written out, on references of one's own."""
 
-    class Spec:
+    class Spec(Dataset):
         def __repr__(self):
             return "Spec"
 
-        def load(self, shape):
-            x = np.random.default_rng(3).random((4, *shape), np.float32)
+        def read(self, spec):
+            x = np.random.default_rng(3).random((4, *spec.shape), np.float32)
             n = [None] * 4
             return Images(x, list("abcd"), n, n, [""] * 4)
 
