@@ -186,7 +186,7 @@ class ScaledSource(Source):
         shape: tuple[int, int, int],
         name: str,
         variables: Mapping[str, Any] | None = None,
-        initializers: Mapping[str, Callable] | None = None,
+        initializers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> "Classifier":
         """The classifier, as above; checks what the model makes of the range it is given."""
         classifier = Source.classifier(self, function, shape, name, variables, initializers)
