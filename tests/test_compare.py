@@ -7,6 +7,8 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -23,6 +25,7 @@ from sanity.experiment.rescore import chosen_metrics, rescore
 from sanity.metrics import Pearson, score
 from sanity.metrics.scoring import Scorer
 from sanity.randomness import generator
+from sanity.report.page.collect import collect
 from sanity.results.folder import RunFolder
 
 NAMES = [f"image_{i}" for i in range(7)]
@@ -182,6 +185,53 @@ def test_only_a_metrics_own_settings_set_its_scores_apart(tmp_path):
     kinds = scores.groupby("metric", observed=True)["scheme"].unique().to_dict()
     assert set(kinds["ssim"]) == {"metric.ssim.sigma=1.5", "metric.ssim.sigma=2.0"}
     assert list(kinds["pearson"]) == [""]
+
+
+def test_what_changes_no_score_sets_nothing_apart(tmp_path):
+    """Seeds are averaged whatever figures were drawn and whatever was rescored."""
+    for seed, figures in ((0, "grids"), (1, "stages")):
+        make_run(tmp_path / f"run{seed}", f"seed={seed}", f"figures={figures}")
+    rescore(tmp_path / "run1", *chosen_metrics(["metric=[top_k,mse]"]))
+    scores = load_schemes([tmp_path])
+    assert set(scores["scheme"]) == {""}
+    assert set(means(scores, ["metric", "method"])["seeds"]) == {1, 2}
+    data = collect(scores)
+    assert [group["runs"] for group in data["groups"]] == [[0, 1]]
+
+
+def test_a_rescored_run_and_one_with_the_metric_from_the_start_are_one_scheme(tmp_path):
+    """A list among a metric's settings stands in both as it is overridden."""
+    clipped = ["metric=[ssim]", "metric.ssim.clip=[0,1]"]
+    make_run(tmp_path / "run0", metrics=clipped)
+    make_run(tmp_path / "run1", "seed=1", metrics=["metric=[pearson]"])
+    rescore(tmp_path / "run1", *chosen_metrics(clipped))
+    scores = load_schemes([tmp_path])
+    assert set(scores["scheme"]) == {""}
+    assert set(means(scores[scores["metric"] == "ssim"], ["method"])["seeds"]) == {2}
+
+
+def test_a_sweep_over_one_methods_settings_compares(tmp_path, capsys):
+    """What is the same in both runs counts once: the other methods' scores."""
+    for steps in (2, 4):
+        run = make_run(tmp_path / str(steps))
+        info = json.loads((run / "run.json").read_text())
+        info["columns"]["method.gradient.steps"] = steps
+        (run / "run.json").write_text(json.dumps(info))
+    scores = load_schemes([tmp_path])
+    schemes = scores.groupby("method", observed=True)["scheme"].agg(set)
+    assert schemes["edge_detector"] == {""} and len(schemes["gradient"]) == 2
+    table = means(scores, ["metric", "stage", "method"])
+    assert set(table["images"]) == {len(NAMES)} and set(table["seeds"]) == {1}
+    assert "gradient" in said(capsys, tmp_path)
+
+
+def test_runs_of_other_layers_are_not_paired(tmp_path, capsys):
+    one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other", "seed=1")
+    table = pq.read_table(other / "scores.parquet").to_pandas()
+    swapped = table["layer"].replace({"top": "stem", "stem": "top"})
+    pq.write_table(pa.Table.from_pandas(table.assign(layer=swapped)), other / "scores.parquet")
+    text = refused(capsys, "--diff", one, other)
+    assert "cannot be paired: at stage 1" in text and "randomizes top" in text
 
 
 def test_lists_set_runs_apart(tmp_path):

@@ -32,15 +32,22 @@ def differences(a: Path, b: Path) -> pd.DataFrame:
         difference of any one score), images.
 
     Raises:
-        ConfigError: A run is not completed, or they share no scores.
+        ConfigError: A run is not completed, they share no scores, or at a stage that they share
+            other layers are randomized.
     """
     keys = ["metric", "method", "image", "stage"]
-    sides = [
-        load_schemes([run])[[*keys, "value"]].astype({k: str for k in keys[:3]}) for run in (a, b)
-    ]
+    columns = [*keys, "layer", "value"]
+    kinds = {key: str for key in ("metric", "method", "image", "layer")}
+    sides = [load_schemes([run])[columns].astype(kinds) for run in (a, b)]
     both = sides[0].merge(sides[1], on=keys, suffixes=("_a", "_b"))
     if both.empty:
         raise ConfigError(f"{a} and {b} share no image, method, stage and metric")
+    elsewhere = both[both["layer_a"] != both["layer_b"]]
+    if len(elsewhere):
+        stage, one, other = elsewhere[["stage", "layer_a", "layer_b"]].iloc[0]
+        raise ConfigError(
+            f"the scores cannot be paired: at stage {stage} {a} randomizes {one}, {b} {other}"
+        )
     rows = []
     for (metric, method), part in both.groupby(["metric", "method"], sort=False):
         apart = (part["value_b"] - part["value_a"]).abs()

@@ -1,24 +1,25 @@
-"""The scores of several runs, with what sets schemes apart beside seeds and parts of the images."""
+"""Schemes: what sets runs apart beside seeds and parts of the images, and their scores."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sanity.errors import ConfigError
+from sanity.results.columns import counts, owner
 from sanity.results.load import load_runs
-
-# What differs between runs that belong together: draws, parts of the images, names.
-_TOGETHER = ("seed", "name", "run", "path", "status", "data.shard", "masks.keep")
-_SCORES = ("image", "target", "method", "stage", "layer", "metric", "value", "null", "reason")
+from sanity.results.tables import SCORES
 
 
 def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
     """The scores of completed runs with a column `scheme`: what sets them apart beside the seed.
 
-    A run that is there twice, under two names, counts once. `scheme` names the keys in which runs
-    differ, and their values, of those that can matter for a row's method and metric; "" if none do.
+    `scheme` names the keys in which runs differ, and their values, of those that can matter for a
+    row's method and metric; "" if none do. A score that stands in several runs, a method's that is
+    the same in all of them, counts once.
 
     Raises:
         ConfigError: There is no run, none is completed, or a file is damaged.
@@ -28,16 +29,15 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
         raise ConfigError(f"no run below {', '.join(map(str, paths))} is completed")
     first = scores.drop_duplicates("run").set_index("run")["path"].astype(str)
     scores = scores[scores["path"].astype(str) == scores["run"].map(first).astype(str)]
-    keys = [c for c in scores.columns if c not in _SCORES + _TOGETHER]
+    keys = [key for key in scores.columns if key not in SCORES and counts(key).scheme]
     kinds = scores.drop_duplicates(["path", "method", "metric"])[
         ["path", "method", "metric", *keys]
     ].reset_index(drop=True)
     schemes = pd.Series("", index=kinds.index)
-    for key in sorted(keys, key=lambda key: "." in key):  # choices first: they are the short names
-        owner = key.split(".")
+    for key in in_order(keys):
         values = kinds[key].astype(object).where(kinds[key].notna(), "–").astype(str)
-        if len(owner) > 1 and owner[0] in ("method", "metric"):
-            values = values.where(kinds[owner[0]].astype(str) == owner[1], "")
+        if entry := owner(key):
+            values = values.where(kinds[entry[0]].astype(str) == entry[1], "")
         groups = values.groupby([kinds["method"], kinds["metric"], schemes], observed=True)
         # A key that says nothing that the ones before it have not said is left out.
         if (groups.nunique() > 1).any():
@@ -48,4 +48,43 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
         lambda part: part if part.nunique() > 1 else ""
     )
     kinds["scheme"] = schemes
-    return scores.merge(kinds[["path", "method", "metric", "scheme"]], how="left")
+    scores = scores.merge(kinds[["path", "method", "metric", "scheme"]], how="left")
+    seed = ["seed"] if "seed" in scores else []
+    return scores.drop_duplicates(["scheme", *seed, "method", "metric", "stage", "image"])
+
+
+def differing(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The keys in which runs differ, with each run's value; one of those that say the same.
+
+    A key of a method or metric that some runs do not have (`–`) sets runs apart only if those that
+    have it differ.
+
+    Args:
+        runs: The columns of each, see `config_columns`.
+    """
+    keys = dict.fromkeys(key for run in runs for key in run)
+    found: dict[str, list[str]] = {}
+    seen = set()
+    for key in in_order(keys):
+        values = [as_text(run.get(key)) if key in run else "–" for run in runs]
+        known = [value for run, value in zip(runs, values, strict=True) if key in run]
+        if len(set(known if owner(key) else values)) < 2:
+            continue
+        order = {value: number for number, value in enumerate(dict.fromkeys(values))}
+        alike = tuple(order[value] for value in values)
+        if alike not in seen:
+            seen.add(alike)
+            found[key] = values
+    return found
+
+
+def in_order(keys: Iterable[str]) -> list[str]:
+    """Choices first: they are the short names."""
+    return sorted(keys, key=lambda key: "." in key)
+
+
+def as_text(value: Any) -> str:
+    """A value of the configuration as it is shown."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return str(value).lower() if isinstance(value, bool) else str(value)

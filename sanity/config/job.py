@@ -21,7 +21,7 @@ from sanity.methods import Method, as_method
 from sanity.metrics import MaskMetric, as_metric, check_sizes
 from sanity.models import Model, as_model
 from sanity.randomization import Layers, Scheme, as_scheme
-from sanity.results.columns import NOT_IDENTITY, RESULTS_FORMAT
+from sanity.results.columns import RESULTS_FORMAT, counts
 
 _ONE = ("model", "data", "layers", "randomization")
 _SEVERAL = ("method", "metric")
@@ -58,7 +58,7 @@ class Job:
     @property
     def run_id(self) -> str:
         """A readable slug and a hash of all that determines the results."""
-        identity = {k: v for k, v in self.config.items() if k not in NOT_IDENTITY}
+        identity = {key: value for key, value in self.config.items() if counts(key).identity}
         text = json.dumps([RESULTS_FORMAT, identity], sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         names = [

@@ -13,7 +13,7 @@ from sanity.errors import ConfigError
 from sanity.files import FolderLock, now, read_json, write_json
 from sanity.metrics import check_sizes
 from sanity.metrics.scoring import Scorer
-from sanity.results.columns import flatten
+from sanity.results.columns import config_columns, flatten
 from sanity.results.load import load_masks
 from sanity.results.masks import layout_of
 from sanity.results.recorded import configuration, metric_nodes
@@ -139,13 +139,7 @@ def _add(
     schema = arrow_schema(SCORES)
     table = pa.Table.from_pandas(together, schema, preserve_index=False)
     write_table(run / "scores.parquet", table)
-    values = {f"metric.{name}": node for name, node in nodes.items()}
-    columns = {
-        key: value
-        for key, value in flatten(values).items()
-        if (value is None or isinstance(value, (str, bool, int, float)))
-        and not key.rpartition(".")[2].startswith("_")
-    }
+    columns = config_columns({"metric": nodes}, None)
     info = {
         **info,
         "columns": {**info.get("columns", {}), **columns},

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sanity.results.tables import PREDICTIONS, SCORES
@@ -19,12 +20,62 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 RESULTS_FORMAT = 4  # raise it when the meaning of stored numbers changes
-# What says where and how a job runs, but not what comes out.
-NOT_IDENTITY = (
-    *("name", "output", "runtime", "dry_run", "force", "figures", "verdict", "originals"),
-)
-_NO_COLUMNS = ("runtime", "output", "originals", "force", "dry_run", "verdict", "hydra")
 RUN_COLUMNS = ("run", "path", "status")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a key of the configuration counts for.
+
+    Attributes:
+        identity: Another value makes another run.
+        column: It is a column of the results.
+        scheme: Runs that differ in it are not averaged.
+        shown: A page names it among that in which runs differ.
+    """
+
+    identity: bool = True
+    column: bool = True
+    scheme: bool = True
+    shown: bool = True
+
+
+# Where and how a job runs.
+_HOW = Counts(identity=False, column=False, scheme=False, shown=False)
+_LABEL = Counts(identity=False, scheme=False, shown=False)
+_DRAW = Counts(scheme=False)  # draws, and parts of the images, which belong together
+# Every key that does not count for all; what stands below one counts as it does.
+KEYS: Mapping[str, Counts] = {
+    "data.shard": _DRAW,
+    "dry_run": _HOW,
+    "figures": _LABEL,
+    "force": _HOW,
+    "hydra": _HOW,
+    "masks.keep": Counts(scheme=False, shown=False),
+    "name": _LABEL,
+    "originals": _HOW,
+    "output": _HOW,
+    "runtime": _HOW,
+    "seed": _DRAW,
+    "verdict": _HOW,
+    **dict.fromkeys(RUN_COLUMNS, _LABEL),
+}
+
+
+def counts(key: str) -> Counts:
+    """What a key counts for, given as it is overridden: `runtime.batch_size`."""
+    while key not in KEYS and "." in key:
+        key = key.rpartition(".")[0]
+    return KEYS.get(key, Counts())
+
+
+def owner(key: str) -> tuple[str, str] | None:
+    """The list group and the entry that a key belongs to: `method.smoothgrad.samples`.
+
+    It says nothing of runs that do not have this entry, nor of rows of other entries.
+    """
+    group, _, rest = key.partition(".")
+    return (group, rest.partition(".")[0]) if rest and group in ("method", "metric") else None
 
 
 def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -32,8 +83,7 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
 
     Choices (`model`, `randomization`, …) come under their group's name, values under their dotted
     key (`method.smoothgrad.samples`), `target` as `target_rule`, lists as they are overridden
-    (`"[logits,head]"`). Left out are `_target_`s, and what does not belong to a result: `runtime`,
-    `output`, `originals`, `force`, `dry_run`, `verdict`.
+    (`"[logits,head]"`). Left out are `_target_`s and what does not belong to a result, see `KEYS`.
 
     Args:
         config: The resolved configuration.
@@ -46,7 +96,7 @@ def config_columns(config: Mapping[str, Any], hydra: Mapping[str, Any] | None) -
         for key, value in flatten(config).items()
         if (value is None or isinstance(value, (str, bool, int, float, list)))
         and not key.rpartition(".")[2].startswith("_")
-        and key.partition(".")[0] not in _NO_COLUMNS
+        and counts(key).column
     }
     taken = {*SCORES, *PREDICTIONS, *RUN_COLUMNS}
     chosen = {

@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from sanity.analysis import intervals
 from sanity.randomness import generator
 from sanity.report import style
 from sanity.report.figures.article import article_stage
@@ -307,6 +308,18 @@ def test_seeds_are_averaged_within_images():
     assert (both["images"] == 3).all()
     np.testing.assert_allclose(both["mean"], single["mean"] - 0.05)
     assert (both["high"] - both["low"] > single["high"] - single["low"]).all()
+
+
+def test_several_seeds_have_the_interval_of_the_tables():
+    """Two seeds of equal mean, whose scores differ by image: there is but one interval."""
+    one, two = scores(("gradient",), stages=1, seed=0), scores(("gradient",), stages=1, seed=1)
+    one["value"], two["value"] = [-0.4, -0.5, -0.6], [-0.6, -0.5, -0.4]
+    (row,) = stage_means(pd.concat([one, two])).itertuples()
+    expected = intervals.mean(np.array([[-0.4, -0.6], [-0.5, -0.5], [-0.6, -0.4]]))
+    assert row.images == 3
+    np.testing.assert_allclose(
+        (row.mean, row.low, row.high), (expected.mean, expected.low, expected.high)
+    )
 
 
 def test_categories_and_missing_columns_are_fine():

@@ -1,6 +1,5 @@
 """What a page shows, from run folders, as plain lists and dicts."""
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,19 +12,17 @@ import pandas as pd
 
 from sanity.analysis import intervals
 from sanity.analysis.health import complaint
+from sanity.analysis.schemes import differing
 from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.wording import records
 from sanity.files import read_json
 from sanity.report.page import tiles
 from sanity.report.summary import missing
 from sanity.results import recorded
-from sanity.results.columns import RUN_COLUMNS
+from sanity.results.columns import counts
 from sanity.results.load import load_images, load_masks, load_predictions
 from sanity.results.recorded import configuration
 
-# What runs that belong together may differ in.
-_TOGETHER = {"seed", "name", "data.shard", "masks.keep", *RUN_COLUMNS}
-_UNSAID = {"name", "masks.keep", *RUN_COLUMNS}
 MOST_ROWS = 40_000  # scores that a page carries one by one; beyond, their means alone
 _SEPARATE = 60  # runs up to which each has its own curves beside those of its group
 
@@ -56,6 +53,11 @@ class Run:
         return cls(path, info, configuration(path), values)
 
     @property
+    def shown(self) -> dict[str, Any]:
+        """The values that set runs apart, or are worth saying."""
+        return {key: value for key, value in self.values.items() if counts(key).shown}
+
+    @property
     def seed(self) -> Any:
         """The seed, 0 where there is none."""
         return self.values.get("seed", 0)
@@ -70,26 +72,11 @@ class Run:
         return list(self.info.get("layers", []))
 
 
-def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The keys in which runs differ, with each run's value; one of those that say the same."""
-    keys = dict.fromkeys(key for run in runs for key in run.values if key not in _UNSAID)
-    found: dict[str, list[str]] = {}
-    seen = set()
-    for key in sorted(keys, key=lambda key: "." in key):  # choices first: they are the short names
-        values = [text(run.values.get(key)) for run in runs]
-        order = {value: number for number, value in enumerate(dict.fromkeys(values))}
-        alike = tuple(order[value] for value in values)
-        if len(order) > 1 and alike not in seen:
-            seen.add(alike)
-            found[key] = values
-    return found
-
-
 def groups(
     runs: Sequence[Run], differ: Mapping[str, list[str]]
 ) -> dict[tuple[str, ...], list[int]]:
     """The runs that differ in draws and parts of the images alone, by their other values."""
-    keys = [key for key in differ if key not in _TOGETHER]
+    keys = [key for key in differ if counts(key).scheme]
     found: dict[tuple[str, ...], list[int]] = {}
     for number in range(len(runs)):
         found.setdefault(tuple(differ[key][number] for key in keys), []).append(number)
@@ -169,7 +156,7 @@ def collect(
     known = {name for run in runs for name in recorded.controls(run.info, run.config)}
     controls = [name for name in methods if name in known]
     methods = controls + [name for name in methods if name not in controls]
-    differ = differing(runs)
+    differ = differing([run.shown for run in runs])
     seeds = pd.Series([str(run.seed) for run in runs])
     predictions = load_predictions(paths, status="completed")
     of_run = predictions["path"].astype(str)
@@ -189,7 +176,7 @@ def collect(
         part, of_part = scores[chosen], number[chosen]
         first = runs[members[0]]
         layers = _common([runs[i].layers or _layers(part) for i in members])
-        keys = [key for key in differ if key not in _TOGETHER]
+        keys = [key for key in differ if counts(key).scheme]
         label = ", ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
         own_metrics, own_methods = (_names(part[key]) for key in ("metric", "method"))
         n = len(layers)
@@ -379,13 +366,6 @@ def _rows(
         "null": scores["null"].tolist(),
         "reason": _codes(reasons, names).tolist(),
     }
-
-
-def text(value: Any) -> str:
-    """A value of the configuration as it is shown."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def spans(numbers: Iterable[int]) -> str:

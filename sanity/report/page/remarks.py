@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sanity.analysis.schemes import as_text as text
 from sanity.analysis.verdicts import (
     ALIKE,
     DEPENDS,
@@ -14,8 +15,8 @@ from sanity.analysis.verdicts import (
     SENSITIVE,
     early_stages,
 )
-from sanity.report.page.collect import MOST_ROWS, Run, spans, text
-from sanity.results.columns import flatten
+from sanity.report.page.collect import MOST_ROWS, Run, spans
+from sanity.results.columns import counts, flatten
 
 _SAID = {
     INSENSITIVE: ("keeps its masks", "keep their masks", " while the network loses its weights"),
@@ -85,7 +86,7 @@ def facts(
         made_of = node.get("_target_", "–") if isinstance(node, dict) else None
         return text(columns.get(key, str(made_of).rpartition(".")[2] if made_of else None))
 
-    counts = info.get("counts", {})
+    done = info.get("counts", {})
     parameters = [b["parameters"] for b in info.get("blocks", []) if b["parameters"] is not None]
     size = f", {sum(parameters):,} parameters in {len(parameters)} blocks" if parameters else ""
     stages = sorted({len(group["layers"]) for group in data["groups"]})
@@ -102,12 +103,12 @@ def facts(
         ("metrics", ", ".join(data["metrics"])),
         ("finished", _when(info) if len(runs) == 1 else f"{len(runs)} runs"),
     ]
-    if counts.get("gradients"):
+    if done.get("gradients"):
         total = sum(run.info.get("counts", {}).get("gradients", 0) for run in runs)
         summary.append(("gradients", f"{total:,}"))
     settings = []
     for key, value in flatten(first.config).items():
-        if key.partition(".")[0] in ("output", "force", "dry_run", "runtime", "name"):
+        if not counts(key).column or key == "name":
             continue
         shown = ", ".join(dict.fromkeys(differ[key])) if key in differ else _value(value)
         settings.append((key, shown))

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from sanity.analysis.schemes import differing
 from sanity.analysis.wording import word
 from sanity.errors import ConfigError
 from sanity.files import replace_file, writing
-from sanity.report.page.collect import Run, collect, differing
+from sanity.report.page.collect import Run, collect
 from sanity.report.page.remarks import doubts, facts, headline
 from sanity.report.style import DOTTED, method_style
 
@@ -91,7 +92,7 @@ def render(data: dict[str, Any], title: str = "") -> str:
             {metric: headline(group, metric, data["controls"]) for metric in data["metrics"]}
             for group in data["groups"]
         ],
-        facts=facts(runs, differing(runs), data),
+        facts=facts(runs, differing([run.shown for run in runs]), data),
         doubts=doubts(runs, data),
         style=(_FILES / "page.css").read_text(encoding="utf-8"),
         script=script,
