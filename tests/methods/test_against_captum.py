@@ -10,6 +10,7 @@ from sanity import methods
 from sanity.methods import Plan, Subject
 from sanity.methods.points import Noisy
 from sanity.network.classifier import Classifier
+from tests.float64 import twin
 
 REFERENCE = dict(np.load(Path(__file__).parents[1] / "data" / "captum.npz"))
 IMAGES, BASELINE, NOISE = (REFERENCE[key] for key in ("images", "baseline", "noise"))
@@ -41,7 +42,7 @@ def network(activation="relu", pool=False):
         x = f(tf.nn.conv2d(x, weights["kernel2"], 1, "SAME") + weights["bias2"], name="last")
         return tf.reshape(x, [-1, dense.shape[0]]) @ dense + weights["dense_bias"]
 
-    return Classifier(logits, IMAGES.shape[1:])
+    return twin(Classifier(logits, IMAGES.shape[1:]))
 
 
 @pytest.fixture(scope="module")

@@ -360,7 +360,8 @@ def epsilon_lrp(epsilon: float) -> Rule:
 
     def slope(op: tf.Operation, gradient: tf.Tensor, _: tf.Tensor) -> tuple[None, tf.Tensor]:
         y, x = op.inputs
-        return None, gradient * y / (x + tf.where(x >= 0, epsilon, -epsilon))
+        stabilizer = tf.cast(epsilon, x.dtype)
+        return None, gradient * y / (x + tf.where(x >= 0, stabilizer, -stabilizer))
 
     name = f"SanityEpsilonLrp{epsilon!r}"
     tf.RegisterGradient(name)(slope)

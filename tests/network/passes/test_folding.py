@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from sanity.network.flatten import flatten
 from sanity.network.passes.folding import folded
+from tests.float64 import in_float64, near
 
 DRAW = np.random.default_rng(0)
 X = DRAW.standard_normal((3, 9, 8, 4)).astype(np.float32)
@@ -97,15 +98,17 @@ def equals_the_plain_network(network):
     fewer = folded(plain, output, spec)
 
     def both(graph):
+        exact = in_float64(graph, spec)
+
         @tf.function(input_signature=[spec])
         def values(x):
-            (y,) = graph.build(x, [output])
+            (y,) = exact.build(x, [output])
             return y, tf.gradients(y**2, x)[0]
 
         return [tensor.numpy() for tensor in values(X)]
 
     for got, wanted in zip(both(fewer), both(plain), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=2e-5 * np.abs(wanted).max())
+        near(got, wanted)
     return fewer
 
 
