@@ -1,5 +1,6 @@
 """Whether a network still says anything: broken, exploded, vanished and dead ones."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 # Beyond these, float32's softmax is the same for whatever the network computes.
 VANISHED = 1e-6
 EXPLODED = 1e6
+FEW = 10  # outputs; of fewer, what they have in common cannot be told from themselves
 
 
 def death(share: float, dead: float) -> str | None:
@@ -25,13 +27,13 @@ def death(share: float, dead: float) -> str | None:
     return f"dead network: {share:.2g} of its logits' variance lies between images, below {dead:g}"
 
 
-def complaint(predicted: "pd.DataFrame", dead: float) -> str | None:
-    """Why a stage's masks say nothing, from its `predictions`; None if that cannot be seen.
+def unsound(predicted: "pd.DataFrame") -> str | None:
+    """Why a stage's numbers are none of its network, from its `predictions`; None if they are.
 
-    A network is broken (logits are not finite), exploded (they are beyond 1e6), vanished (an
-    image's logits are all alike) or dead (see `death`).
+    A network is broken (logits are not finite), exploded (they are beyond 1e6, where float32 says
+    other things than float64) or vanished (an image's logits are all alike).
     """
-    spread, share = predicted["logit_std"].to_numpy(), predicted["between_share"].iloc[0]
+    spread = predicted["logit_std"].to_numpy()
     broken = int((~np.isfinite(spread)).sum())
     if broken:
         return f"the logits of {broken} of {len(predicted)} images are not finite"
@@ -39,7 +41,42 @@ def complaint(predicted: "pd.DataFrame", dead: float) -> str | None:
         return f"the network has exploded: its logits spread by {spread.max():.1g}"
     if spread.max() < VANISHED:
         return f"the network has vanished: its logits spread by {spread.max():.1g} only"
-    return death(share, dead)
+    return None
+
+
+def mark(scores: "pd.DataFrame", reason: str) -> "pd.DataFrame":
+    """Scores with a reason to distrust them, where they have none of their own; "" adds none."""
+    if not reason:
+        return scores
+    own = scores["reason"].astype(object)
+    return scores.assign(reason=own.where(own.notna() & (own != ""), reason))
+
+
+def complaint(predicted: "pd.DataFrame", dead: float) -> str | None:
+    """Why a stage's masks say nothing, from its `predictions`; None if that cannot be seen.
+
+    Its network is `unsound`, or dead (see `death`).
+    """
+    return unsound(predicted) or death(float(predicted["between_share"].iloc[0]), dead)
+
+
+def early_complaint(predictions: "pd.DataFrame | None", stages: range, dead: float) -> str | None:
+    """Why some stages together say nothing; None if they do, or nothing is known of them.
+
+    The networks of more than half of them, over seeds, are unsound; or the median one is dead.
+    """
+    if predictions is None:
+        return None
+    chosen = predictions[predictions["stage"].isin(stages)]
+    keys = [key for key in ("seed", "stage") if key in chosen]
+    parts = [part for _, part in chosen.groupby(keys)]
+    able = {"logit_std", "target_logit"} <= set(chosen.columns)
+    said = [word for part in parts if able and (word := unsound(part))]
+    if 2 * len(said) > len(parts):
+        return f"{said[0].partition(':')[0]} at {len(said)} of {len(parts)} early stages"
+    shares = [float(part["between_share"].iloc[0]) for part in parts]
+    known = [share for share in shares if not np.isnan(share)]
+    return death(float(np.median(known)), dead) if known else None
 
 
 def between_share(logits: np.ndarray) -> float:
@@ -59,3 +96,31 @@ def between_share(logits: np.ndarray) -> float:
     between = logits.var(axis=0, ddof=1).mean()
     common = max(logits.mean(axis=0).var() - between / n, 0.0)
     return 0.0 if between + common == 0 else float(between / (between + common))
+
+
+def feature_share(features: Iterable[np.ndarray]) -> float:
+    """The share that many outputs would have, from what the last kernel reads; NaN for one image.
+
+    A few outputs cannot tell how much they have in common: the variance over classes of their means
+    is that of one number or two, and of one output it is 0. But of outputs with weights drawn
+    independently around 0, without biases, both variances are known: each is the weights' variance
+    times a sum over features h, of their variance over images for what lies between these, and of
+    their squared mean for what is common. So this is what `between_share` is on average for many
+    outputs of random weights.
+
+    Args:
+        features: Of some images each, (n, features).
+    """
+    n, first = 0, None
+    total = squares = np.zeros(())
+    for part in features:
+        x = part.astype(np.float64)
+        first = x[0] if first is None else first
+        shifted = x - first  # so that the squares of large means do not drown their differences
+        n += len(x)
+        total, squares = total + shifted.sum(0), squares + (shifted**2).sum(0)
+    if n < 2 or first is None:
+        return float("nan")
+    between = float(((squares - total**2 / n) / (n - 1)).sum())
+    common = max(float(((first + total / n) ** 2).sum()) - between / n, 0.0)
+    return 0.0 if between + common == 0 else between / (between + common)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.analysis import intervals
-from sanity.analysis.health import death
+from sanity.analysis.health import early_complaint
 from sanity.analysis.intervals import LEVEL, Estimate
 from sanity.analysis.relative import alikeness, relative
 from sanity.analysis.thresholds import Thresholds, primary_metric
@@ -137,7 +137,7 @@ def verdicts(
     present = dict.fromkeys(scores["metric"].astype(str))
     primary = primary_metric({name: metrics.get(name) for name in present}, thresholds.primary)
     why_none = _no_cascade(scores, order, begins_at_output)
-    dead = death(_between_share(predictions, stages), thresholds.dead)
+    dead = early_complaint(predictions, stages, thresholds.dead)
     judged = []
     for key, part in scores.groupby(["method", "metric"], observed=True, sort=False):
         method, name = map(str, key)
@@ -195,15 +195,6 @@ def _no_cascade(scores: "pd.DataFrame", order: str | None, begins_at_output: boo
             "layer goes on deciding"
         )
     return None
-
-
-def _between_share(predictions: "pd.DataFrame | None", stages: range) -> float:
-    """The median over the early stages (and seeds), NaN where nothing is known."""
-    if predictions is None:
-        return math.nan
-    chosen = predictions[predictions["stage"].isin(stages)]
-    keys = [key for key in ("seed", "stage") if key in chosen]
-    return float(chosen.groupby(keys)["between_share"].first().median())
 
 
 def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":

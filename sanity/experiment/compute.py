@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from sanity.analysis.discrimination import discrimination
+from sanity.analysis.health import mark
 from sanity.analysis.thresholds import primary_metric
 from sanity.analysis.verdict_tables import MOST_BLENDED
 from sanity.analysis.verdicts import verdicts
@@ -91,7 +92,7 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
                 where = slice(explained.group.start, explained.group.stop)
                 for method, masks in explained.masks.items():
                     folder.write_masks(method, where, explained.stage.index, masks)
-                folder.write_unit(unit, scores)
+                folder.write_unit(unit, mark(scores, told.reason(explained.stage)))
     predicted = told.all()
     scores = folder.scores()
     found, facts = _verdicts(experiment, folder, scores, predicted)

@@ -2,12 +2,12 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sanity.analysis.health import between_share, complaint
+from sanity.analysis.health import FEW, between_share, complaint, feature_share, unsound
 from sanity.data import Images
 from sanity.experiment.prepare import Experiment
 from sanity.results.folder import RunFolder
@@ -39,7 +39,7 @@ def predictions(
     with np.errstate(invalid="ignore"):
         shares, entropy = probabilities(classifier, images.x, logits)
         spread = logits.std(axis=1) if logits.shape[1] > 1 else np.abs(logits[:, 0])
-        share = between_share(logits)
+        share = _share(classifier, images.x, logits)
     predicted = logits.argmax(axis=1)
     return pd.DataFrame(
         {
@@ -57,6 +57,28 @@ def predictions(
             "entropy": entropy,
         }
     )
+
+
+def _share(classifier: "Classifier", x: np.ndarray, logits: np.ndarray) -> float:
+    """How much of what the network says lies between images; see `between_share`.
+
+    Of fewer than ten outputs it is at most what the last kernel's input has (`feature_share`), and
+    of one or two it is that, unless they are the same for every image.
+    """
+    share = between_share(logits)
+    tensors = classifier.network.last_features
+    if classifier.n_classes >= FEW or not tensors:
+        return share
+    if classifier.n_classes <= 2 and np.ptp(logits, axis=0).max() > 1e-6 * np.abs(logits).max():
+        share = 1.0
+
+    def features() -> Iterator[np.ndarray]:
+        for start in range(0, len(x), classifier.batch_size):
+            found = classifier.read(x[start : start + classifier.batch_size], tensors)
+            # of a map or of tokens, their mean, which is what the logits are made of
+            yield np.concatenate([f.mean(tuple(range(1, f.ndim - 1))) for f in found], axis=1)
+
+    return min(share, feature_share(features()))
 
 
 def probabilities(
@@ -154,6 +176,11 @@ class StagePredictions:
         self._frames[stage.index] = frame
         if len(self._frames) == len(experiment.stages):
             self._folder.write_predictions(self._joined())
+
+    def reason(self, stage: "Stage") -> str:
+        """Why the scores of a stage that was entered are none of its network; "" if they are."""
+        frame = self._frames.get(stage.index)
+        return "" if frame is None else unsound(frame) or ""
 
     def all(self) -> "pd.DataFrame":
         """Those of all stages, which are stored by then; the trained weights are back in place."""

@@ -12,11 +12,13 @@ from sanity.network.anatomy.batch_norm import BatchNorm, find
 from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vectors
-from sanity.network.anatomy.parameters import Declared, Parameter, describe
+from sanity.network.anatomy.parameters import Declared, Parameter, describe, meeting
 from sanity.network.anatomy.preprocessing import Seen, read_seen
 from sanity.network.faithful import faithful, no_gradient
-from sanity.network.graph import FlatGraph
+from sanity.network.graph import FlatGraph, op_of, tensor_of
 from sanity.network.passes.backprop_rules import rule as rule_of
+
+_PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D", "Einsum")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,18 @@ class Network:
         kernels = [p for p in self.parameters.values() if p.kind == "kernel" and p.reaches]
         deepest = max((p.depth for p in kernels), default=0)
         return [p.name for p in kernels if p.depth == deepest]
+
+    @cached_property
+    def last_features(self) -> list[str]:
+        """The tensors that the last kernels multiply; none where that is done in a loop."""
+        found = []
+        for name in self.last_kernels:
+            op = meeting(self.explained, self.placeholders[name])
+            node = self.explained.nodes[op] if op else None
+            if node is None or node.op not in _PRODUCTS:
+                return []
+            found += [tensor_of(i) for i in node.input if op_of(i) in self.explained.depths]
+        return list(dict.fromkeys(found))
 
     @cached_property
     def seen(self) -> Seen | None:

@@ -1,0 +1,94 @@
+"""Networks that say nothing any more, with any number of outputs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from sanity.analysis.health import (
+    between_share,
+    complaint,
+    early_complaint,
+    feature_share,
+    mark,
+    unsound,
+)
+from sanity.data import Images
+from sanity.experiment.predictions import predictions
+from sanity.network.classifier import Classifier
+from sanity.randomization.stage import Stage
+
+
+@pytest.mark.parametrize("apart", [0.05, 0.2, 1.0])
+def test_the_share_at_features_is_that_of_many_random_outputs(apart):
+    draw = np.random.default_rng(0)
+    features = draw.random(40) + apart * draw.normal(size=(30, 40))
+    outputs = features @ draw.normal(size=(40, 4000))
+    found = feature_share([features[:7], features[7:]])
+    assert found == pytest.approx(between_share(outputs), rel=0.1)
+    assert found == pytest.approx(feature_share([1e6 * features]), rel=1e-9)
+    assert np.isnan(feature_share([features[:1]]))
+
+
+def network(apart, outputs, ending=tf.identity):
+    """Features that differ between images by a share, and a random last kernel."""
+    draw = np.random.default_rng(1)
+    kernel = tf.Variable(draw.normal(size=(48, 20)).astype(np.float32))
+    dense = tf.Variable(draw.normal(size=(20, outputs)).astype(np.float32))
+    common = draw.normal(size=20).astype(np.float32)
+
+    def function(x):
+        different = tf.reshape(x - 0.5, [-1, 48]) @ kernel
+        return ending((common + apart * different) @ dense)
+
+    return Classifier(function, (4, 4, 3))
+
+
+def said_of(classifier, dead=0.05):
+    x = np.random.default_rng(2).random((6, 4, 4, 3), np.float32)
+    names = [f"image{i}" for i in range(6)]
+    images = Images(x, names, [None] * 6, [None] * 6, names)
+    stage = Stage(0, "", (), lambda: {})
+    frame = predictions(classifier, images, np.zeros(6, int), stage)
+    return complaint(frame, dead), frame
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 4, 30])
+@pytest.mark.parametrize("ending", [tf.identity, tf.sigmoid])
+def test_a_dead_network_is_noticed_for_any_number_of_outputs(outputs, ending):
+    said, frame = said_of(network(1e-3, outputs, ending))
+    assert said is not None and said.startswith("dead network")
+    said, frame = said_of(network(1.0, outputs, ending))
+    assert said is None
+    assert 0.3 < frame["between_share"].iloc[0] <= 1
+
+
+def test_one_output_has_not_vanished():
+    assert unsound(said_of(network(1.0, 1))[1]) is None
+    said, _ = said_of(network(1.0, 1, lambda z: 1e-9 * z))
+    assert said.startswith("the network has vanished")
+    said, _ = said_of(network(1.0, 1, lambda z: 1e8 * z))
+    assert said.startswith("the network has exploded")
+
+
+def table(spread, share=0.5):
+    stages = np.repeat(np.arange(len(spread)), 3)
+    values = np.repeat(np.array(spread, float), 3)
+    return pd.DataFrame(
+        {"stage": stages, "logit_std": values, "target_logit": values, "between_share": share}
+    )
+
+
+def test_early_stages_that_have_exploded_give_no_verdict():
+    stages = range(1, 4)
+    assert early_complaint(table([1, 1, 1e9, 1]), stages, 0.05) is None
+    said = early_complaint(table([1, 1, 1e9, 1e9]), stages, 0.05)
+    assert said == "the network has exploded at 2 of 3 early stages"
+    assert early_complaint(table([1, 1, 1, 1], 0.01), stages, 0.05).startswith("dead network")
+    assert early_complaint(None, stages, 0.05) is None
+
+
+def test_scores_are_marked_but_keep_their_own_reason():
+    scores = pd.DataFrame({"value": [0.5, np.nan], "reason": [None, "constant mask"]})
+    assert mark(scores, "exploded")["reason"].tolist() == ["exploded", "constant mask"]
+    assert mark(scores, "") is scores
