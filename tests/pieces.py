@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 from sanity.checked import checked
+from sanity.methods import Gradient
 
 CONF = Path(__file__).parent / "conf"
 # A job of a second or so, for `compose` and for the command line, and its methods.
@@ -62,3 +63,8 @@ class Killed:
 
     def masks(self, classifier, images, targets, seed):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@checked
+class Input(Gradient):
+    """No control, though one of this package has its name."""

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sanity.analysis.schemes import load_schemes
 from sanity.files import read_json
+from sanity.results import recorded
 from sanity.results.load import load_images, load_masks, load_predictions
 from sanity.results.recorded import configuration
 
@@ -62,15 +63,16 @@ def draw(run: Path) -> None:
     figures.mkdir(exist_ok=True)
     config = configuration(run)
     scores = load_schemes([run])
-    save(similarity_curves(scores), figures / "curves", formats=("png",))
-    paper = similarity_curves(scores, width_inches=COLUMN)
+    info = read_json(run / "run.json") or {}
+    controls = recorded.controls(info, config)
+    save(similarity_curves(scores, controls=controls), figures / "curves", formats=("png",))
+    paper = similarity_curves(scores, width_inches=COLUMN, controls=controls)
     save(paper, figures / "curves", formats=("pdf", "svg"))
     if not (run / "masks.zarr").exists():
         return
     dataset, photographs = load_masks(run), load_images(run)
     predicted = load_predictions(run)
     layers = [str(layer) for layer in dataset.layer.values]
-    info = read_json(run / "run.json") or {}
     changes = info.get("changes") or ["as trained", *(f"{name} randomized" for name in layers[1:])]
     methods = [name for name in config["method"] if name in dataset.data_vars]
     for number, (name, pixels) in enumerate(list(photographs.items())[:GRIDS]):

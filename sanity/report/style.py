@@ -106,19 +106,25 @@ _OTHER_MARKERS = ("<", ">", "h", "p", "*", "8", "d")  # of no known method
 _OTHER_DASHES = (SOLID, LONG, DASHDOT)
 
 
-def method_style(name: str) -> Style:
+def method_style(name: str, control: bool | None = None) -> Style:
     """The look of a method.
 
     One that is not known here gets a look keyed by its name, with a marker that no known method
     has. If its name begins with a known method's, as `smoothgrad_100` does, it gets that one's
     colour. Two unknown methods may, rarely, look alike.
+
+    Args:
+        name: Its name.
+        control: Whether it is a control; by default, if its name is a known control's.
     """
-    if name in _KNOWN:
+    if name in _KNOWN and control in (None, _KNOWN[name].control):
         return _KNOWN[name]
     random = generator("style", name)
     color = COLORS[random.integers(len(COLORS))]
     dash = _OTHER_DASHES[random.integers(len(_OTHER_DASHES))]
     marker = _OTHER_MARKERS[random.integers(len(_OTHER_MARKERS))]
+    if control:
+        return Style(GREYS[random.integers(len(GREYS))], SHORT, marker, control=True)
     relatives = [k for k, s in _KNOWN.items() if name.startswith(f"{k}_") and not s.control]
     if relatives:
         color = _KNOWN[max(relatives, key=len)].color

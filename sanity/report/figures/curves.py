@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from sanity.analysis import intervals
 from sanity.report.figures.canvas import LINE, fixed, heading, literal, text_width
-from sanity.report.style import DOTTED, INK, MUTED, RULE, method_style
+from sanity.report.style import DOTTED, INK, MUTED, RULE, Style, method_style
 
 ORIGINAL = "original"  # what stage 0 is called
 
@@ -81,6 +81,7 @@ def similarity_curves(
     *,
     width_inches: float | None = None,
     names: Mapping[str, str] | None = None,
+    controls: Collection[str] | None = None,
     title: str = "",
 ) -> Figure:
     """Similarity to the original mask by stage: a panel a metric, a line a method.
@@ -92,6 +93,7 @@ def similarity_curves(
         scores: As in `scores.parquet`, of one scheme; `seed`, if there, may hold several.
         width_inches: Of the figure; below 5, panels stand one below the other.
         names: What methods are called in the figure, if not by their name.
+        controls: The methods that never looked at the network; by default, known ones by name.
         title: Above the panels.
 
     Raises:
@@ -99,10 +101,16 @@ def similarity_curves(
     """
     table = stage_means(scores)
     metrics = list(table["metric"].unique())
-    methods = sorted(table["method"].unique(), key=lambda method: method_style(method).control)
+    styles = {
+        method: method_style(method, None if controls is None else method in controls)
+        for method in table["method"].unique()
+    }
+    methods = sorted(styles, key=lambda method: styles[method].control)
     layers = table.drop_duplicates("stage").set_index("stage")["layer"].sort_index()
     ticks = [literal(layer or ORIGINAL) for layer in layers]
-    entries: dict[str, Any] = {method: Line2D([], [], **_look(method)) for method in methods}
+    entries: dict[str, Any] = {
+        method: Line2D([], [], **_look(styles[method])) for method in methods
+    }
     labels = [literal((names or {}).get(method, method)) for method in methods]
     for label, handle in _marks(table):
         entries[label] = handle
@@ -137,7 +145,7 @@ def similarity_curves(
         panels = fig.subplots(rows, columns, squeeze=False).ravel()
         for index, (ax, metric) in enumerate(zip(panels, metrics, strict=False)):
             ax.set_title(literal(metric), loc="left", weight="bold", size=font, parse_math=False)
-            _draw(ax, table[table["metric"] == metric], methods, layers.index)
+            _draw(ax, table[table["metric"] == metric], methods, styles, layers.index)
             ax.set_xticks(
                 range(0, len(ticks), every),
                 ticks[::every],
@@ -174,17 +182,23 @@ def similarity_curves(
     return fig
 
 
-def _draw(ax: Axes, table: pd.DataFrame, methods: Sequence[str], stages: pd.Index) -> None:
+def _draw(
+    ax: Axes,
+    table: pd.DataFrame,
+    methods: Sequence[str],
+    styles: Mapping[str, Style],
+    stages: pd.Index,
+) -> None:
     x = np.arange(len(stages))
     drawn = []
     for method in methods:
         rows = table[table["method"] == method].set_index("stage").reindex(stages)
-        style = method_style(method)
+        style = styles[method]
         level = 2 if style.control else 3
         band = ax.fill_between(x, rows["low"], rows["high"], linewidth=0, zorder=level - 1)
         band.set(color=style.color, alpha=0.15 if len(methods) <= 8 else 0.06)
         ax.plot(x, rows["null"], **_null(style.color), zorder=level)
-        ax.plot(x, rows["mean"], **_look(method), zorder=level)
+        ax.plot(x, rows["mean"], **_look(style), zorder=level)
         drawn += [rows["mean"], rows["null"]]
     originals = table.loc[table["stage"] == 0, "mean"]
     ax.set_ylim(*_y_limits(np.concatenate(drawn), originals.to_numpy()))
@@ -225,8 +239,7 @@ def _marks(table: pd.DataFrame) -> list[tuple[str, Any]]:
     return marks
 
 
-def _look(method: str) -> dict[str, Any]:
-    style = method_style(method)
+def _look(style: Style) -> dict[str, Any]:
     return {
         "color": style.color,
         "linestyle": style.linestyle,

@@ -170,7 +170,7 @@ def _by_metric(group: dict[str, Any], data: dict[str, Any]) -> dict[str, list[di
 
 
 def _look(name: str, control: bool) -> dict[str, Any]:
-    style = method_style(name)
+    style = method_style(name, control)
     d, filled = _marker(style.marker)
     return {
         "color": style.color,

@@ -1,0 +1,58 @@
+"""The loop over units: resuming, and what a run says of its methods."""
+
+import pytest
+
+import sanity
+from sanity.files import read_json
+from sanity.randomization import Randomization
+from sanity.results import load_runs
+from tests.pieces import QUICK, run_interrupted
+
+
+@pytest.mark.parametrize("later", [1, 3])
+def test_a_run_resumes_though_groups_would_be_of_another_size(tmp_path, monkeypatch, later):
+    monkeypatch.setattr("sanity.experiment.explaining._GROUP_IMAGES", 2)
+    overrides = [*QUICK, f"output={tmp_path / 'one'}", "originals=false"]
+    run_interrupted(overrides, units=2)
+    monkeypatch.setattr("sanity.experiment.explaining._GROUP_IMAGES", later)
+    resumed = load_runs(sanity.run(overrides=overrides))
+    whole = load_runs(sanity.run(overrides=[*overrides[:-2], f"output={tmp_path / 'two'}"]))
+    keys = ["image", "method", "stage", "metric"]
+    columns = [*keys, "value", "null"]
+    assert not resumed.duplicated(keys).any()
+    one, two = (found[columns].sort_values(keys, ignore_index=True) for found in (resumed, whole))
+    assert one.equals(two)
+
+
+def test_a_method_is_no_control_for_its_name(tmp_path):
+    """Neither the key nor the class decides, but what the class says of itself."""
+    run = sanity.run(
+        overrides=[
+            *QUICK[:-2],
+            "method=[edge_detector]",
+            "+method.input={_target_: tests.pieces.Input}",
+            "+method.mine={_target_: sanity.methods.Constant}",
+            f"output={tmp_path}",
+            "data.limit=1",
+            "layers.last=1",
+        ]
+    )
+    assert read_json(run / "run.json")["controls"] == ["edge_detector", "mine"]
+
+
+def test_fresh_draws_are_made_once(small, monkeypatch):
+    drawn = []
+    scheme = Randomization(draws="fresh", initializer=lambda random, variable: draw(variable))
+
+    def draw(variable):
+        drawn.append(variable.name)
+        return variable.trained + 1
+
+    stages = scheme.stages(small, ["top", "middle"], seed=0)
+    first = [stage.make_weights() for stage in stages]
+    count = len(drawn)
+    again = [stage.make_weights() for stage in stages]
+    assert count and len(drawn) == count
+    assert all(
+        one[name] is two[name] for one, two in zip(first, again, strict=True) for name in one
+    )
