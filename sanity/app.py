@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sanity.config.job import Job, resolve
-from sanity.config.options import conf_folder
+from sanity.config.options import conf_folder, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.errors import ConfigError
 from sanity.sweeping import Outcome, SweepFailed, threads
@@ -56,6 +56,7 @@ def main() -> None:
     """Runs the jobs asked for; a user's mistake is one sentence and exit code 2."""
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra would print a traceback of its own and exit
+    sys.argv[1:] = with_open_keys(sys.argv[1:])
     try:
         job()
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import instantiate, make, with_current_targets
-from sanity.config.options import conf_folder, options
+from sanity.config.options import conf_folder, options, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
 from sanity.data import Dataset, as_dataset
@@ -136,7 +136,7 @@ def compose(overrides: Sequence[str] = ()) -> Job:
 
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = hydra.compose("config", list(overrides), return_hydra_config=True)
+            config = hydra.compose("config", with_open_keys(overrides), return_hydra_config=True)
             choices = dict(config.hydra.runtime.choices)
             with open_dict(config):
                 del config["hydra"]

@@ -1,6 +1,9 @@
 """Where the YAML files are, and which options each group has."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+_OPEN = ("model.inputs.",)  # keys that take any name below them
 
 
 def conf_folder() -> Path:
@@ -18,3 +21,12 @@ def options(group: str) -> list[str]:
     if hydra.is_initialized():
         return sorted(hydra.config_loader().get_group_options(group))
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+def with_open_keys(overrides: Sequence[str]) -> list[str]:
+    """Overrides in which names that no YAML lists are marked for Hydra as to be added.
+
+    Args:
+        overrides: As on the command line, `model.inputs.age=0.5` for instance.
+    """
+    return [f"++{text}" if text.startswith(_OPEN) else text for text in overrides]

@@ -51,7 +51,7 @@ class Hub(ScaledSource):
         """
         key = f"model.handle={self.handle}"
         found = entry(self.folder(), self.signature, key, call_first=True)
-        return self.classifier_of(found, self.handle.rstrip("/"))
+        return self.classifier_of(found, self.handle.rstrip("/"), key)
 
 
 def hub_cache() -> Path:

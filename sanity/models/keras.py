@@ -9,9 +9,11 @@ from pydantic import field_validator
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
+from sanity.models.inputs import Input
 from sanity.models.keras_file import keras_3, opened, own_objects, read, refuse_code
 from sanity.models.keras_variables import own_initializers, variables
 from sanity.models.kinds import DETAILS
+from sanity.models.module import Entry
 from sanity.models.source import Positive, ScaledSource, Source
 
 if TYPE_CHECKING:
@@ -72,13 +74,8 @@ class Keras(ScaledSource):
             refuse_code(file)
         own = {} if self.module is None else own_objects(self.module)
         model = opened(file, self.trust, own)
-        return self.classifier(
-            lambda images: model(self.scaled(images), training=False),
-            self.shape(_own_shape(model, file.key)),
-            file.path.stem,
-            variables(model),
-            own_initializers(model),
-        )
+        entry, name = _entry(model), file.path.stem
+        return self.classifier_of(entry, name, file.key, own_initializers(model))
 
 
 @checked
@@ -125,7 +122,7 @@ class KerasApplication(Source):
             self._take_weights(model)
         return self.classifier(
             lambda images: model(module.preprocess_input(images * 255.0), training=False),
-            self.shape(_own_shape(model, self.application)),
+            self.shape(model.inputs[0].shape[1:]),
             self.application,
             variables(model),
             own_initializers(model),
@@ -170,14 +167,28 @@ def _not_downloaded(application: str, error: Exception) -> str:
     )
 
 
-def _own_shape(model: Any, key: str) -> tuple[int | None, ...] | None:
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
+def _entry(model: Any) -> Entry:
+    """A model of Keras 3 or 2 as a function of its inputs by name."""
+    import tensorflow as tf
+
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        inputs = [Input("images", None, tf.float32)]
+    else:
+        inputs = [Input(t.name, tuple(t.shape), tf.as_dtype(t.dtype)) for t in tensors]
+    nested = _structure(model) if len(inputs) > 1 or tensors else None
+
+    def function(values: dict[str, Any]) -> Any:
+        ordered = [values[one.name] for one in inputs]
+        packed = ordered[0] if nested is None else tf.nest.pack_sequence_as(nested, ordered)
+        return model(packed, training=False)
+
+    return Entry(function, inputs, variables(model), "call")
+
+
+def _structure(model: Any) -> Any:
+    """How a model wants its inputs: one, a list or a dict; None where it does not say."""
+    try:
+        return model.input
+    except (AttributeError, ValueError):
         return None
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        shapes = ", ".join(str(list(one.shape)) for one in inputs)
-        raise ConfigError(
-            f"{key} must have one input, images (batch × height × width × channels); it takes "
-            f"{shapes}"
-        )
-    return tuple(inputs[0].shape[1:])

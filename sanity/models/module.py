@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sanity.errors import ConfigError
+from sanity.models.inputs import Input
 from sanity.models.kinds import DETAILS, kind_of, way_out
 from sanity.models.tf1 import has_reference_variables, with_live_variables
 
@@ -25,17 +26,17 @@ _CALLS: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A function of a loaded module.
+    """A function of a loaded model.
 
     Attributes:
-        function: From images as the module wants them to its outputs.
-        shape: (height, width, channels) of its input, None for what it leaves open.
-        variables: The module's, by name.
+        function: From what it takes, by name, to its outputs.
+        inputs: What it takes.
+        variables: The model's, by name.
         name: Of the signature, or `call`.
     """
 
-    function: Callable[[Any], Any]
-    shape: tuple[int | None, ...] | None
+    function: Callable[[dict[str, Any]], Any]
+    inputs: list[Input]
     variables: dict[str, Any]
     name: str
 
@@ -119,7 +120,7 @@ def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) ->
         call_first: Whether the module's own call goes before `serving_default`.
 
     Raises:
-        ConfigError: It is not whole, there is no such signature, or it takes no images.
+        ConfigError: It is not whole, or there is no such signature.
     """
     loaded = load(folder, key)
     signatures = dict(getattr(loaded, "signatures", {}))
@@ -131,31 +132,30 @@ def entry(folder: Path, signature: str | None, key: str, *, call_first: bool) ->
     if signature is None:
         usual = [name for name in USUAL if name in signatures]
         if call is not None and (not usual or (call_first and usual[0] != USUAL[0])):
-            return Entry(_call(loaded, key, there), _shape_of_call(call, key), variables, "call")
+            return Entry(_call(loaded, key, there), _inputs_of_call(call), variables, "call")
         if not usual and len(signatures) != 1:
             raise ConfigError(f"model.signature must name a signature of {key}; there are: {there}")
         signature = (usual or list(signatures))[0]
     if signature not in signatures:
         raise ConfigError(f"model.signature={signature} is none of {key}; there are: {there}")
     function = signatures[signature]
-    inputs = function.structured_input_signature[1]
-    name, shape = _image_input(inputs, f"the signature {signature} of {key}")
-
+    inputs = [_input(*pair) for pair in sorted(function.structured_input_signature[1].items())]
     if has_reference_variables(function):
         live, variables = with_live_variables(folder, function)
-        return Entry(live, shape, variables, signature)
+        return Entry(live, inputs, variables, signature)
 
-    def classify(images: Any) -> Any:
-        return function(**{name: images})
+    def classify(tensors: dict[str, Any]) -> Any:
+        return function(**tensors)
 
     classify.module = loaded  # type: ignore[attr-defined]  # owns the variables
-    return Entry(classify, shape, variables, signature)
+    return Entry(classify, inputs, variables, signature)
 
 
 def _call(module: Any, key: str, there: str) -> Callable[[Any], Any]:
     """The module's call; holds the module, which owns the variables."""
 
-    def classify(images: Any) -> Any:
+    def classify(tensors: dict[str, Any]) -> Any:
+        (images,) = tensors.values()
         for options in _CALLS:
             try:
                 return _named(module(images, **options))
@@ -179,35 +179,15 @@ def _named(outputs: Any) -> Any:
     return outputs
 
 
-def _shape_of_call(call: Any, key: str) -> tuple[int | None, ...] | None:
+def _inputs_of_call(call: Any) -> list[Input]:
     for concrete in getattr(call, "concrete_functions", ()):
         positional = concrete.structured_input_signature[0]
         if positional and hasattr(positional[0], "dtype"):
-            return _image_input({"images": positional[0]}, f"the call of {key}")[1]
-    return None
+            return [_input("images", positional[0])]
+    import tensorflow as tf
+
+    return [Input("images", None, tf.float32)]
 
 
-def _image_input(inputs: dict[str, Any], what: str) -> tuple[str, tuple[int | None, ...] | None]:
-    """The one input, which must take images."""
-    described = ", ".join(f"{name}: {_spec(spec)}" for name, spec in inputs.items()) or "none"
-    if len(inputs) != 1:
-        raise ConfigError(f"{what} must have one input, images; it has: {described}")
-    ((name, spec),) = inputs.items()
-    rank = spec.shape.rank
-    if not spec.dtype.is_floating or rank not in (None, 4):
-        raise ConfigError(
-            f"{what} takes no images (float32, batch × height × width × channels), but {described}"
-        )
-    if rank is None:
-        return name, None
-    if spec.shape[0] is not None:
-        raise ConfigError(
-            f"{what} takes exactly {spec.shape[0]} images at a time: export it with an open batch "
-            f"size ({described})"
-        )
-    return name, tuple(spec.shape[1:])
-
-
-def _spec(spec: Any) -> str:
-    shape = "any shape" if spec.shape.rank is None else list(spec.shape)
-    return f"{spec.dtype.name} {shape}"
+def _input(name: str, spec: Any) -> Input:
+    return Input(name, None if spec.shape.rank is None else tuple(spec.shape), spec.dtype)

@@ -35,4 +35,4 @@ class SavedModel(ScaledSource):
         """
         key = f"model.path={self.path}"
         found = entry(self.folder(), self.signature, key, call_first=False)
-        return self.classifier_of(found, Path(self.path).name)
+        return self.classifier_of(found, Path(self.path).name, key)

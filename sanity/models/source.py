@@ -13,6 +13,7 @@ from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 from sanity.models.base import Declared, Model
 from sanity.models.explained import say_what_is_explained
+from sanity.models.inputs import Fitted, fit
 
 if TYPE_CHECKING:
     from sanity.models.module import Entry
@@ -165,19 +166,35 @@ class ScaledSource(Source):
             the model scales its images itself and wants another.
         mean: Subtracted after that, one number or one a channel.
         std: Divided by at last, one number or one a channel.
+        inputs: Values of the inputs that take no images, by name.
     """
 
     range: Pair | None = None
     mean: float | list[float] | None = None
     std: float | list[float] | None = None
+    inputs: dict[str, Any] = Field(default_factory=dict)
 
-    def classifier_of(self, entry: "Entry", name: str) -> "Classifier":
-        """The classifier around a function of a loaded module; see `classifier`."""
+    def classifier_of(
+        self,
+        entry: "Entry",
+        name: str,
+        key: str,
+        initializers: Mapping[str, Callable] | None = None,
+    ) -> "Classifier":
+        """The classifier around a function of a loaded model; see `classifier`.
+
+        Args:
+            entry: The function, and what it takes.
+            name: What messages call it.
+            key: What messages call the file: `model.path=…`.
+            initializers: What variables were made with, by name, where that is known.
+        """
+        fitted = fit(entry.function, entry.inputs, self.inputs, self.input_shape, key)
+        scaled = self._scaling(fitted, key)
+        shape = self.shape(fitted.shape)
+        variables = {**fitted.variables, **entry.variables}
         return self.classifier(
-            lambda images: entry.function(self.scaled(images)),
-            self.shape(entry.shape),
-            name,
-            entry.variables,
+            lambda x: fitted.function(scaled(x)), shape, name, variables, initializers
         )
 
     def classifier(
@@ -193,6 +210,19 @@ class ScaledSource(Source):
         if self.range is None and self.mean is None and self.std is None:
             check_range(classifier)
         return classifier
+
+    def _scaling(self, fitted: Fitted, key: str) -> Callable[[Any], Any]:
+        """From images in [0, 1] to what the model wants, as asked for or as it says itself."""
+        asked = self.range is not None or self.mean is not None or self.std is not None
+        if fitted.scale is None or (asked and not fitted.decodes):
+            return self.scaled
+        if asked:
+            raise ConfigError(
+                f"{key} decodes and scales its images itself: leave model.range, model.mean and "
+                "model.std as they are"
+            )
+        low, high = fitted.scale
+        return lambda images: low + images * (high - low)
 
     def shape(self, own: Sequence[int | None] | None) -> tuple[int, int, int]:
         """The input's shape, as above; checks the scaling against it."""

@@ -14,7 +14,7 @@ def has_reference_variables(function: Any) -> bool:
 
 def with_live_variables(
     folder: Path, function: Any
-) -> tuple[Callable[[Any], dict[str, Any]], dict[str, Any]]:
+) -> tuple[Callable[[dict[str, Any]], dict[str, Any]], dict[str, Any]]:
     """A signature on variables of today's kind, with their values from the checkpoint.
 
     Args:
@@ -22,7 +22,7 @@ def with_live_variables(
         function: The signature, as TensorFlow loaded it.
 
     Returns:
-        A function from the one input to the outputs by name, and the variables by name.
+        A function from the inputs by name to the outputs by name, and the variables by name.
     """
     import tensorflow as tf
 
@@ -38,11 +38,15 @@ def with_live_variables(
     keys = list(function.structured_outputs)
     tensors = [function.structured_outputs[key].name for key in keys]
 
-    def classify(images: Any) -> dict[str, Any]:
+    # TensorFlow gives a signature's inputs in the order of their names.
+    feeds = zip(sorted(function.structured_input_signature[1]), function.inputs, strict=True)
+    placeholders = {name: tensor.name for name, tensor in feeds}
+
+    def classify(inputs: dict[str, Any]) -> dict[str, Any]:
         values = {f"{name}:0": variable.value() for name, variable in variables.items()}
         outputs = tf.graph_util.import_graph_def(
             graph_def,
-            input_map={function.inputs[0].name: images, **values},
+            input_map={**{placeholders[k]: v for k, v in inputs.items()}, **values},
             return_elements=tensors,
             name="net",
         )

@@ -211,28 +211,16 @@ def test_mistakes_about_a_saved_model(options, message, tmp_path):
         SavedModel(path=path, **options).load()
 
 
-def test_a_text_model_is_no_image_classifier(tmp_path):
-    def count(scale, text):
-        return {"out": tf.cast(tf.strings.length(text), tf.float32)[:, None] * scale}
-
-    path = saved(tmp_path / "module", count, images(None, dtype=tf.string))
-    with pytest.raises(ConfigError, match=r"takes no images .*images: string \[None\]"):
-        SavedModel(path=path).load()
-
-
 def test_an_output_that_is_no_vector(tmp_path):
     path = saved(tmp_path / "module", lambda scale, x: {"map": x * scale}, images(None, 8, 8, 3))
     with pytest.raises(ConfigError, match=r"vectors: none"):
         SavedModel(path=path).load()
 
 
-def test_a_fixed_batch_size_and_an_open_image_size(tmp_path):
+def test_an_open_image_size(tmp_path):
     def mean(scale, x):
         return {"out": tf.reduce_mean(x, [1, 2]) * scale}
 
-    path = saved(tmp_path / "one", mean, images(1, 8, 8, 3))
-    with pytest.raises(ConfigError, match="takes exactly 1 images at a time"):
-        SavedModel(path=path).load()
     path = saved(tmp_path / "open", mean, images(None, None, None, 3))
     with pytest.raises(ConfigError, match="leaves any×any×3 open"):
         SavedModel(path=path).load()
