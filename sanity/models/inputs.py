@@ -80,6 +80,8 @@ def fit(
     """
     import tensorflow as tf
 
+    from sanity.network.network import as_dict
+
     image, constants = _chosen(inputs, given, key)
 
     def of_images(images: Any) -> dict[str, Any]:
@@ -97,15 +99,6 @@ def fit(
         return enter(of_images, image, asked, key)
     shape, arranged = arrangement(image, asked, key)
     return Fitted(lambda images: of_images(tf.cast(arranged(images), image.dtype)), shape)
-
-
-def as_dict(outputs: Any) -> dict[str, Any]:
-    """A function's outputs by name."""
-    if isinstance(outputs, dict):
-        return outputs
-    if isinstance(outputs, list | tuple):
-        return {f"output_{index}": tensor for index, tensor in enumerate(outputs)}
-    return {"output": outputs}
 
 
 def _chosen(

@@ -152,7 +152,7 @@ def read_network(
         ConfigError: The output is no vector of logits, or there are several to choose from.
     """
     images = tf.TensorSpec([None, *input_shape], tf.float32, name="images")
-    whole = tf.function(lambda images: _as_dict(function(images)))
+    whole = tf.function(lambda images: as_dict(function(images)))
     concrete = whole.get_concrete_function(images)
     output_shapes = {
         key: (None if tensor.shape.rank is None else list(tensor.shape), tensor.dtype.name)
@@ -210,7 +210,8 @@ def _source(name: str, variable: Any) -> Declared:
     )
 
 
-def _as_dict(outputs: Any) -> dict[str, Any]:
+def as_dict(outputs: Any) -> dict[str, Any]:
+    """A function's outputs by name."""
     if isinstance(outputs, dict):
         return outputs
     if isinstance(outputs, list | tuple):
