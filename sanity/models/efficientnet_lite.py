@@ -73,8 +73,9 @@ class EfficientNetLite(Model):
         size = SIZE[self.variant]
         folder = self.folder()
         found = entry(folder, "serving_default", str(folder), call_first=False)
+        (images,) = found.inputs
         return Classifier(
-            found.function,
+            lambda x: found.function({images.name: x}),
             (size, size, 3),
             name=f"efficientnet_{self.variant}",
             output="logits",
