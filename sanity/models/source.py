@@ -179,7 +179,7 @@ class ScaledSource(Source):
         entry: "Entry",
         name: str,
         key: str,
-        initializers: Mapping[str, Callable] | None = None,
+        initializers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> "Classifier":
         """The classifier around a function of a loaded model; see `classifier`.
 
