@@ -193,21 +193,10 @@ class ScaledSource(Source):
         scaled = self._scaling(fitted, key)
         shape = self.shape(fitted.shape)
         variables = {**fitted.variables, **entry.variables}
-        return self.classifier(
+        classifier = self.classifier(
             lambda x: fitted.function(scaled(x)), shape, name, variables, initializers
         )
-
-    def classifier(
-        self,
-        function: Callable[[Any], Any],
-        shape: tuple[int, int, int],
-        name: str,
-        variables: Mapping[str, Any] | None = None,
-        initializers: Mapping[str, Callable[..., Any]] | None = None,
-    ) -> "Classifier":
-        """The classifier, as above; checks what the model makes of the range it is given."""
-        classifier = Source.classifier(self, function, shape, name, variables, initializers)
-        if self.range is None and self.mean is None and self.std is None:
+        if scaled == self.scaled and self.range is None and self.mean is None and self.std is None:
             check_range(classifier)
         return classifier
 
