@@ -16,7 +16,9 @@ from sanity.errors import ConfigError
 if TYPE_CHECKING:
     from sanity.config.job import Job
     from sanity.network.classifier import Classifier
+    from sanity.randomization import Scheme
 
+_BEYOND = "does not reach the output"
 _USAGE = """Shows what a model is made of: its signatures, input, outputs, variables and blocks.
 
     python -m sanity.inspect model=inception_v3 model.handle=FOLDER
@@ -37,15 +39,21 @@ def inspect(overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     job = compose(overrides)
     start_tensorflow(job.settings.runtime.threads)
-    return describe(job.model.load(), signatures(job))
+    return describe(job.model.load(), signatures(job), job.randomization)
 
 
-def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def describe(
+    classifier: "Classifier",
+    signatures: Sequence[dict[str, Any]] = (),
+    scheme: "Scheme | None" = None,
+) -> dict[str, Any]:
     """A loaded classifier in plain lists and dicts.
 
     Args:
         classifier: The network.
         signatures: Of the module it comes from.
+        scheme: Whose full cascade is asked what it takes; another kind than `Randomization`, or
+            None, for the default one.
     """
     parameters = list(classifier.parameters.values())
     from sanity.network.graph import op_of
@@ -76,6 +84,7 @@ def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()
         "grad_cam": _grad_cam(classifier),
         "nonlinearities": _nonlinearities(classifier),
         "parameters": sum(p.size for p in parameters),
+        "cascade": _cascade(classifier, scheme),
         "blocks": [
             {
                 "name": block,
@@ -91,11 +100,28 @@ def describe(classifier: "Classifier", signatures: Sequence[dict[str, Any]] = ()
                 "dtype": str(classifier.trained[p.name].dtype),
                 "kind": p.kind,
                 "block": p.block or None,
+                "trainable": p.trainable,
+                "reaches_output": p.reaches,
                 "fan_in": p.fan_in or None,
                 "fan_out": p.fan_out or None,
             }
             for p in parameters
         ],
+    }
+
+
+def _cascade(classifier: "Classifier", scheme: "Scheme | None") -> dict[str, Any]:
+    """How many of the trainable parameters a cascade through all blocks takes, and what is left."""
+    from sanity.randomization import Randomization
+
+    if not isinstance(scheme, Randomization):
+        scheme = Randomization()
+    taken = {name for block in classifier.blocks for name in scheme.taken(classifier, block)}
+    learned = [p for p in classifier.parameters.values() if p.learned]
+    return {
+        "randomized": sum(p.size for p in learned if p.name in taken),
+        "of": sum(p.size for p in learned),
+        "kept": [p.name for p in learned if p.name not in taken],
     }
 
 
@@ -177,6 +203,12 @@ def text(facts: dict[str, Any]) -> str:
         f"explained              {explained['output']} ({explained['tensor']}){off}",
         f"Grad-CAM's layer       {facts['grad_cam'] or 'none: no spatial tensor on the way'}",
     ]
+    cascade = facts["cascade"]
+    kept = f": {', '.join(cascade['kept'])} stay as trained" if cascade["kept"] else ""
+    lines.append(
+        f"randomized by a full cascade: {cascade['randomized']:,} of {cascade['of']:,} trainable "
+        f"parameters that reach the output{kept}"
+    )
     if facts["signatures"]:
         rows = [
             (
@@ -206,13 +238,21 @@ def text(facts: dict[str, Any]) -> str:
     )
     lines += _table(
         "variables, from input to output",
-        ("name", "shape", "type", "kind", "block"),
+        ("name", "shape", "type", "role", "block"),
         [
-            (v["name"], _shape(v["shape"]), v["dtype"], v["kind"], v["block"] or "-")
+            (v["name"], _shape(v["shape"]), v["dtype"], _role(v), _place(v))
             for v in facts["variables"]
         ],
     )
     return "\n".join(lines)
+
+
+def _role(variable: dict[str, Any]) -> str:
+    return f"{variable['kind']}{'' if variable['trainable'] else ', not trainable'}"
+
+
+def _place(variable: dict[str, Any]) -> str:
+    return str(variable["block"] or ("-" if variable["reaches_output"] else _BEYOND))
 
 
 def _shape(shape: Sequence[int | None] | None) -> str:

@@ -2,7 +2,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from sanity.inspect import inspect, main, text
 from tests.models.standins import save_endpoints
@@ -68,3 +70,39 @@ def test_the_page_is_printed(monkeypatch, capsys, overrides):
     monkeypatch.setattr(sys, "argv", ["inspect", *overrides])
     main()
     assert "blocks, from output to input (3)" in capsys.readouterr().out
+
+
+def test_it_says_what_a_full_cascade_takes(tmp_path):
+    draw = np.random.default_rng(0)
+    shapes = {"stem/kernel": (1, 1, 3, 4), "own/kernel": (4, 5), "other/kernel": (4, 2)}
+    shapes |= {"stem/slope": (4,), "stem/bound": (1,), "stem/shift": (4,)}
+    module = tf.Module()
+    module.all = {
+        name: tf.Variable(
+            draw.random(shape), name=name, dtype="float32", trainable="shift" not in name
+        )
+        for name, shape in shapes.items()
+    }
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4, 4, 3), tf.float32)])
+    def serve(x):
+        x = tf.nn.conv2d(x, module.all["stem/kernel"], 1, "SAME") + module.all["stem/shift"]
+        x = tf.nn.relu(x) - module.all["stem/slope"] * tf.nn.relu(-x)
+        x = tf.reduce_mean(tf.maximum(x, module.all["stem/bound"]), [1, 2])
+        return {"own": x @ module.all["own/kernel"], "other": x @ module.all["other/kernel"]}
+
+    module.serve = serve
+    tf.saved_model.save(module, tmp_path, signatures=serve)
+    chosen = ["model=saved_model", f"model.path={tmp_path}", "model.output=own"]
+    facts = inspect(chosen)
+    assert facts["cascade"] == {"randomized": 40, "of": 41, "kept": ["stem/bound"]}
+    kept = inspect([*chosen, "randomization.slopes=keep"])["cascade"]
+    assert kept == {"randomized": 36, "of": 41, "kept": ["stem/slope", "stem/bound"]}
+    page = text(facts)
+    assert "randomized by a full cascade: 40 of 41 trainable parameters that reach" in page
+    rows = {
+        line.split()[0]: line.split(None, 3)[3:] for line in page.splitlines() if "float32 " in line
+    }
+    assert rows["stem/slope"] == ["slope                stem"]
+    assert rows["stem/shift"] == ["bias, not trainable  stem"]
+    assert rows["other/kernel"] == ["kernel               does not reach the output"]

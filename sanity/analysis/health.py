@@ -1,7 +1,7 @@
 """Whether a network still says anything: broken, exploded, vanished and dead ones."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 VANISHED = 1e-6
 EXPLODED = 1e6
 FEW = 10  # outputs; of fewer, what they have in common cannot be told from themselves
+SURVIVING = 0.01  # the share of trainable parameters beyond which a cascade is none
+_SHOWN = 5  # names of variables that a sentence has room for
 
 
 def death(share: float, dead: float) -> str | None:
@@ -77,6 +79,27 @@ def early_complaint(predictions: "pd.DataFrame | None", stages: range, dead: flo
     shares = [float(part["between_share"].iloc[0]) for part in parts]
     known = [share for share in shares if not np.isnan(share)]
     return death(float(np.median(known)), dead) if known else None
+
+
+def survival(survives: Mapping[str, Any] | None) -> str | None:
+    """What is said of parameters that a full cascade leaves as trained; None if there are none.
+
+    Args:
+        survives: As run.json has it; None where nothing was to be destroyed as a whole.
+    """
+    if survives is None or not survives["parameters"]:
+        return None
+    names = list(survives["variables"])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"{survives['parameters']:,} of {survives['of']:,} trainable parameters survive the full"
+        f" cascade: {', '.join(names[:_SHOWN])}{more}"
+    )
+
+
+def outlives(survives: Mapping[str, Any] | None) -> bool:
+    """Whether so much survives a full cascade that there is no verdict."""
+    return survives is not None and survives["parameters"] > SURVIVING * survives["of"]
 
 
 def between_share(logits: np.ndarray) -> float:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.analysis import intervals
-from sanity.analysis.health import early_complaint
+from sanity.analysis.health import early_complaint, outlives, survival
 from sanity.analysis.intervals import LEVEL, Estimate
 from sanity.analysis.relative import alikeness, relative
 from sanity.analysis.thresholds import Thresholds, primary_metric
-from sanity.metrics.base import Described
+from sanity.metrics import MaskMetric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class _Judged:
     Attributes:
         method: Its name.
         name: Of the metric.
-        metric: What is known of it; None if nothing is.
+        metric: The metric; None if it cannot be made any more.
         values: (images, seeds), mean scores over the early stages, finite; None where there are no
             early stages or no scale.
         nulls: Likewise.
@@ -53,7 +53,7 @@ class _Judged:
 
     method: str
     name: str
-    metric: Described | None
+    metric: MaskMetric | None
     values: np.ndarray | None
     nulls: np.ndarray | None
     all: int
@@ -94,10 +94,11 @@ def early_stages(last: int, early: int = 3) -> range:
 def verdicts(
     scores: "pd.DataFrame",
     predictions: "pd.DataFrame | None",
-    metrics: Mapping[str, Described],
+    metrics: Mapping[str, MaskMetric],
     order: str | None,
     *,
     begins_at_output: bool = True,
+    survives: Mapping[str, Any] | None = None,
     thresholds: Thresholds | None = None,
     discrimination: "pd.DataFrame | None" = None,
     unrelated: "pd.DataFrame | None" = None,
@@ -108,9 +109,10 @@ def verdicts(
     Args:
         scores: As in scores.parquet, of one run or of runs that differ in `seed` (a column) alone.
         predictions: As in predictions.parquet, of the same runs; without, no network is dead.
-        metrics: By name; what is known of each. One that is not there gets no verdict.
+        metrics: By name; what they say of themselves (`identity`, `unrelated`, `speaks_for`).
         order: Of the randomization; verdicts are for `cascading` alone.
         begins_at_output: Whether the first stage randomizes the network's last kernel.
+        survives: What stays as trained at the end against the scheme's intent, as run.json has it.
         thresholds: What decides.
         discrimination: See `analysis.discrimination`; without, metrics are trusted.
         unrelated: See `analysis.relative.unrelated`; without, there is no final similarity.
@@ -137,7 +139,9 @@ def verdicts(
     present = dict.fromkeys(scores["metric"].astype(str))
     primary = primary_metric({name: metrics.get(name) for name in present}, thresholds.primary)
     why_none = _no_cascade(scores, order, begins_at_output)
-    dead = early_complaint(predictions, stages, thresholds.dead)
+    broken = early_complaint(predictions, stages, thresholds.dead)
+    if outlives(survives):
+        broken = survival(survives)
     judged = []
     for key, part in scores.groupby(["method", "metric"], observed=True, sort=False):
         method, name = map(str, key)
@@ -146,7 +150,7 @@ def verdicts(
         judged.append(one)
     open_ = []
     for one in judged:
-        found = _excluded(one, one.method in controls, why_none, dead, thresholds)
+        found = _excluded(one, one.method in controls, why_none, broken, thresholds)
         if found is None:
             open_.append(one)
         else:
@@ -206,7 +210,7 @@ def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":
     return wide.reindex(columns=list(stages)).mean(axis=1, skipna=False).unstack("seed")
 
 
-def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> _Judged:
+def _measured(part: "pd.DataFrame", stages: range, metric: MaskMetric | None) -> _Judged:
     """The early similarity, of how many images there are, and why others have none."""
     first = part.iloc[0]
     nothing = Estimate(math.nan, math.nan, math.nan, 0, 0)
@@ -256,20 +260,18 @@ def _final(
 
 
 def _excluded(
-    one: _Judged, control: bool, why_none: str | None, dead: str | None, thresholds: Thresholds
+    one: _Judged, control: bool, why_none: str | None, broken: str | None, thresholds: Thresholds
 ) -> tuple[str, str] | None:
     """The verdict, and why, where the early similarity cannot decide; None where it can."""
     early = one.early
     if control:
         return NONE, "a control"
-    if one.metric is None:
-        return NONE, "what this metric gives a mask with itself is not recorded"
     if one.identity is None:
         return NONE, "this metric has no value that a mask has with itself"
     if why_none:
         return NONE, why_none
-    if dead:
-        return INVALID, dead
+    if broken:
+        return INVALID, broken
     if 2 * early.images < one.all or not early.images:
         reason = one.reason or "no score"
         return INVALID, f"{reason} in {one.all - early.images} of {one.all} images"

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from sanity.analysis.health import outlives, survival
 from sanity.experiment.effort import Times
 from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost
@@ -40,6 +41,9 @@ def announce(experiment: Experiment) -> Times:
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
         if facts:
             log.info("  %s: %s", stage.layer or "as trained", _said(facts))
+    if said := survival(experiment.survives):
+        none = "; no verdict is given" if outlives(experiment.survives) else ""
+        log.warning("%s%s", said, none)
     row = "  %-37s %9s %14s"
     log.info(row, "an image and stage", "gradients", "forward passes")
     asked = Cost()

@@ -128,6 +128,7 @@ def _verdicts(
         job.metrics,
         job.randomization.cascade(),
         begins_at_output=experiment.begins_at_output,
+        survives=experiment.survives,
         thresholds=job.settings.verdict,
         discrimination=told_apart,
         controls=controls,

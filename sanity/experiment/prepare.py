@@ -32,6 +32,8 @@ class Experiment:
         images: What is explained.
         targets: (n,), the class explained of each image at stage 0.
         stages: The states of the weights.
+        survivors: What stays as trained at the end against the scheme's intent, see
+            `Scheme.survivors`.
     """
 
     job: Job
@@ -39,6 +41,7 @@ class Experiment:
     images: Images
     targets: np.ndarray
     stages: list["Stage"]
+    survivors: list[str] | None = None
 
     @cached_property
     def plan(self) -> Plan:
@@ -59,6 +62,18 @@ class Experiment:
         return not set(self.classifier.network.last_kernels).isdisjoint(
             n for stage in self.stages[1:2] for n in stage.new
         )
+
+    @property
+    def survives(self) -> dict[str, Any] | None:
+        """How many learned parameters survive, of how many, and which; None if all may."""
+        if self.survivors is None:
+            return None
+        parameters = self.classifier.parameters
+        return {
+            "parameters": sum(parameters[name].size for name in self.survivors),
+            "of": sum(p.size for p in parameters.values() if p.learned),
+            "variables": self.survivors,
+        }
 
     @property
     def facts(self) -> list[dict[str, Any]]:
@@ -96,7 +111,8 @@ def prepare(job: Job) -> Experiment:
     )
     if settings.target == "predicted_each_stage":
         stages = [replace(stage, classes=predicted_classes) for stage in stages]
-    return Experiment(job, classifier, images, targets, stages)
+    survivors = job.randomization.survivors(classifier, layers)
+    return Experiment(job, classifier, images, targets, stages, survivors)
 
 
 def _check_number(job: Job, classifier: "Classifier") -> None:

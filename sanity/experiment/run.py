@@ -13,7 +13,6 @@ from sanity.config.job import Job, compose
 from sanity.experiment.announce import announce
 from sanity.experiment.compute import compute
 from sanity.experiment.prepare import Experiment, prepare
-from sanity.metrics.recorded import Recorded
 from sanity.progress import shown
 from sanity.randomization.stage import randomized
 from sanity.report.finish import finish
@@ -88,9 +87,6 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "metrics": len(experiment.job.metrics),
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
-        "metrics": {
-            name: Recorded.of(metric).values() for name, metric in experiment.job.metrics.items()
-        },
         "controls": [name for name, m in experiment.job.methods.items() if m.control],
         "explained": asdict(classifier.ending),
         "input": _input(classifier.network.seen),
@@ -99,6 +95,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         "blocks": randomized(classifier.blocks, classifier.parameters, experiment.stages),
         "stages": experiment.facts,
         "begins_at_output": experiment.begins_at_output,
+        "survives": experiment.survives,
         "depths": [stage.depth for stage in experiment.stages],
         "sha256": {
             "model": classifier.weights.sha256,

@@ -45,6 +45,18 @@ class Scheme(ABC):
         """The order in which blocks are randomized, by its name; None if there is none."""
         return None
 
+    def survivors(self, classifier: "Classifier", layers: Sequence[str]) -> list[str] | None:
+        """What stays as trained at the end, of the learned parameters that it means to destroy.
+
+        Args:
+            classifier: The network.
+            layers: The blocks chosen.
+
+        Returns:
+            Names, none if all is well; None if it does not mean to destroy the whole network.
+        """
+        return None
+
     def check_model(self, model: Loadable, name: str, n_classes: int | None) -> None:
         """Refuses a model, before it is loaded (ConfigError).
 

@@ -81,9 +81,9 @@ def randomized(
         stages: Of the weights.
 
     Returns:
-        For each block, and for what is in none (`""`): name, parameters (their number) and
-        randomized (how many of them are not as trained at each stage, re-estimated statistics of
-        batch norm not among them).
+        For each block, and for what is in none (`""`) though the output depends on it: name,
+        parameters (their number) and randomized (how many of them are not as trained at each stage,
+        re-estimated statistics of batch norm not among them).
     """
     drawn: set[str] = set()
     random = []
@@ -92,7 +92,7 @@ def randomized(
         random.append(drawn & set(stage.variables))
     found = []
     for block in [*blocks, ""]:
-        inside = [p for p in parameters.values() if p.block == block]
+        inside = [p for p in parameters.values() if p.block == block and p.reaches]
         if inside or block:
             counts = [sum(p.size for p in inside if p.name in names) for names in random]
             size = sum(p.size for p in inside)

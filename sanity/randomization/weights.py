@@ -149,7 +149,7 @@ class Randomization(Scheme):
         key = _KEYS.get(kind)
         return "keep" if key is None else getattr(self, key)
 
-    def _chosen(self, classifier: "Classifier", layer: str) -> tuple[str, ...]:
+    def taken(self, classifier: "Classifier", layer: str) -> tuple[str, ...]:
         """The variables of a block that are drawn or reset, from input to output."""
         chosen, kernels = [], 0
         for name, parameter in classifier.parameters.items():
@@ -158,13 +158,38 @@ class Randomization(Scheme):
             kernels += parameter.kind == "kernel"
             if parameter.kind != "kernel" or self.kernels == "all" or kernels == 1:
                 chosen.append(name)
+        return tuple(chosen)
+
+    def survivors(self, classifier: "Classifier", layers: Sequence[str]) -> list[str] | None:
+        """The learned parameters in no block, or of a kind that no option is about.
+
+        What the options keep is kept on purpose: it is not among them.
+        """
+        if self.order == "independent" or {*layers} != {*classifier.blocks}:
+            return None
+        taken = {name for layer in layers for name in self.taken(classifier, layer)}
+        return [
+            name
+            for name, parameter in classifier.parameters.items()
+            if parameter.learned and name not in taken and not self._keeps(parameter.kind)
+        ]
+
+    def _keeps(self, kind: str) -> bool:
+        """Whether the options say that variables of a kind stay as trained, or may."""
+        if kind == "kernel":
+            return self.kernels != "all"
+        return kind in _KEYS and self.policy(kind) == "keep"
+
+    def _chosen(self, classifier: "Classifier", layer: str) -> tuple[str, ...]:
+        """The variables of a block that are drawn or reset, some of which there must be."""
+        chosen = self.taken(classifier, layer)
         if not chosen:
             raise ConfigError(
                 f"The block {layer} of {classifier.name} has nothing to randomize with "
                 f"randomization.kernels={self.kernels} "
                 + " ".join(f"{key}={getattr(self, key)}" for key in dict.fromkeys(_KEYS.values()))
             )
-        return tuple(chosen)
+        return chosen
 
     def _steps(
         self, blocks: dict[str, tuple[str, ...]], seed: int

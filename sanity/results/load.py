@@ -86,12 +86,11 @@ def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
     """
     import xarray as xr
 
-    from sanity.results.masks import check_codecs, quiet
+    from sanity.results.masks import quiet
 
     path = Path(run) / "masks.zarr"
     if not path.exists():
         raise ConfigError(f"{run} holds no masks: either no run, or one with masks.keep=none")
-    check_codecs(path)
     try:
         with quiet():
             dataset = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False)
@@ -228,8 +227,7 @@ def _read_run(folder: Path) -> _Run:
         raise damage(folder / "run.json")
     status = str(info.get("status"))
     own = {"run": info.get("run", folder.name), "path": str(folder), "status": status}
-    columns = info.get("columns")
-    return _Run(folder, status, {**(columns if isinstance(columns, dict) else {}), **own})
+    return _Run(folder, status, {**info.get("columns", {}), **own})
 
 
 def _read_rows(run: _Run, table: str, names: list[str], wanted: dict[str, list[Any]]) -> _Rows:

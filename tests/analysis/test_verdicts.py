@@ -191,6 +191,17 @@ def test_a_cascade_that_leaves_the_last_layer_gets_no_verdict():
     assert "begins at layer1, and the network's last layer goes on deciding" in row["evidence"]
 
 
+@pytest.mark.parametrize(("left", "verdict"), [(30, "invalid"), (10, "insensitive")])
+def test_a_cascade_that_leaves_parameters_gets_no_verdict(left, verdict):
+    survives = {"parameters": left, "of": 1000, "variables": [f"v{i}" for i in range(7)]}
+    row = one(scores_of(constant(0.9), constant(0.1)), survives=survives)
+    assert row["verdict"] == verdict
+    said = (
+        f"{left} of 1,000 trainable parameters survive the full cascade: v0, v1, v2, v3, v4 and 2"
+    )
+    assert (said in row["evidence"]) == (verdict == "invalid")
+
+
 def test_what_old_runs_say_of_where_they_begin():
     config = {"model": {"blocks": ["logits", "block8", "stem"]}}
     assert begins_at_output({"layers": ["", "logits", "stem"]}, config)

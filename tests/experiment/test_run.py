@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 import sanity
 from sanity.compare import main as compare
@@ -76,3 +77,47 @@ def test_both_cascades_end_in_the_same_scores(tmp_path, monkeypatch):
     of_gradient = down["method"] == "gradient"
     for stage in (1, 2):  # and not before
         assert (down[of_gradient]["value"].loc[stage] != up[of_gradient]["value"].loc[stage]).all()
+
+
+class Floored(tf.Module):
+    """A network of which one variable does what nobody has a word for: it is a lower bound."""
+
+    def __init__(self, bounds):
+        super().__init__()
+        draw = np.random.default_rng(0)
+        self.kernel = tf.Variable(
+            draw.normal(0, 0.3, (3, 3, 3, 8)), name="conv/kernel", dtype="float32"
+        )
+        self.floor = tf.Variable(draw.random(bounds), name="floor/bound", dtype="float32")
+        self.head = tf.Variable(draw.normal(0, 0.5, (8, 4)), name="head/kernel", dtype="float32")
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)])
+    def __call__(self, x):
+        x = tf.maximum(tf.nn.conv2d(x, self.kernel, 1, "SAME"), self.floor)
+        return {"logits": tf.reduce_mean(x, [1, 2]) @ self.head}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said", "verdict"),
+    [
+        ((16, 16, 8), "2,048 of 2,296 trainable parameters survive the full cascade", "invalid"),
+        ((1,), "1 of 249 trainable parameters survive the full cascade", "inconclusive"),
+    ],
+    ids=["most of it", "hardly anything"],
+)
+def test_what_survives_is_said(tmp_path, monkeypatch, bounds, said, verdict):
+    monkeypatch.chdir(tmp_path)
+    tf.saved_model.save(Floored(bounds), "floored")
+    model = ["model=saved_model", "model.path=floored"]
+    quick = ["method=[gradient]", "metric=[ssim]", "data.limit=2", "verdict.dead=0.001"]
+    folder = sanity.run(overrides=[*model, *quick])
+    info = json.loads((folder / "run.json").read_text())
+    size = int(np.prod(bounds))
+    assert info["survives"] == {"parameters": size, "of": 248 + size, "variables": ["floor/bound"]}
+    (line,) = [x for x in (folder / "sanity.log").read_text().splitlines() if "survive" in x][:1]
+    assert f"{said}: floor/bound" in line
+    assert ("no verdict is given" in line) == (verdict == "invalid")
+    (found,) = info["verdicts"]
+    assert found["verdict"] == verdict
+    assert (said in found["evidence"]) == (verdict == "invalid")
+    assert f"{said}: floor/bound" in (folder / "report.html").read_text()

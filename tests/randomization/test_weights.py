@@ -1,4 +1,6 @@
 import logging
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -193,6 +195,24 @@ def test_stages_know_their_place(net, order):
         assert names[1:] == BLOCKS
     if order == "cascading_bottom_up":
         assert names[1:] == BLOCKS[::-1]
+
+
+def test_survivors_are_what_no_option_keeps(net):
+    def survivors(blocks=BLOCKS, layers=None, **options):
+        chosen = {
+            n: p if p.block in blocks else replace(p, block="") for n, p in parameters.items()
+        }
+        seen = SimpleNamespace(blocks=blocks, parameters=chosen)
+        return Randomization(**options).survivors(seen, layers or blocks)
+
+    parameters = net.parameters
+    assert survivors() == survivors(**KEPT) == survivors(kernels="first") == []
+    assert survivors(order="independent") is None
+    assert survivors(layers=["top"]) is None
+    left = ["stem/kernel", "stem/gamma", "stem/beta"]
+    assert survivors(blocks=BLOCKS[:-1]) == left
+    assert survivors(blocks=BLOCKS[:-1], kernels="first") == left[1:]
+    assert survivors(blocks=BLOCKS[:-1], **KEPT, order="full") == left[:1]
 
 
 def test_random_orders_are_keyed_by_the_seed(net):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sanity.analysis.health import outlives, survival
 from sanity.analysis.schemes import as_text as text
 from sanity.analysis.verdicts import (
     ALIKE,
@@ -148,7 +149,8 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
     """What a reader should know before believing the page."""
     by_group: dict[str, list[str]] = {}
     for group in data["groups"]:
-        remarks = [*_dead(group, data), *_few(group, group["thresholds"])]
+        remarks = [*_surviving(group, runs), *_dead(group, data)]
+        remarks += _few(group, group["thresholds"])
         if group["missing"]:
             remarks.append(f"{group['missing']}.")
         why = [_why(row) for row in group["verdicts"] if _why(row).startswith("no cascade")]
@@ -163,6 +165,16 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
     said += _indiscriminate(runs, data)
     said += _sampled(data)
     return said
+
+
+def _surviving(group: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+    """A sentence for each of a group's sets of parameters that its runs leave as trained."""
+    said: dict[str, None] = {}
+    for survives in (runs[i].info.get("survives") for i in group["runs"]):
+        if sentence := survival(survives):
+            none = ". So no verdict is given." if outlives(survives) else "."
+            said[f"{sentence}{none}"] = None
+    return list(said)
 
 
 def _dead(group: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
