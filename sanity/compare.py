@@ -78,7 +78,7 @@ def _verdicts(
     from sanity.analysis.wording import table
 
     found = {}
-    for scheme, known in evidence(options.paths, everything).items():
+    for scheme, known in evidence(options.paths, everything, trust=options.trust).items():
         whole = known.verdicts(thresholds)
         shown = [whole[name].isin(scores[name].astype(str)) for name in ("method", "metric")]
         found[scheme] = whole[shown[0] & shown[1]]
@@ -127,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
         "--width",
         type=float,
         help="how many images and seeds make early similarities' intervals so narrow, e.g. 0.1",
+    )
+    add(
+        "--trust",
+        action="store_true",
+        help="run the code of metrics that are not sanity's, which the runs name",
     )
     add("--diff", nargs=2, metavar=("A", "B"), help="what differs between two runs, and how much")
     add(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sanity.analysis import intervals
-from sanity.metrics import MaskMetric
+from sanity.metrics.base import Described, MaskMetric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def relative(values: np.ndarray, nulls: np.ndarray, identity: float) -> interval
     return intervals.ratio(values - nulls, below)
 
 
-def alikeness(score: float, metric: MaskMetric | None) -> float:
+def alikeness(score: float, metric: Described | None) -> float:
     """Where a score lies between that of unrelated masks, 0, and that of equal ones, 1.
 
     NaN where the metric does not say what unrelated masks score (`unrelated`).

@@ -9,7 +9,7 @@ from sanity.checked import checked
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sanity.metrics import MaskMetric
+    from sanity.metrics.base import Described
 
 
 @checked
@@ -33,7 +33,7 @@ class Thresholds:
     alike: Annotated[float, Field(gt=0, le=1)] = 0.9
 
 
-def primary_metric(metrics: Mapping[str, "MaskMetric | None"], primary: str | None) -> str | None:
+def primary_metric(metrics: Mapping[str, "Described | None"], primary: str | None) -> str | None:
     """The metric that decides: the one asked for, else the first that has an identity.
 
     Raises:

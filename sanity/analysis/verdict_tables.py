@@ -1,5 +1,6 @@
 """The verdicts of several runs, seeds together."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,14 @@ from sanity.analysis.discrimination import discrimination
 from sanity.analysis.relative import unrelated
 from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.verdicts import verdicts
-from sanity.checked import instantiate, make
+from sanity.checked import make
 from sanity.files import read_json
-from sanity.metrics import MaskMetric, as_metric
+from sanity.metrics import MaskMetric
+from sanity.metrics.recorded import Recorded, read_recorded, remake
 from sanity.results.load import load_masks, load_predictions
 from sanity.results.recorded import begins_at_output, configuration, controls, metric_nodes
+
+log = logging.getLogger(__name__)
 
 MOST_BLENDED = 20  # images whose masks tell whether metrics discriminate, at the most
 
@@ -27,7 +31,7 @@ class Evidence:
     Attributes:
         scores: Theirs, see `analysis.schemes`.
         predictions: Theirs.
-        metrics: By name.
+        metrics: What is known of each, by name.
         config: Of the first run.
         begins_at_output: See `verdicts`.
         discrimination: See `verdicts`.
@@ -38,7 +42,7 @@ class Evidence:
 
     scores: pd.DataFrame
     predictions: pd.DataFrame
-    metrics: dict[str, MaskMetric]
+    metrics: dict[str, Recorded]
     config: dict[str, Any]
     begins_at_output: bool
     discrimination: pd.DataFrame | None
@@ -92,18 +96,25 @@ def verdict_tables(
     return {scheme: one.verdicts(changes) for scheme, one in evidence(paths, scores).items()}
 
 
-def evidence(paths: Sequence[str | Path], scores: pd.DataFrame) -> dict[str, Evidence]:
+def evidence(
+    paths: Sequence[str | Path], scores: pd.DataFrame, *, trust: bool = False
+) -> dict[str, Evidence]:
     """What the verdicts of each scheme are made from.
+
+    What a metric is comes from run.json. Only what runs do not hold, whether metrics discriminate
+    and what masks of unrelated networks have in common, is computed here, by metrics made anew.
 
     Args:
         paths: Where the runs are.
         scores: See `analysis.schemes`.
+        trust: Whether to make metrics that are not this package's, which runs their code.
 
     Raises:
         ConfigError: A metric cannot be made any more.
     """
     predictions = load_predictions(list(paths), status="completed")
     found = {}
+    foreign: dict[str, Any] = {}
     for scheme, part in scores.groupby("scheme", observed=True, sort=False):
         runs = [Path(path) for path in dict.fromkeys(part["path"].astype(str))]
         infos = [read_json(run / "run.json") or {} for run in runs]
@@ -114,11 +125,15 @@ def evidence(paths: Sequence[str | Path], scores: pd.DataFrame) -> dict[str, Evi
         for run, info in zip(runs, infos, strict=True):
             nodes |= metric_nodes(run, info)
             passive |= set(controls(info, configuration(run)))
-        metrics = {
-            name: as_metric(instantiate(nodes[name], f"metric.{name}"), f"metric.{name}")
+        recorded = {
+            name: values
             for name in names
-            if name in nodes
+            if (values := _recorded(name, infos, nodes.get(name))) is not None
         }
+        metrics, others = _remade(names, nodes, recorded, trust)
+        if trust:
+            recorded = {name: Recorded.of(metric) for name, metric in metrics.items()} | recorded
+        foreign |= others
         mine = [name for name in dict.fromkeys(part["method"].astype(str)) if name in passive]
         stored = [row for info in infos for row in info.get("discrimination", [])]
         seeds = part.drop_duplicates("path")
@@ -127,13 +142,20 @@ def evidence(paths: Sequence[str | Path], scores: pd.DataFrame) -> dict[str, Evi
         found[str(scheme)] = Evidence(
             part,
             predictions[predictions["path"].astype(str).isin([str(run) for run in runs])],
-            metrics,
+            recorded,
             config,
             begins_at_output(infos[0], config),
             _discrimination(runs[0], part, metrics, mine, stored),
-            unrelated(runs, _bounded(metrics)) if final else None,
+            unrelated(runs, metrics) if final else None,
             mine,
             infos[0].get("survives"),
+        )
+    for name, target in foreign.items():
+        log.warning(
+            "metric.%s is made by %s, which is none of sanity's and is not run: nothing new is "
+            "computed with it (--trust runs the code that results name)",
+            name,
+            target,
         )
     return found
 
@@ -147,13 +169,37 @@ def wholly_random(info: Mapping[str, Any]) -> bool:
     return all(2 * block["randomized"][-1] > block["parameters"] for block in blocks)
 
 
-def _bounded(metrics: dict[str, MaskMetric]) -> dict[str, MaskMetric]:
-    """Those metrics whose scores can be held against a null, from masks alone."""
-    return {
-        name: metric
-        for name, metric in metrics.items()
-        if metric.identity is not None and not metric.needs_regions
-    }
+def _recorded(name: str, infos: Sequence[dict[str, Any]], node: Any) -> Recorded | None:
+    """What the first run that tells says of a metric."""
+    key = f"metric.{name}"
+    for info in infos:
+        values = info.get("metrics")
+        if isinstance(values, dict) and name in values:
+            return read_recorded(values[name], node, key)
+    return read_recorded(None, node, key)
+
+
+def _remade(
+    names: Sequence[str], nodes: dict[str, Any], recorded: dict[str, Recorded], trust: bool
+) -> tuple[dict[str, MaskMetric], dict[str, Any]]:
+    """The metrics whose scores can be held against a null, from masks alone.
+
+    And the `_target_`s of those that would have to be trusted.
+    """
+    found: dict[str, MaskMetric] = {}
+    foreign: dict[str, Any] = {}
+    for name in names:
+        node, known = nodes.get(name), recorded.get(name)
+        if not isinstance(node, dict) or (
+            known and (known.needs_regions or known.identity is None)
+        ):
+            continue
+        metric = remake(node, f"metric.{name}", trust=trust)
+        if metric is None:
+            foreign[name] = node.get("_target_")
+        elif metric.identity is not None and not metric.needs_regions:
+            found[name] = metric
+    return found, foreign
 
 
 def _discrimination(
@@ -168,7 +214,7 @@ def _discrimination(
     methods = [m for m in dict.fromkeys(scores["method"].astype(str)) if m not in controls]
     missing = {
         name: metric
-        for name, metric in _bounded(metrics).items()
+        for name, metric in metrics.items()
         if any((method, name) not in known for method in methods)
     }
     parts = [pd.DataFrame(stored)] if stored else []

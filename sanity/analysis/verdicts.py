@@ -15,7 +15,7 @@ from sanity.analysis.health import early_complaint, outlives, survival
 from sanity.analysis.intervals import LEVEL, Estimate
 from sanity.analysis.relative import alikeness, relative
 from sanity.analysis.thresholds import Thresholds, primary_metric
-from sanity.metrics import MaskMetric
+from sanity.metrics.base import Described
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class _Judged:
     Attributes:
         method: Its name.
         name: Of the metric.
-        metric: The metric; None if it cannot be made any more.
+        metric: What is known of it; None if nothing is.
         values: (images, seeds), mean scores over the early stages, finite; None where there are no
             early stages or no scale.
         nulls: Likewise.
@@ -53,7 +53,7 @@ class _Judged:
 
     method: str
     name: str
-    metric: MaskMetric | None
+    metric: Described | None
     values: np.ndarray | None
     nulls: np.ndarray | None
     all: int
@@ -94,7 +94,7 @@ def early_stages(last: int, early: int = 3) -> range:
 def verdicts(
     scores: "pd.DataFrame",
     predictions: "pd.DataFrame | None",
-    metrics: Mapping[str, MaskMetric],
+    metrics: Mapping[str, Described],
     order: str | None,
     *,
     begins_at_output: bool = True,
@@ -109,7 +109,7 @@ def verdicts(
     Args:
         scores: As in scores.parquet, of one run or of runs that differ in `seed` (a column) alone.
         predictions: As in predictions.parquet, of the same runs; without, no network is dead.
-        metrics: By name; what they say of themselves (`identity`, `unrelated`, `speaks_for`).
+        metrics: By name; what is known of each. One that is not there gets no verdict.
         order: Of the randomization; verdicts are for `cascading` alone.
         begins_at_output: Whether the first stage randomizes the network's last kernel.
         survives: What stays as trained at the end against the scheme's intent, as run.json has it.
@@ -210,7 +210,7 @@ def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":
     return wide.reindex(columns=list(stages)).mean(axis=1, skipna=False).unstack("seed")
 
 
-def _measured(part: "pd.DataFrame", stages: range, metric: MaskMetric | None) -> _Judged:
+def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> _Judged:
     """The early similarity, of how many images there are, and why others have none."""
     first = part.iloc[0]
     nothing = Estimate(math.nan, math.nan, math.nan, 0, 0)
@@ -266,6 +266,8 @@ def _excluded(
     early = one.early
     if control:
         return NONE, "a control"
+    if one.metric is None:
+        return NONE, "what this metric gives a mask with itself is not recorded"
     if one.identity is None:
         return NONE, "this metric has no value that a mask has with itself"
     if why_none:

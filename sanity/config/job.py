@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,8 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     known = options(group)
     chosen = {}
     for name, node in nodes.items():
+        if not re.fullmatch(r"\w[\w.+-]*", str(name)):  # it becomes a folder's and a column's
+            raise ConfigError(f"{group}.{name} must have a plain name: letters, digits, _, -, +, .")
         if isinstance(node, dict) and "_target_" in node:
             chosen[name] = node
         elif node is not None and not isinstance(node, dict):

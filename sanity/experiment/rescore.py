@@ -11,7 +11,8 @@ import pandas as pd
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.files import FolderLock, now, read_json, write_json
-from sanity.metrics import check_sizes
+from sanity.metrics import MaskMetric, check_sizes
+from sanity.metrics.recorded import Recorded
 from sanity.metrics.scoring import Scorer
 from sanity.results.columns import config_columns, flatten
 from sanity.results.load import load_masks
@@ -79,7 +80,8 @@ def rescore(run: Path, metrics: dict[str, Any], nodes: dict[str, Any]) -> pd.Dat
         found = computed(run, stored, metrics)
         new = [name for name in metrics if name not in known]
         if new:
-            _add(run, info, stored, found[found["metric"].isin(new)], {n: nodes[n] for n in new})
+            added = found[found["metric"].isin(new)]
+            _add(run, info, stored, added, {name: (metrics[name], nodes[name]) for name in new})
     finally:
         lock.release()
     rows = []
@@ -129,11 +131,17 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
 
 
 def _add(
-    run: Path, info: dict[str, Any], stored: pd.DataFrame, rows: pd.DataFrame, nodes: dict[str, Any]
+    run: Path,
+    info: dict[str, Any],
+    stored: pd.DataFrame,
+    rows: pd.DataFrame,
+    added: dict[str, tuple[MaskMetric, Any]],
 ) -> None:
     """Scores first: without a record in run.json they are replaced the next time."""
     import pyarrow as pa
 
+    nodes = {name: node for name, (_, node) in added.items()}
+    recorded = {name: Recorded.of(metric).values() for name, (metric, _) in added.items()}
     old = stored[~stored["metric"].isin(list(nodes))]
     together = pd.concat([old, rows[list(SCORES)]], ignore_index=True)
     schema = arrow_schema(SCORES)
@@ -143,6 +151,7 @@ def _add(
     info = {
         **info,
         "columns": {**info.get("columns", {}), **columns},
+        "metrics": {**info.get("metrics", {}), **recorded},
         "rescored": {**info.get("rescored", {}), **nodes},
         "rescored_at": now(),
         "rows": table.num_rows,

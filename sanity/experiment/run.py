@@ -13,6 +13,7 @@ from sanity.config.job import Job, compose
 from sanity.experiment.announce import announce
 from sanity.experiment.compute import compute
 from sanity.experiment.prepare import Experiment, prepare
+from sanity.metrics.recorded import Recorded
 from sanity.progress import shown
 from sanity.randomization.stage import randomized
 from sanity.report.finish import finish
@@ -86,6 +87,9 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "methods": len(experiment.job.methods),
             "metrics": len(experiment.job.metrics),
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
+        },
+        "metrics": {
+            name: Recorded.of(metric).values() for name, metric in experiment.job.metrics.items()
         },
         "controls": [name for name, m in experiment.job.methods.items() if m.control],
         "explained": asdict(classifier.ending),

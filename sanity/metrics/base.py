@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from sanity.metrics.preparation import Preparation
 
 Parts = Mapping[str, np.ndarray]
 Aspect = Literal["magnitude", "sign", "structure"]
+Range = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,22 @@ class Features:
         return Features({k: v[rows] for k, v in self.parts.items()}, self.problems[rows])
 
 
+class Described(Protocol):
+    """What reading scores takes to know of a metric: of `MaskMetric`, and what a run recorded."""
+
+    @property
+    def identity(self) -> float | None:
+        """The value of a mask with itself."""
+
+    @property
+    def unrelated(self) -> float | None:
+        """The score of masks that have nothing in common."""
+
+    @property
+    def speaks_for(self) -> Aspect | None:
+        """What of a mask is compared."""
+
+
 class MaskMetric(ABC):
     """A metric: two masks in, one number an image out.
 
@@ -49,10 +66,13 @@ class MaskMetric(ABC):
 
     Attributes:
         identity: The value of a mask with itself; None if there is none: then there is no verdict.
+        range: The least and the greatest value there can be; None for an end that there is not, or
+            that is not known.
         needs_regions: Whether it needs to know where a mask should look, see `of`.
     """
 
     identity: ClassVar[float | None] = None
+    range: ClassVar[Range] = (None, None)
     needs_regions: ClassVar[bool] = False
 
     @property
@@ -106,11 +126,14 @@ class MaskMetric(ABC):
 
 
 class _Adapted(MaskMetric):
-    """A class of somebody's own that only has `features`, `compare` and perhaps `identity`."""
+    """A class of somebody's own with `features`, `compare` and perhaps `identity` and `range`."""
 
     def __init__(self, own: Any):
         self._own = own
-        self.identity = getattr(own, "identity", None)  # type: ignore[misc]  # each of its class's
+        self.identity = getattr(own, "identity", None)  # type: ignore[misc]
+        ends = getattr(own, "range", None)
+        if isinstance(ends, tuple) and len(ends) == 2:
+            self.range = ends  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return repr(self._own)

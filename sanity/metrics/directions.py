@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
-from sanity.metrics.base import Aspect, Features, Metric, Parts
+from sanity.metrics.base import Aspect, Features, Metric, Parts, Range
 from sanity.metrics.preparation import Channels, Clip, Scale
 
 
@@ -15,6 +15,7 @@ class Directional(Metric):
     """The cosine of the angle between two vectors, from -1 to 1."""
 
     identity: ClassVar[float | None] = 1.0
+    range: ClassVar[Range] = (-1.0, 1.0)
     what: ClassVar[str] = "mask"
 
     @property
@@ -83,6 +84,7 @@ class TopK(Directional):
         fraction: k as a share of the pixels, rounded, at least one.
     """
 
+    range: ClassVar[Range] = (0.0, 1.0)
     channels: Channels = "sum_abs"
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
-from sanity.metrics.base import Features, MaskMetric
+from sanity.metrics.base import Features, MaskMetric, Range
 from sanity.metrics.preparation import Preparation
 
 
@@ -24,6 +24,7 @@ class RegionShare(MaskMetric):
     channels: Literal["sum_abs", "sum"] = "sum_abs"
 
     needs_regions: ClassVar[bool] = True
+    range: ClassVar[Range] = (0.0, 1.0)
 
     def check_regions(self, known: bool, data: str) -> None:
         """Refuses data whose images come without regions (ConfigError)."""

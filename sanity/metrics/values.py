@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from sanity.checked import checked
-from sanity.metrics.base import Metric, Parts
+from sanity.metrics.base import Metric, Parts, Range
 from sanity.metrics.preparation import Channels, Clip, Scale
 
 _TRUNCATE = 3.5  # a Gaussian window's half width in sigmas, as in scikit-image
@@ -28,6 +28,7 @@ class Ssim(Metric):
     """
 
     identity: ClassVar[float | None] = 1.0
+    range: ClassVar[Range] = (-1.0, 1.0)
     channels: Channels = "sum_abs"
     scale: Scale = "percentile"
     clip: Clip = Field(default_factory=lambda: [0.0, 1.0])
@@ -105,6 +106,7 @@ class MeanSquaredError(Metric):
     """Mean squared difference of the values, from 0 up: 0 is equal, and more is less similar."""
 
     identity: ClassVar[float | None] = 0.0
+    range: ClassVar[Range] = (0.0, None)
     scale: Scale = "second_moment"
 
     @property
@@ -135,6 +137,7 @@ class MutualInformation(Metric):
     """
 
     identity: ClassVar[float | None] = 1.0
+    range: ClassVar[Range] = (0.0, 1.0)
     channels: Channels = "sum_abs"
     scale: Scale = "percentile"
     clip: Clip = Field(default_factory=lambda: [0.0, 1.0])
@@ -171,6 +174,7 @@ class Emprt(Metric):
     """
 
     identity: ClassVar[float | None] = None
+    range: ClassVar[Range] = (-1.0, None)
     bins: Annotated[int, Field(ge=2)] = 100
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:

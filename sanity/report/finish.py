@@ -1,6 +1,8 @@
 """What is made of a finished run, from its folder alone: figures and the page."""
 
+import hashlib
 import logging
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 COLUMN, TEXT = 3.3, 6.9  # widths in a two-column paper, inches
 GRIDS = 10  # images for which a grid is drawn
+_LONGEST = 160  # bytes of an image's name that a file's may have
 IMAGES = 12  # explained images that a run stores beside their masks, for grids and the page
 
 
@@ -80,18 +83,27 @@ def draw(run: Path) -> None:
         masks = {method: dataset[method].sel(image=name).values for method in methods}
         for style in ("signed", "absolute"):
             grid = mask_grid(image, masks, layers, style, title=name)
-            save(grid, figures / f"{name.replace('/', '_')}_{style}", formats=("png",))
+            save(grid, figures / f"{file_name(name)}_{style}", formats=("png",))
         if number == 0:
             with suppress(ValueError):  # too many stages for a page
                 grid = mask_grid(image, masks, layers, "signed", width_inches=TEXT)
-                save(grid, figures / f"{name.replace('/', '_')}_signed", formats=("pdf",))
+                save(grid, figures / f"{file_name(name)}_signed", formats=("pdf",))
         if config.get("figures") == "stages":
             said = _answers(predicted, name)
             for stage, change in enumerate(changes):
                 panels = {method: stack[stage] for method, stack in masks.items()}
                 figure = stage_figure(image, panels, stage, change, said[stage])
-                file = f"{name.replace('/', '_')}_stage{stage:02d}"
+                file = f"{file_name(name)}_stage{stage:02d}"
                 save(figure, figures / file, formats=("png",))
+
+
+def file_name(image: str) -> str:
+    """An image's name as part of a file's, which leads to no other folder and is not too long."""
+    plain = re.sub(r'[\x00-\x1f/\\:*?"<>|]', "_", image)
+    if len(plain.encode(errors="replace")) <= _LONGEST:
+        return plain
+    digest = hashlib.sha256(image.encode(errors="replace")).hexdigest()[:8]
+    return f"{plain[: _LONGEST // 4]}_{digest}"
 
 
 def _answers(predicted: pd.DataFrame, image: str) -> dict[int, str]:

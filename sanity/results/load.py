@@ -86,11 +86,12 @@ def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
     """
     import xarray as xr
 
-    from sanity.results.masks import quiet
+    from sanity.results.masks import check_codecs, quiet
 
     path = Path(run) / "masks.zarr"
     if not path.exists():
         raise ConfigError(f"{run} holds no masks: either no run, or one with masks.keep=none")
+    check_codecs(path)
     try:
         with quiet():
             dataset = xr.open_dataset(path, engine="zarr", chunks=None, consolidated=False)
@@ -227,7 +228,8 @@ def _read_run(folder: Path) -> _Run:
         raise damage(folder / "run.json")
     status = str(info.get("status"))
     own = {"run": info.get("run", folder.name), "path": str(folder), "status": status}
-    return _Run(folder, status, {**info.get("columns", {}), **own})
+    columns = info.get("columns")
+    return _Run(folder, status, {**(columns if isinstance(columns, dict) else {}), **own})
 
 
 def _read_rows(run: _Run, table: str, names: list[str], wanted: dict[str, list[Any]]) -> _Rows:

@@ -15,12 +15,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from sanity.files import remove, sync, writing
+from sanity.errors import ConfigError
+from sanity.files import read_json, remove, sync, writing
 from sanity.results.tables import damage
 
 COORDINATES = ("image", "stage", "layer", "channel")
 DIMENSIONS = ("image", "stage", "y", "x", "channel")
 
+# Of both formats; none of them makes anything but numbers and text.
+_CODECS = {
+    *("bytes", "transpose", "sharding_indexed", "vlen-utf8", "crc32c", "crc32", "adler32"),
+    *("zstd", "blosc", "gzip", "zlib", "bz2", "lzma", "lz4", "delta", "shuffle"),
+}
 Shapes = Mapping[str, tuple[int, ...]]
 Layout = tuple[list[str], list[str], dict[str, tuple[int, ...]]]
 
@@ -151,9 +157,36 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def check_codecs(path: Path) -> None:
+    """Refuses a store, of either of Zarr's formats, whose codecs could do more than decode numbers.
+
+    A store may come from anybody, and in format 2 it may ask for its chunks to be unpickled.
+
+    Raises:
+        ConfigError: A codec is none of those known to be harmless.
+    """
+    for file in [*path.glob("*/zarr.json"), *path.glob("*/.zarray")]:
+        described = read_json(file) or {}
+        chain = [described.get(key) for key in ("codecs", "filters", "compressor")]
+        for name in _codecs(chain):
+            if name not in _CODECS:
+                raise ConfigError(f"{file} asks for the codec {name}, which is not read")
+
+
+def _codecs(node: Any) -> Iterator[Any]:
+    """The names of codecs, those within others among them."""
+    if isinstance(node, dict):
+        if "name" in node or "id" in node:
+            yield node.get("name", node.get("id"))
+        node = list(node.values())
+    for item in node if isinstance(node, list) else ():
+        yield from _codecs(item)
+
+
 def _open(path: Path, mode: Any) -> Any:
     import zarr
 
+    check_codecs(path)
     return zarr.open_group(path, mode=mode, zarr_format=3, use_consolidated=False)
 
 

@@ -95,7 +95,7 @@ def configuration(run: Path) -> dict[str, Any]:
     path = run / ".hydra" / "config.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read, so {run} cannot be compared") from error
     return content if isinstance(content, dict) else {}
 
