@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from sanity.config.job import compose  # noqa: E402
 from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402
 from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
+from sanity.experiment.references import make_references
 from sanity.experiment.run import run  # noqa: E402
 from sanity.metrics.scoring import Scorer  # noqa: E402
 
@@ -130,9 +131,12 @@ def scoring(experiment: Experiment) -> float:
     """Seconds that all scores of a job take, of masks that are there."""
     job = experiment.job
     parts = (experiment.classifier, experiment.images, experiment.targets, job.methods)
-    scorer, took = Scorer(job.metrics, experiment.images, job.settings.null_model), 0.0
-    for explained in explain(*parts, experiment.stages):
-        took += seconds(lambda e=explained: scorer.score(e))  # type: ignore[misc]
+    references = make_references(experiment, lambda cost: None)
+    names, null = experiment.images.names, job.settings.null_model
+    scorer, took = Scorer(job.metrics, names, null, references=references), 0.0
+    for one in explain(*parts, experiment.stages):
+        where = one.group, one.stage.index, one.stage.layer
+        took += seconds(lambda e=one, w=where: scorer.score(*w, e.masks, e.targets))  # type: ignore[misc]
     return took
 
 

@@ -21,9 +21,10 @@ from sanity.analysis.verdict_tables import verdict_tables
 from sanity.compare import main
 from sanity.config.job import compose
 from sanity.errors import ConfigError
+from sanity.experiment.references import write_references
 from sanity.experiment.rescore import chosen_metrics, rescore
 from sanity.metrics import Pearson, score
-from sanity.metrics.scoring import Scorer
+from sanity.metrics.scoring import References, Scorer
 from sanity.randomness import generator
 from sanity.report.page.collect import collect
 from sanity.results.folder import RunFolder
@@ -51,7 +52,9 @@ def make_run(path, *overrides, metrics=METRICS, names=NAMES, keep=None, finish=T
     job = compose([f"method=[{','.join(methods)}]", *metrics, *overrides])
     seed, n, kept = job.settings.seed, len(names), len(names) if keep is None else keep
     targets = np.arange(n)
-    scorer = Scorer(job.metrics, names, job.settings.null_model)
+    other = {method: masks_of(method, 0, seed, ["other_a", "other_b"]) for method in SHAPES}
+    references = References(["other_a", "other_b"], other, np.ones((n, 2), bool))
+    scorer = Scorer(job.metrics, names, job.settings.null_model, references=references)
     hydra = {"runtime": {"choices": job.choices}}
     with RunFolder.open(path, job.config, job.overrides, hydra) as run:
         run.start({})
@@ -61,11 +64,11 @@ def make_run(path, *overrides, metrics=METRICS, names=NAMES, keep=None, finish=T
                 masks = {
                     m: masks_of(m, index, seed, names)[group.start : group.stop] for m in SHAPES
                 }
-                before = {m: masks_of(m, 0, seed, names)[[group.start - 1]] for m in SHAPES}
-                scores = scorer.score(group, index, layer, masks, targets[group], before)
+                scores = scorer.score(group, index, layer, masks, targets[group])
                 for m in methods:
                     run.write_masks(m, group, index, masks[m])
                 run.write_unit(f"g{group.start}-s{index}", scores, predictions_of(group, index))
+        write_references(run.path, references)
         if finish:
             run.complete()
     return path
@@ -402,8 +405,20 @@ def test_rescoring_the_first_images_only(tmp_path):
     assert (found["rows"] == 3 * 3 * 4).all()
     assert found.loc["ssim", "largest"] == 0 and found.loc["mse", "added"]
     scores = load_runs(run, metric="mse")
-    missing = scores[scores["null"].isna()]
-    assert set(missing["image"]) == {"image_0"} and not scores["value"].isna().any()
+    assert not scores[["value", "null"]].isna().any(axis=None)
+
+
+def test_rescoring_without_the_other_images_masks(tmp_path):
+    """As in runs of former versions: nulls are not known, and those there are kept."""
+    run = make_run(tmp_path / "run")
+    (run / "references.npz").unlink()
+    metrics, nodes = chosen_metrics(["metric=[ssim,mse]"])
+    assert rescore(run, metrics, nodes).set_index("metric").loc["ssim", "largest"] == 0
+    scores = load_runs(run, metric="mse")
+    assert scores["null"].isna().all() and scores["value"].notna().all()
+    (run / "references.npz").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"references\.npz"):
+        rescore(run, metrics, nodes)
 
 
 def test_mistakes_are_one_sentence(one, tmp_path, capsys):

@@ -51,6 +51,7 @@ class Settings:
     target: Annotated[int, Field(ge=0)] | str = "predicted"
     precision: Literal["float32", "bfloat16"] = "float32"
     null_model: Literal["other_image", "shuffled"] = "other_image"
+    null_images: Annotated[int, Field(ge=1)] = 4
     masks: Masks = Masks()
     figures: Literal["grids", "stages"] = "grids"
     output: str = "outputs"

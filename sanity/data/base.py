@@ -79,6 +79,14 @@ class Dataset(ABC):
     def check(self) -> None:
         """Refuses cheaply, before any model is loaded, what cannot be right (ConfigError)."""
 
+    def names_of_all(self) -> list[str] | None:
+        """The names of the images of all shards of a job; None if only `read` tells them."""
+        return None
+
+    def named(self, names: Sequence[str]) -> "Dataset":
+        """Those of all shards' images that have these names."""
+        raise NotImplementedError
+
     def unsharded(self, most: int) -> "Dataset":
         """The same, whatever the shard of a job, and of that at most the first so many."""
         return self

@@ -91,7 +91,11 @@ class ImageNetSamples(Selection):
 
     def check(self) -> None:
         """Refuses what can be refused without the model (ConfigError)."""
-        self.select(list(self._files()))
+        self.select(self.available())
+
+    def available(self) -> list[str]:
+        """The names of the 20."""
+        return list(self._files())
 
     def read(self, spec: ImageSpec) -> Images:
         """The images, labels among the 1000 classes."""
@@ -177,6 +181,10 @@ class Folder(Selection):
         return _load(
             [(name, files[name]) for name in chosen], labels, spec.shape, self.resample, self.fit
         )
+
+    def available(self) -> list[str]:
+        """The paths in the folder without extension."""
+        return list(self._files())
 
     def _chosen(self, files: dict[str, Path]) -> list[str]:
         names = list(files)

@@ -57,6 +57,19 @@ class Selection(Dataset):
             )
         return mine
 
+    def available(self) -> list[str]:
+        """The names of all images of the source, of which some are selected."""
+        raise NotImplementedError
+
+    def names_of_all(self) -> list[str]:
+        """The names of the images of all shards of a job."""
+        available = self.available()
+        return [available[i] for i in replace(self, shard=0, shards=1).select(available)]
+
+    def named(self, names: Sequence[str]) -> Self:
+        """Those of all shards' images that have these names."""
+        return replace(self, shard=0, shards=1, limit=None, names=list(names))
+
     def unsharded(self, most: int) -> Self:
         """The same, whatever the shard of a job, and of that at most the first so many."""
         whole = replace(self, shard=0, shards=1)

@@ -55,7 +55,11 @@ class SmallImages(Selection, TrainingData):
 
     def check(self) -> None:
         """Refuses what can be refused without the model (ConfigError)."""
-        self.select(self._source().of(self.split).names)
+        self.select(self.available())
+
+    def available(self) -> list[str]:
+        """The names of the split's images."""
+        return self.image_names(self.split)
 
     def arrays(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """A whole split: images (n, *image_shape) float32 in [0, 1], labels (n,) int64."""

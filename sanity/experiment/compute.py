@@ -14,6 +14,7 @@ from sanity.experiment.explaining import count_at_once, explain, mask_bytes
 from sanity.experiment.originals import originals
 from sanity.experiment.predictions import StagePredictions
 from sanity.experiment.prepare import Experiment
+from sanity.experiment.references import make_references, write_references
 from sanity.metrics.scoring import Scorer
 from sanity.progress import progress
 from sanity.report.finish import IMAGES, finish
@@ -52,17 +53,17 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
         return group in unfinished and (stage.index == 0 or left)
 
     left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
-    if len(ranges) > 1:  # for the null, the original of the image before a group's first
-        left += sum(
-            k == 0 or ranges[k - 1] not in unfinished
-            for k, group in enumerate(ranges)
-            if group in unfinished
-        )
+    if job.settings.null_model == "other_image":
+        left += job.settings.null_images
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
-    scorer = Scorer(job.metrics, images.names, job.settings.null_model, images.regions)
     effort = Effort(experiment.cost * left, times)
     with progress(effort.passes, "explaining", effort.unit) as tick:
+        references = make_references(experiment, effort.done(tick)) if unfinished else None
+        if kept and references is not None:
+            write_references(folder.path, references)
+        null, names = job.settings.null_model, images.names
+        scorer = Scorer(job.metrics, names, null, images.regions, references)
         for explained in explain(
             experiment.classifier,
             images,
@@ -85,7 +86,6 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
                 explained.stage.layer,
                 explained.masks,
                 explained.targets,
-                explained.before,
             )
             unit = unit_name(explained.group, explained.stage.index)
             if unit not in done:

@@ -33,15 +33,12 @@ class Explained:
         stage: The state of the weights.
         masks: (n, H, W[, C]) float32 by method.
         targets: (n,), the class explained of each.
-        before: At stage 0, the original mask (1, H, W[, C]) of the image before the group's first
-            (before the very first: of the last), by method; empty where the group is all images.
     """
 
     group: range
     stage: "Stage"
     masks: dict[str, np.ndarray]
     targets: np.ndarray
-    before: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def explain(
@@ -101,8 +98,6 @@ class _Explainer:
     done: Callable[[Cost], None]
     entered: Callable[["Stage"], None]
     originals: "Originals | None"
-    # The original masks of the last image of the last group, and its position.
-    last: tuple[int, dict[str, np.ndarray]] = field(default_factory=lambda: (-1, {}))
     seen: set[int] = field(default_factory=set)  # stages that were entered
 
     @cached_property
@@ -112,10 +107,7 @@ class _Explainer:
     def explain(self, group: range, stages: Sequence["Stage"]) -> Iterator[Explained]:
         """The masks of some images at some stages."""
         for stage, (masks, targets) in zip(stages, self._masks(group, stages), strict=True):
-            before = self._before(group, stage) if stage.index == 0 else {}
-            if stage.index == 0:
-                self.last = group[-1], {name: values[-1:] for name, values in masks.items()}
-            yield Explained(group, stage, masks, targets, before)
+            yield Explained(group, stage, masks, targets)
 
     def _masks(
         self, group: range, stages: Sequence["Stage"]
@@ -195,16 +187,6 @@ class _Explainer:
             found.append(method.masks(self.classifier, part, chosen, self.seed, stage))
             self.done(cost * size)
         return np.concatenate(found)
-
-    def _before(self, group: range, trained: "Stage") -> dict[str, np.ndarray]:
-        """The original masks of the image before a group's first, if that is of another group."""
-        before = (group.start - 1) % len(self.images)
-        if before in group:
-            return {}
-        if before == self.last[0]:
-            return self.last[1]
-        ((masks, _),) = self._masks(range(before, before + 1), [trained])
-        return masks
 
 
 def gradient_plan(methods: Mapping[str, Method]) -> Plan:

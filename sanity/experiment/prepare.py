@@ -100,19 +100,27 @@ def prepare(job: Job) -> Experiment:
     check_sizes(job.metrics, classifier.input_shape)
     _check_number(job, classifier)
     images = job.data.load(ImageSpec.of(classifier))
-    predicted = classifier.logits(images.x).argmax(axis=1)
-    targets = explained_classes(
-        settings.target,
-        predicted,
+    targets = explained_targets(job, classifier, images)
+    if settings.target == "predicted_each_stage":
+        stages = [replace(stage, classes=predicted_classes) for stage in stages]
+    survivors = job.randomization.survivors(classifier, layers)
+    return Experiment(job, classifier, images, targets, stages, survivors)
+
+
+def explained_targets(job: Job, classifier: "Classifier", images: Images) -> np.ndarray:
+    """The class explained of each image at stage 0, (n,).
+
+    Raises:
+        ConfigError: See `sanity.data.targets`.
+    """
+    return explained_classes(
+        job.settings.target,
+        classifier.logits(images.x).argmax(axis=1),
         images,
         classifier.n_classes,
         classifier.class_names,
         classifier.class_offset,
     )
-    if settings.target == "predicted_each_stage":
-        stages = [replace(stage, classes=predicted_classes) for stage in stages]
-    survivors = job.randomization.survivors(classifier, layers)
-    return Experiment(job, classifier, images, targets, stages, survivors)
 
 
 def _check_number(job: Job, classifier: "Classifier") -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sanity.config.job import compose
 from sanity.errors import ConfigError
+from sanity.experiment.references import read_references
 from sanity.files import FolderLock, now, read_json, write_json
 from sanity.metrics import MaskMetric, check_sizes
 from sanity.metrics.recorded import Recorded
@@ -95,7 +96,8 @@ def rescore(run: Path, metrics: dict[str, Any], nodes: dict[str, Any]) -> pd.Dat
 def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.DataFrame:
     """The scores of the images whose masks are stored, as in scores.parquet.
 
-    Where not all are, the null of the first image, which takes the last one's mask, is NaN.
+    Nulls are those of the run, from the masks of other images stored beside it; where there are
+    none, as in runs of former versions, they are NaN.
     """
     dataset = load_masks(run)
     config = configuration(run)
@@ -110,23 +112,16 @@ def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.Dat
     for shape in shapes.values():
         check_sizes(metrics, shape)
     classes = stored.drop_duplicates(["stage", "image"]).set_index(["stage", "image"])["target"]
-    n = len(names)
-    scorer = Scorer(metrics, names, config.get("null_model", "other_image"))
+    null = config.get("null_model", "other_image")
+    scorer = Scorer(metrics, names, null, references=read_references(run))
     parts = []
     for start in range(0, len(kept), _GROUP):
         group = range(start, min(start + _GROUP, len(kept)))
         for stage, layer in enumerate(dataset.layer.values.tolist()):
             chosen = dataset.isel(stage=stage)
             masks = {m: chosen[m][group.start : group.stop].values for m in shapes}
-            before = {}
-            if stage == 0:
-                last = (start - 1) % n
-                for m, shape in shapes.items():
-                    missing = np.full((1, *shape), np.nan, np.float32)
-                    there = last < len(kept)
-                    before[m] = chosen[m][last : last + 1].values if there else missing
             targets = classes[[(stage, names[i]) for i in group]].to_numpy()
-            parts.append(scorer.score(group, stage, layer, masks, targets, before))
+            parts.append(scorer.score(group, stage, layer, masks, targets))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sanity.metrics.base import MaskMetric, reasons
+from sanity.metrics.base import Features, MaskMetric, reasons
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -16,26 +16,35 @@ Null = Literal["other_image", "shuffled"]
 
 
 @dataclass(frozen=True)
-class _Original:
-    """What a metric keeps of a group's original masks, and of those that the null takes."""
+class References:
+    """Original masks of a few other images, which nulls are made with.
 
-    own: Any
-    null: Any
+    Attributes:
+        names: Of the K images.
+        masks: (K, H, W[, C]) by method.
+        allowed: (n, K) bool, which of them each of the run's n images is held against.
+    """
+
+    names: list[str]
+    masks: Mapping[str, np.ndarray]
+    allowed: np.ndarray
 
 
 class Scorer:
     """Compares masks with those of stage 0; what a metric keeps of an original is made once.
 
-    The null is the score that a mask gets with an original that is not its own. `other_image`: that
-    of the image before it in the run (of the first: the last one's; of a single image: its own,
-    flipped left to right). `shuffled`: its own with the pixels in another order, which has the
-    same marginals but none of a mask's smoothness, so it is no null for smooth masks.
+    The null is the score that a mask gets with an original that is not its own. `other_image`: the
+    mean over the references that are allowed to it; of a single image its own mask, flipped left to
+    right. `shuffled`: its own with the pixels in another order, which has the same marginals but
+    none of a mask's smoothness, so it is no null for smooth masks.
 
     Args:
         metrics: By name.
         names: Of the run's images.
         null: Which null.
         regions: (n, H, W) bool, where a mask of each image should look; None if unknown.
+        references: For the null `other_image`; without them, or where an image is allowed none, it
+            is NaN, unless there is a single image.
     """
 
     def __init__(
@@ -44,13 +53,17 @@ class Scorer:
         names: Sequence[str],
         null: Null = "other_image",
         regions: np.ndarray | None = None,
+        references: References | None = None,
     ):
         self._metrics = metrics
         self._names = list(names)
         self._null = null
         self._regions = regions
+        self._references = references
         self._group: range | None = None
-        self._originals: dict[tuple[str, str], _Original] = {}
+        self._originals: dict[tuple[str, str], Any] = {}  # what a metric keeps of the group's
+        self._altered: dict[tuple[str, str], Any] = {}  # and of those flipped or shuffled
+        self._foreign: dict[tuple[str, str], Any] = {}  # and of the references
 
     def score(
         self,
@@ -59,7 +72,6 @@ class Scorer:
         layer: str,
         masks: Mapping[str, np.ndarray],
         targets: np.ndarray,
-        before: Mapping[str, np.ndarray] | None = None,
     ) -> "pd.DataFrame":
         """Rows method × metric × image of a group at a stage, as in scores.parquet.
 
@@ -71,8 +83,6 @@ class Scorer:
             layer: What is randomized there.
             masks: (n, H, W[, C]) by method.
             targets: (n,), the class explained of each.
-            before: At stage 0, the original mask (1, H, W[, C]) of the image before the group's
-                first, by method; where it lacks one, the group's last image is taken.
         """
         import pandas as pd
 
@@ -85,12 +95,14 @@ class Scorer:
         metrics = {name: metric.of(regions) for name, metric in self._metrics.items()}
         parts = []
         for method, own in masks.items():
-            foreign = self._foreign(own, names, (before or {}).get(method)) if not stage else None
+            altered = self._alter(own, names) if not stage else None
             for name, metric in metrics.items():
+                key = method, name
                 features = metric.features(own)
-                if foreign is not None:
-                    self._originals[method, name] = _Original(features, metric.features(foreign))
-                original = self._originals[method, name]
+                if not stage:
+                    self._originals[key] = features
+                    if altered is not None:
+                        self._altered[key] = metric.features(altered)
                 parts.append(
                     pd.DataFrame(
                         {
@@ -100,25 +112,50 @@ class Scorer:
                             "stage": stage,
                             "layer": layer,
                             "metric": name,
-                            "value": metric.compare(original.own, features),
-                            "null": metric.null(original.null, features),
-                            "reason": reasons(original.own, features),
+                            "value": metric.compare(self._originals[key], features),
+                            "null": self._nulls(key, metric, group, features),
+                            "reason": reasons(self._originals[key], features),
                         }
                     )
                 )
         return pd.concat(parts, ignore_index=True)
 
-    def _foreign(
-        self, masks: np.ndarray, names: list[str], before: np.ndarray | None
-    ) -> np.ndarray:
-        """For each image of a group the original mask that its null is made with."""
+    def _alter(self, masks: np.ndarray, names: list[str]) -> np.ndarray | None:
+        """What nulls are made with that need no other image's mask; None where they do."""
         if self._null == "shuffled":
-            return np.stack(
-                [_shuffled(mask, name) for mask, name in zip(masks, names, strict=True)]
-            )
-        if len(self._names) == 1:
-            return masks[:, :, ::-1]
-        return np.concatenate([masks[-1:] if before is None else before, masks[:-1]])
+            shuffled = map(_shuffled, masks, names)
+            return np.stack(list(shuffled))
+        return masks[:, :, ::-1] if len(self._names) == 1 and self._references is None else None
+
+    def _nulls(
+        self, key: tuple[str, str], metric: MaskMetric, group: range, features: Any
+    ) -> np.ndarray:
+        """The nulls (n,) of a group's masks, of which the metric keeps `features`."""
+        if metric.needs_regions:  # a mask's own region is its null, and no other's mask
+            return metric.null(self._originals[key], features)
+        if key in self._altered:
+            return metric.null(self._altered[key], features)
+        references, n = self._references, len(group)
+        if references is None or key[0] not in references.masks:
+            return np.full(n, np.nan)
+        allowed = references.allowed[list(group)]
+        total, count = np.zeros(n), np.zeros(n)
+        for k, mask in enumerate(references.masks[key[0]]):
+            which = np.flatnonzero(allowed[:, k])
+            if not len(which):
+                continue
+            if isinstance(features, Features):
+                if key not in self._foreign:
+                    self._foreign[key] = metric.features(references.masks[key[0]])
+                other, some = self._foreign[key].take([k] * len(which)), features.take(which)
+                null = metric.null(other, some)
+            else:  # whose features cannot be cut
+                null = metric.null(metric.features(np.repeat(mask[None], n, axis=0)), features)
+                null = null[which]
+            finite = np.isfinite(null)
+            total[which] += np.where(finite, null, 0)
+            count[which] += finite
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _shuffled(mask: np.ndarray, name: str) -> np.ndarray:

@@ -19,7 +19,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-RESULTS_FORMAT = 4  # raise it when the meaning of stored numbers changes
+RESULTS_FORMAT = 5  # raise it when the meaning of stored numbers changes
 RUN_COLUMNS = ("run", "path", "status")
 
 

@@ -19,6 +19,7 @@ OWNED = (
     "predictions.parquet",
     "masks.zarr",
     "images.npz",
+    "references.npz",
     "figures",
     "report.html",
     ".hydra/config.yaml",
