@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from sanity.config.job import compose  # noqa: E402
 from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402
 from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
-from sanity.experiment.references import make_references
+from sanity.experiment.references import make_references  # noqa: E402
 from sanity.experiment.run import run  # noqa: E402
 from sanity.metrics.scoring import Scorer  # noqa: E402
 
