@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 
 from sanity.analysis.thresholds import Thresholds
 from sanity.checked import checked
+from sanity.methods.coordinates import Coordinates
 
 
 @checked
@@ -49,6 +50,7 @@ class Settings:
     name: Annotated[str, AfterValidator(_folder_name)] = "default"
     seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[int, Field(ge=0)] | str = "predicted"
+    coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
     precision: Literal["float32", "bfloat16"] = "float32"
     null_model: Literal["other_image", "shuffled"] = "other_image"
     null_images: Annotated[int, Field(ge=1)] = 4

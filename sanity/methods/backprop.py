@@ -8,7 +8,8 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.methods.base import GradientMethod
-from sanity.methods.baselines import Baseline, baseline_key, check_baseline
+from sanity.methods.baselines import Baseline, BaselineKey, baseline_key, check_baseline
+from sanity.methods.coordinates import Coordinates, image_in
 from sanity.methods.gradients import Gradient, difference
 from sanity.methods.points import Against, Point
 from sanity.methods.subject import Subject
@@ -51,25 +52,32 @@ class DeepLiftRescale(GradientMethod):
     Attributes:
         baseline: What the image is compared with.
         multiplier: Whether the multipliers are multiplied by (image − baseline).
+        coordinates: Of which the baseline "zero" is the 0, see `methods.coordinates`.
     """
 
     draws: ClassVar[bool] = False
 
     baseline: Baseline = "black"
     multiplier: bool = True
+    coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
 
     @property
     def rule(self) -> str:
         """DeepLIFT-Rescale's."""
         return "deeplift_rescale"
 
+    @property
+    def start(self) -> BaselineKey:
+        """The baseline's key."""
+        return baseline_key(self.baseline, self.coordinates)
+
     def points(self) -> Mapping[Point, float]:
         """The image against the baseline."""
-        return {Against(baseline_key(self.baseline)): 1.0}
+        return {Against(self.start): 1.0}
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Multipliers × (image − baseline)."""
-        return total * difference(subject, self.baseline) if self.multiplier else total
+        return total * difference(subject, self.start) if self.multiplier else total
 
     def depends_on_seed(self) -> bool:
         """Also where its baseline is drawn."""
@@ -88,12 +96,14 @@ class EpsilonLRP(Gradient):
     Attributes:
         epsilon: Added to the size of a nonlinearity's input, by which its output is divided.
         multiplier: Whether the modified gradient is multiplied by the image.
+        coordinates: What black and white are where it is, see `methods.coordinates`.
     """
 
     draws: ClassVar[bool] = False
 
     epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     multiplier: bool = True
+    coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
 
     @property
     def rule(self) -> str:
@@ -102,4 +112,4 @@ class EpsilonLRP(Gradient):
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Modified gradient × image."""
-        return total * subject.image if self.multiplier else total
+        return total * image_in(self.coordinates, subject.image) if self.multiplier else total

@@ -1,5 +1,6 @@
 """Baselines: the images without information from which attributions are counted."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from sanity.errors import ConfigError
+from sanity.methods.coordinates import PIXELS, zero_of
 
 if TYPE_CHECKING:
     from sanity.methods.subject import Subject
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 Value = Annotated[float, Field(ge=0, le=1)]
 # A kind, one value for every pixel, or one a channel.
 Baseline = (
-    Literal["black", "white", "mean", "blurred", "uniform"]
+    Literal["black", "white", "zero", "mean", "blurred", "uniform"]
     | Value
     | Annotated[list[Value], Field(min_length=1)]
 )
@@ -25,8 +27,10 @@ _CONSTANTS = {"black": 0.0, "white": 1.0}
 _BLUR = 0.1  # standard deviation, as a share of the shorter side: leaves colours, no objects
 
 
-def baseline_key(baseline: Baseline) -> BaselineKey:
-    """The key of a baseline as it is configured."""
+def baseline_key(baseline: Baseline, coordinates: Sequence[float] = PIXELS) -> BaselineKey:
+    """The key of a baseline as it is configured; "zero" is the 0 of the coordinates."""
+    if baseline == "zero":
+        return zero_of(coordinates)
     if isinstance(baseline, list):
         values = tuple(map(float, baseline))
         return values[0] if len(set(values)) == 1 and len(values) > 1 else values

@@ -11,7 +11,14 @@ from sanity.data import Folder, ImageNetSamples
 from sanity.data.base import as_dataset
 from sanity.errors import ConfigError
 from sanity.methods.base import GradientMethod
-from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
+from sanity.methods.baselines import (
+    Baseline,
+    BaselineKey,
+    baseline_image,
+    baseline_key,
+    check_baseline,
+)
+from sanity.methods.coordinates import Coordinates, image_in
 from sanity.methods.points import (
     AtBaseline,
     FromReference,
@@ -45,13 +52,20 @@ class Gradient(GradientMethod):
 
 @checked
 class GradientXInput(Gradient):
-    """Gradient times image, elementwise (Shrikumar et al. 2016)."""
+    """Gradient times image, elementwise (Shrikumar et al. 2016).
+
+    Attributes:
+        coordinates: What black and white are where the product is taken, see
+            `methods.coordinates`.
+    """
 
     draws: ClassVar[bool] = False
 
+    coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
+
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Gradient × image."""
-        product: np.ndarray = total * subject.image
+        product: np.ndarray = total * image_in(self.coordinates, subject.image)
         return product
 
 
@@ -107,6 +121,7 @@ class IntegratedGradients(GradientMethod):
         quadrature: Where they lie and what they weigh, see `quadrature`.
         baseline: Where the path starts.
         multiplier: Whether the mean gradient is multiplied by (image − baseline).
+        coordinates: Of which the baseline "zero" is the 0, see `methods.coordinates`.
     """
 
     draws: ClassVar[bool] = False
@@ -115,17 +130,23 @@ class IntegratedGradients(GradientMethod):
     quadrature: Quadrature = "endpoints"
     baseline: Baseline = "black"
     multiplier: bool = True
+    coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
+
+    @property
+    def start(self) -> BaselineKey:
+        """The baseline's key."""
+        return baseline_key(self.baseline, self.coordinates)
 
     def points(self) -> Mapping[Point, float]:
         """The points on the path."""
-        key = baseline_key(self.baseline)
         return {
-            on_path(key, alpha): weight for alpha, weight in quadrature(self.quadrature, self.steps)
+            on_path(self.start, alpha): weight
+            for alpha, weight in quadrature(self.quadrature, self.steps)
         }
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Mean gradient × (image − baseline)."""
-        return total * difference(subject, self.baseline) if self.multiplier else total
+        return total * difference(subject, self.start) if self.multiplier else total
 
     def depends_on_seed(self) -> bool:
         """Also where its baseline is drawn."""
@@ -150,12 +171,11 @@ class IntegratedGradientsSmoothGrad(IntegratedGradients):
 
     def points(self) -> Mapping[Point, float]:
         """The points on the paths to all copies; they start at one point."""
-        key = baseline_key(self.baseline)
         weights: dict[Point, float] = {}
         for sample in range(self.samples):
             end = noisy(self.noise, sample)
             for alpha, weight in quadrature(self.quadrature, self.steps):
-                point = on_path(key, alpha, end)
+                point = on_path(self.start, alpha, end)
                 weights[point] = weights.get(point, 0) + weight / self.samples
         return weights
 
@@ -168,7 +188,7 @@ class IntegratedGradientsSmoothGrad(IntegratedGradients):
             end = sum(copy.astype(np.float64) for copy in copies) / self.samples
         else:
             end = (point.end if isinstance(point, OnPath) else point).at(subject)
-        return gradient * (end - baseline_image(baseline_key(self.baseline), subject))
+        return gradient * (end - baseline_image(self.start, subject))
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """The sum: the multiplier is in its terms."""
@@ -243,9 +263,9 @@ def quadrature(name: Quadrature, steps: int) -> list[tuple[float, float]]:
     return list(zip(alphas.tolist(), weights.tolist(), strict=True))
 
 
-def difference(subject: Subject, baseline: Baseline) -> np.ndarray:
+def difference(subject: Subject, baseline: BaselineKey) -> np.ndarray:
     """Image − baseline."""
-    way: np.ndarray = subject.image - baseline_image(baseline_key(baseline), subject)
+    way: np.ndarray = subject.image - baseline_image(baseline, subject)
     return way
 
 

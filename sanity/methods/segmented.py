@@ -18,6 +18,7 @@ from sanity.data import Images
 from sanity.errors import ConfigError
 from sanity.methods.base import Method
 from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
+from sanity.methods.coordinates import Coordinates
 from sanity.methods.cost import Cost
 from sanity.methods.segments import Game, Segmentation, segment, segment_means
 from sanity.methods.subject import Subject
@@ -39,12 +40,14 @@ class Segmented(Method):
         compactness: Of superpixels: the higher, the squarer.
         baseline: What is seen where a segment is off: as for Integrated Gradients, or the segment's
             mean colour.
+        coordinates: Of which the baseline "zero" is the 0, see `methods.coordinates`.
     """
 
     segmentation: Segmentation = "slic"
     segments: Annotated[int, Field(ge=2)] = 50
     compactness: Annotated[float, Field(gt=0)] = 10.0
     baseline: Baseline | Literal["segment_mean"] = "black"
+    coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
 
     def depends_on_seed(self) -> bool:
         """Also where its baseline is drawn."""
@@ -78,7 +81,7 @@ class Segmented(Method):
         if self.baseline == "segment_mean":
             absent = segment_means(image, segments)
         else:
-            absent = baseline_image(baseline_key(self.baseline), subject)
+            absent = baseline_image(baseline_key(self.baseline, self.coordinates), subject)
         return Game(classifier, image, absent, segments, target)
 
     def values(self, game: Game, seed: int, name: str) -> np.ndarray:

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 import sanity.data
+from sanity.checked import checked
 from sanity.data import (
     AnimalMnist,
     Digits,
@@ -87,26 +88,34 @@ def test_images_must_be_consistent():
         replace(some_images(), names=["a", "b", "a"])
 
 
+@checked
+class Chosen(Selection):
+    """A choice among names, of which nothing is read."""
+
+    def read(self, spec):
+        raise NotImplementedError
+
+
 def test_names_choose_in_their_order_whatever_the_limit():
-    assert Selection(names=["c", "a"], limit=1).select(["a", "b", "c"]) == [2, 0]
-    assert Selection(limit=2).select(["a", "b", "c"]) == [0, 1]
-    assert Selection(limit=9).select(["a", "b", "c"]) == [0, 1, 2]
+    assert Chosen(names=["c", "a"], limit=1).select(["a", "b", "c"]) == [2, 0]
+    assert Chosen(limit=2).select(["a", "b", "c"]) == [0, 1]
+    assert Chosen(limit=9).select(["a", "b", "c"]) == [0, 1, 2]
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(ConfigError, match="no image x, y; there are a, b$"):
-        Selection(names=["x", "a", "y"]).select(["a", "b"])
+        Chosen(names=["x", "a", "y"]).select(["a", "b"])
     with pytest.raises(ConfigError, match="n00, .*, n19 … and 10 more$"):
-        Selection(names=["x"]).select([f"n{i:02d}" for i in range(30)])
+        Chosen(names=["x"]).select([f"n{i:02d}" for i in range(30)])
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.none() | st.integers(1, 50))
 def test_shards_partition_the_selected(n, shards, limit):
     names = [str(i) for i in range(n)]
-    whole = Selection(limit=limit).select(names)
+    whole = Chosen(limit=limit).select(names)
     parts = []
     for shard in range(min(shards, len(whole))):
-        part = Selection(limit=limit, shard=shard, shards=shards).select(names)
+        part = Chosen(limit=limit, shard=shard, shards=shards).select(names)
         assert part == [i for k, i in enumerate(whole) if k % shards == shard]
         parts += part
     assert sorted(parts) == whole == list(range(min(n, limit or n)))
@@ -114,7 +123,7 @@ def test_shards_partition_the_selected(n, shards, limit):
 
 def test_a_shard_without_an_image_is_refused():
     with pytest.raises(ConfigError, match=r"data.shard=2 of data.shards=4 .* only 2 are selected"):
-        Selection(limit=2, shard=2, shards=4).select(["a", "b", "c"])
+        Chosen(limit=2, shard=2, shards=4).select(["a", "b", "c"])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +135,7 @@ def test_a_shard_without_an_image_is_refused():
 )
 def test_selection_refuses_in_words(wrong, message):
     with pytest.raises(ConfigError, match=message):
-        Selection(**wrong)
+        Chosen(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +143,7 @@ def test_selection_refuses_in_words(wrong, message):
 )
 def test_selection_refuses_wrong_fields(wrong):
     with pytest.raises(ValidationError):
-        Selection(**wrong)
+        Chosen(**wrong)
 
 
 # The embedded ImageNet images
@@ -472,7 +481,7 @@ def labelled(path: Path, labels="folders", **options):
 def test_subfolders_named_as_the_models_classes(tmp_path):
     tree(tmp_path, "Red_fox/old/a.png", "zebra/b.png", "7/c.png")
     names = ["background", "zebra", "lion", "red fox, Vulpes vulpes"]
-    assert labelled(tmp_path, offset=1, class_names=names) == {
+    assert labelled(tmp_path, class_offset=1, class_names=names) == {
         "7/c": (7, None),
         "Red_fox/old/a": (2, "red fox, Vulpes vulpes"),
         "zebra/b": (0, "zebra"),
@@ -491,7 +500,7 @@ def test_subfolders_of_a_model_without_class_names(tmp_path):
         "emu/b": (2, "emu"),
     }
     with pytest.raises(ConfigError, match="has 10 classes without names and .* 3 subfolders"):
-        labelled(tmp_path / "words", n_classes=11, offset=1)
+        labelled(tmp_path / "words", n_classes=11, class_offset=1)
     tree(tmp_path / "numbers", "10/b.png", "9/a.png")
     assert labelled(tmp_path / "numbers") == {"10/b": (10, None), "9/a": (9, None)}
 
