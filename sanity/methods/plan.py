@@ -1,5 +1,6 @@
 """The plan: every gradient that some method needs, computed once, in full batches."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,10 @@ from sanity.methods.subject import Subject
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
+
+log = logging.getLogger(__name__)
+
+_SMALLEST = 2.0**-100  # a largest value, below which 24 bits of smaller ones are lost in float32
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,7 @@ class _Sums:
         self._masks: dict[str, list[np.ndarray]] = {name: [] for name in methods}
         self._totals: dict[str, np.ndarray] = {}
         self._missing: dict[str, int] = {}
+        self._scaled: set[str] = set()
 
     def add(self, batch: _Batch, gradients: np.ndarray) -> None:
         """Adds a batch's terms in double precision; batches come in the plan's order."""
@@ -190,9 +196,36 @@ class _Sums:
                     self._totals[name], self._missing[name] = term, len(self._weights[name])
                 self._missing[name] -= 1
                 if not self._missing[name]:  # owners stand image by image: so do the masks
-                    mask = method.finish(self._totals.pop(name), subject)
-                    self._masks[name].append(np.asarray(mask, np.float32))
+                    mask, power = in_float32(method.finish(self._totals.pop(name), subject))
+                    self._masks[name].append(mask)
+                    if power and name not in self._scaled:
+                        self._scaled.add(name)
+                        log.warning(
+                            "%s: the mask of %s has values that float32 does not hold; such masks "
+                            "are kept times a power of two, this one 2^%d",
+                            name,
+                            subject.name,
+                            power,
+                        )
 
     def masks(self) -> dict[str, np.ndarray]:
         """(n, H, W, C) float32 by method, when all batches have been added; can be had once."""
         return {name: np.stack(self._masks.pop(name)) for name in self._methods}
+
+
+def in_float32(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    """A mask in single precision, and the exponent of the power of two that it was multiplied by.
+
+    That is 0 unless float32 cannot hold the mask: squares of gradients below 1e-23 or above 1e19
+    would become 0 or infinite. Then its largest value comes to lie in [1, 2). Metrics that bring
+    masks to one scale, as all do by default, do not see it.
+    """
+    with np.errstate(over="ignore"):
+        single = mask.astype(np.float32)
+    largest = np.abs(mask).max()
+    if not np.isfinite(largest) or _SMALLEST <= largest <= np.finfo(np.float32).max:
+        return single, 0
+    if np.array_equal(single, mask):
+        return single, 0
+    power = 1 - int(np.frexp(largest)[1])
+    return np.ldexp(mask, power).astype(np.float32), power

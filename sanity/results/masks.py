@@ -217,7 +217,11 @@ def _create(
             fill_value=np.nan,
             compressors=compressor,
             dimension_names=DIMENSIONS[: 2 + len(shape)],
-            attributes={"coordinates": "layer"},  # CF: `layer` labels the stages
+            attributes={
+                "coordinates": "layer",  # CF: `layer` labels the stages
+                "note": "a mask that float32 cannot hold is stored times the power of two by which "
+                "its largest absolute value lies in [1, 2)",
+            },
         )
     with quiet():
         for name, (dimension, kind, values) in labels.items():

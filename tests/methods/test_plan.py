@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sanity import methods
 from sanity.experiment.explaining import count_at_once, explain, gradient_plan
@@ -13,6 +14,8 @@ from sanity.methods import (
     RandomMask,
     SmoothGrad,
 )
+from sanity.methods.plan import in_float32
+from sanity.network.classifier import Classifier
 from sanity.randomization.weights import Randomization
 from sanity.results.units import cut_groups
 
@@ -183,3 +186,44 @@ def test_the_rule_with_the_fewest_gradients_says_how_many_images_fill_batches():
     assert gradient_plan({"m": SmoothGrad(samples=12), "g": GuidedBackprop()}).fewest == 1
     assert gradient_plan({"m": SmoothGrad(samples=12)}).fewest == 12
     assert gradient_plan({}).fewest == 1
+
+
+@pytest.mark.parametrize("factor", [2.0**-90, 2.0**80])
+@pytest.mark.parametrize("name", ["vargrad", "smoothgrad_squared"])
+def test_squares_that_single_precision_cannot_hold(name, factor, noise_images, caplog):
+    """Of a network whose logits are multiplied: the same masks, but for a power of two."""
+
+    def network(factor):
+        kernel, dense = (
+            tf.constant(np.random.default_rng(i).standard_normal(shape), tf.float32)
+            for i, shape in enumerate([(3, 3, 3, 4), (4, 7)])
+        )
+        return Classifier(
+            lambda x: (
+                tf.reduce_mean(tf.tanh(tf.nn.conv2d(x, kernel, 1, "SAME")), [1, 2])
+                @ (dense * factor)
+            ),
+            noise_images.x.shape[1:],
+        )
+
+    images = noise_images.take(range(2))
+    plain, scaled = (MORE[name].masks(network(f), images, TARGETS[:2], 0) for f in (1, factor))
+    assert np.isfinite(scaled).all()
+    for mask, other in zip(plain, scaled, strict=True):
+        assert 1 <= np.abs(other).max() < 2
+        ratio = other.max() / mask.max()
+        assert np.log2(ratio) == pytest.approx(round(np.log2(ratio)), abs=1e-4)
+        np.testing.assert_allclose(other / ratio, mask, rtol=1e-4, atol=1e-5 * mask.max())
+    assert "kept times a power of two" in caplog.text
+
+
+def test_ordinary_masks_keep_their_numbers():
+    draw = np.random.default_rng(0)
+    for factor in (1.0, 2.0**-60, 2.0**100):
+        mask = factor * draw.standard_normal((4, 4, 3))
+        np.testing.assert_array_equal(in_float32(mask)[0], mask.astype(np.float32))
+    for values in ([0.0, 0.0], [1e-40, 0.0], [np.inf, 1.0], [np.nan, 1e-300]):
+        mask = np.array(values, np.float32).astype(np.float64)
+        single, power = in_float32(mask)
+        np.testing.assert_array_equal(single, mask.astype(np.float32))
+        assert power == 0
