@@ -5,6 +5,7 @@ Every data set is a `Dataset`: `check()` finds a user's mistakes cheaply and wit
 nor TensorFlow.
 """
 
+from sanity.data.arrays import Arrays
 from sanity.data.base import Dataset, ImageSpec, Split, TrainingData, as_dataset
 from sanity.data.folder import Folder, ImageNetSamples
 from sanity.data.images import Images
@@ -15,6 +16,7 @@ from sanity.data.targets import class_index, find_class, imagenet_class_names, t
 
 __all__ = [
     "AnimalMnist",
+    "Arrays",
     "Dataset",
     "Digits",
     "FashionMnist",

@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Label:
+class Label:
+    """The class of an image by number and name, each None where it is unknown."""
+
     number: int | None = None
     name: str | None = None
 
@@ -59,7 +61,7 @@ def package_folder(package: str, option: str) -> Path:
 
 
 def _load(
-    files: list[tuple[str, Path]], labels: list[_Label], shape: Shape, resample: Resample, fit: Fit
+    files: list[tuple[str, Path]], labels: list[Label], shape: Shape, resample: Resample, fit: Fit
 ) -> Images:
     check_channels(shape)
     x = np.empty((len(files), *shape), np.float32)
@@ -103,7 +105,7 @@ class ImageNetSamples(Selection):
         chosen = [files[i] for i in self.select([name for name, _ in files])]
         numbers = [int(path.stem.split("_")[2]) for _, path in chosen]
         names = imagenet_class_names()
-        labels = [_Label(number, names[number]) for number in numbers]
+        labels = [Label(number, names[number]) for number in numbers]
         return _load(chosen, labels, spec.shape, self.resample, self.fit)
 
     def _files(self) -> dict[str, Path]:
@@ -177,7 +179,7 @@ class Folder(Selection):
                     "name the folders by class number"
                 )
             names = classes
-        labels = [_label(text, names) for text in texts]
+        labels = [find_label(text, names) for text in texts]
         return _load(
             [(name, files[name]) for name in chosen], labels, spec.shape, self.resample, self.fit
         )
@@ -344,14 +346,14 @@ def _is_number(text: str) -> bool:
     return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
-def _label(text: str | None, class_names: list[str] | None) -> _Label:
+def find_label(text: str | None, class_names: list[str] | None) -> Label:
     """The class that a folder's name or a cell of a CSV file means; names are tried first."""
     if text is None:
-        return _Label()
+        return Label()
     matches = [] if class_names is None else find_class(text, class_names)
     if not matches and _is_number(text):
         number = int(text)
-        return _Label(number, dict(enumerate(class_names or ())).get(number))
+        return Label(number, dict(enumerate(class_names or ())).get(number))
     if class_names is None:
         raise ConfigError(
             f"data.labels: the label {text!r} is no number, and the model's classes have no names"
@@ -359,4 +361,4 @@ def _label(text: str | None, class_names: list[str] | None) -> _Label:
     if len(matches) != 1:
         what = f"may be class {listed([*map(str, matches)])}" if matches else "is no class"
         raise ConfigError(f"data.labels: the label {text!r} {what} of the model's")
-    return _Label(matches[0], class_names[matches[0]])
+    return Label(matches[0], class_names[matches[0]])

@@ -60,10 +60,16 @@ def check_style(style: str) -> None:
         raise ValueError(f"style={style} is none of {', '.join(COLORMAPS)}")
 
 
+def visible(image: np.ndarray) -> np.ndarray:
+    """What is shown of an image (H, W, C): of two channels the first, of many the first three."""
+    if image.ndim == 2:
+        return image
+    return image[..., 0] if image.shape[-1] < 3 else image[..., :3]
+
+
 def draw_image(ax: Axes, image: np.ndarray) -> None:
-    """Draws an image (H, W, C) in [0, 1]."""
-    image = np.clip(np.asarray(image, np.float64), 0, 1)
-    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    """Draws an image (H, W, C) in [0, 1], see `visible`."""
+    image = visible(np.clip(np.asarray(image, np.float64), 0, 1))
     ax.imshow(image, cmap="gray", vmin=0, vmax=1, **_IMSHOW)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sanity.report.figures.masks import channel_sum, signed_limits
+from sanity.report.figures.masks import channel_sum, signed_limits, visible
 
 LEVELS = 31  # on either side of zero
 SIDE = 160  # pixels of a mask's longer side, at the most
@@ -131,7 +131,7 @@ def quantised(mask: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, str]
 
 def photograph(image: np.ndarray) -> str:
     """An explained image, uint8 (H, W, C), as a data URL."""
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image[..., :3])
+    picture = Image.fromarray(visible(image))
     height, width = shrunk(image.shape, _PHOTO)
     if (width, height) != picture.size:
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
