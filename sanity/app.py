@@ -28,11 +28,11 @@ def job(config: DictConfig) -> Outcome:
     hydra_config: Any = OmegaConf.to_container(own)
     try:
         choices = hydra_config["runtime"]["choices"]
-        checked = resolve(config, choices, list(own.overrides.task))
+        shared = own.mode == RunMode.MULTIRUN
+        checked = resolve(config, choices, list(own.overrides.task), sweep=shared)
         # Imports TensorFlow: only once the job is known to be right.
         from sanity.experiment.run import execute
 
-        shared = own.mode == RunMode.MULTIRUN
         return Outcome(execute(_divided(checked, own.launcher if shared else {}), hydra_config))
     except Exception as error:
         outcome = Outcome.of(error)

@@ -43,6 +43,8 @@ class Job:
         config: The resolved configuration.
         choices: The option chosen in each group.
         overrides: What was overridden on the command line.
+        demanded: The methods that were named there for this job: one that the model refuses is a
+            mistake, where another is left out.
     """
 
     settings: Settings
@@ -55,6 +57,7 @@ class Job:
     config: dict[str, Any]
     choices: dict[str, Any]
     overrides: list[str]
+    demanded: frozenset[str] = frozenset()
 
     @property
     def run_id(self) -> str:
@@ -74,7 +77,11 @@ class Job:
 
 
 def resolve(
-    config: DictConfig, choices: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+    config: DictConfig,
+    choices: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    sweep: bool = False,
 ) -> Job:
     """Checks a composed configuration and makes what it names.
 
@@ -82,6 +89,7 @@ def resolve(
         config: As Hydra composed it, without Hydra's own node.
         choices: The option chosen in each group.
         overrides: What was overridden.
+        sweep: Whether it is one job of several, which are not all meant for all methods.
 
     Raises:
         ConfigError: A key, a type or a value is wrong.
@@ -117,6 +125,7 @@ def resolve(
         config=plain,
         choices={**(choices or {}), **{group: list(plain[group]) for group in _SEVERAL}},
         overrides=list(overrides),
+        demanded=frozenset() if sweep else _demanded(plain["method"], overrides),
     )
     _check_together(job)
     return job
@@ -176,6 +185,14 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     if not chosen:
         raise ConfigError(f"{group}=[] must name at least one of: {_listed(group)}")
     return chosen
+
+
+def _demanded(methods: Mapping[str, Any], overrides: Sequence[str]) -> frozenset[str]:
+    """The methods that overrides name: all of a list, or one that is added."""
+    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
+    if "method" in keys:
+        return frozenset(methods)
+    return frozenset(name for name in methods if f"method.{name}" in keys)
 
 
 def _listed(group: str) -> str:

@@ -1,6 +1,7 @@
 """A job's model and images, loaded and checked."""
 
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from sanity.data import Folder, Images, ImageSpec
 from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import gradient_plan
-from sanity.methods import Cost, Method, Plan
+from sanity.methods import Cost, Plan
 from sanity.metrics import check_sizes
 from sanity.models.kept import load_kept
 from sanity.network.tensorflow import start_tensorflow
@@ -20,6 +21,9 @@ from sanity.randomization.stage import predicted as predicted_classes
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
     from sanity.randomization.stage import Stage
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Experiment:
         stages: The states of the weights.
         survivors: What stays as trained at the end against the scheme's intent, see
             `Scheme.survivors`.
+        left_out: Methods that the model refuses, which nobody asked for by name, and why.
     """
 
     job: Job
@@ -42,6 +47,7 @@ class Experiment:
     targets: np.ndarray
     stages: list["Stage"]
     survivors: list[str] | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def plan(self) -> Plan:
@@ -95,8 +101,9 @@ def prepare(job: Job) -> Experiment:
     classifier.precision = settings.precision
     layers = job.layers.select(classifier.blocks)
     stages = job.randomization.stages(classifier, layers, settings.seed)
-    for name, method in job.methods.items():
-        _check(name, method, classifier)
+    left_out = _refused(job, classifier)
+    methods = {name: method for name, method in job.methods.items() if name not in left_out}
+    job = replace(job, methods=methods)
     check_sizes(job.metrics, classifier.input_shape)
     _check_number(job, classifier)
     images = job.data.load(ImageSpec.of(classifier))
@@ -104,7 +111,7 @@ def prepare(job: Job) -> Experiment:
     if settings.target == "predicted_each_stage":
         stages = [replace(stage, classes=predicted_classes) for stage in stages]
     survivors = job.randomization.survivors(classifier, layers)
-    return Experiment(job, classifier, images, targets, stages, survivors)
+    return Experiment(job, classifier, images, targets, stages, survivors, left_out)
 
 
 def explained_targets(job: Job, classifier: "Classifier", images: Images) -> np.ndarray:
@@ -136,9 +143,22 @@ def _check_number(job: Job, classifier: "Classifier") -> None:
         )
 
 
-def _check(name: str, method: Method, classifier: "Classifier") -> None:
-    """Lets a method refuse a model that it does not fit, and says which method it was."""
-    try:
-        method.check(classifier)
-    except ConfigError as error:
-        raise ConfigError(f"method.{name}: {error}") from error
+def _refused(job: Job, classifier: "Classifier") -> dict[str, str]:
+    """The methods that the model does not fit, and why.
+
+    Raises:
+        ConfigError: One of them was asked for by name, or none is left.
+    """
+    refused: dict[str, str] = {}
+    for name, method in job.methods.items():
+        try:
+            method.check(classifier)
+        except ConfigError as error:
+            refused[name] = str(error)
+    kept = [name for name in job.methods if name not in refused]
+    for name, why in refused.items():
+        if name in job.demanded or not kept:
+            instead = f"; 'method=[{','.join(kept)}]' leaves it out" if kept else ""
+            raise ConfigError(f"method.{name}: {why.rstrip('.')}{instead}")
+        log.warning("method.%s is left out: %s", name, why)
+    return refused

@@ -100,6 +100,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         "stages": experiment.facts,
         "begins_at_output": experiment.begins_at_output,
         "survives": experiment.survives,
+        "left_out": experiment.left_out,
         "depths": [stage.depth for stage in experiment.stages],
         "sha256": {
             "model": classifier.weights.sha256,

@@ -9,9 +9,8 @@ import pytest
 
 from sanity import methods
 from sanity.config.job import compose
-from sanity.errors import ConfigError
 from sanity.experiment.announce import announce
-from sanity.experiment.prepare import Experiment, _check
+from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost, as_method
 from sanity.randomization.weights import Randomization
 
@@ -91,9 +90,3 @@ def test_controls_cost_nothing(small, noise_images, caplog):
     rows, messages = announced(small, noise_images, {"one": methods.RandomMask()}, caplog)
     assert rows["in all"] == (0, 0)
     assert "about" not in messages[-1]
-
-
-def test_a_method_that_does_not_fit_is_named(small):
-    with pytest.raises(ConfigError, match=r"^method\.mine: layer=x is not there"):
-        _check("mine", methods.GradCam(layer="x"), small)
-    _check("mine", methods.EdgeDetector(), small)

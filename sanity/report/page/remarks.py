@@ -162,9 +162,20 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
         remark if len(labels) == len(data["groups"]) else f"{'; '.join(labels)}: {remark}"
         for remark, labels in by_group.items()
     ]
+    said += _left_out(runs)
     said += _indiscriminate(runs, data)
     said += _sampled(data)
     return said
+
+
+def _left_out(runs: Sequence[Run]) -> list[str]:
+    """A sentence for each method that a model refused."""
+    refused = {
+        (name, str(why).rstrip(".")): None
+        for run in runs
+        for name, why in (run.info.get("left_out") or {}).items()
+    }
+    return [f"{name} is left out: {why}." for name, why in refused]
 
 
 def _surviving(group: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
