@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from sanity.analysis.thresholds import Thresholds
 from sanity.checked import checked
@@ -43,13 +43,20 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _one_class(target: object) -> object:
+    if isinstance(target, list | tuple):
+        names = ",".join(map(str, target))
+        raise ValueError(f"must be one class: a sweep, -m target={names}, explains each by itself")
+    return target
+
+
 @checked
 class Settings:
     """The keys outside the groups; `conf/config.yaml` says what each is."""
 
     name: Annotated[str, AfterValidator(_folder_name)] = "default"
     seed: Annotated[int, Field(ge=0)] = 0
-    target: Annotated[int, Field(ge=0)] | str = "predicted"
+    target: Annotated[Annotated[int, Field(ge=0)] | str, BeforeValidator(_one_class)] = "predicted"
     coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
     precision: Literal["float32", "bfloat16"] = "float32"
     null_model: Literal["other_image", "shuffled"] = "other_image"

@@ -82,6 +82,7 @@ def test_every_experiment_is_composed(experiment, folder_of_images):
         (["layers.names=[logits,blok3]"], r"layers\.names=\['blok3'\] matches no block; .*block3"),
         (["layers.pattern=nothing"], r"layers\.pattern=nothing leaves no block; .*block3"),
         (["target=1000"], r"target=1000 must be a class from 0 to 999"),
+        (["target=[1,2]"], r"target=\[1, 2\] must be one class: a sweep, -m target=1,2,"),
         (["target=-1"], r"target=-1 should be greater than or equal to 0"),
         (["name=../elsewhere"], r"name=\.\./elsewhere must be a plain name"),
         (["name=a/b"], r"name=a/b must be a plain name"),
