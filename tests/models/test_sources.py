@@ -274,12 +274,12 @@ def test_a_class_beyond_the_models_and_channels_that_do_not_fit(
         prepare(compose(["model=saved_model", f"model.path={path}", *options, *ONLY]))
 
 
-def test_a_model_without_a_kernel_has_no_blocks(tmp_path):
+def test_a_model_of_which_nothing_can_be_randomized_has_no_blocks(tmp_path):
     from sanity.randomization.layers import Layers
 
     path = saved(
         tmp_path / "module",
-        lambda scale, x: {"out": tf.reduce_mean(x, [1, 2]) * scale},
+        lambda bound, x: {"out": tf.maximum(tf.reduce_mean(x, [1, 2]), bound)},
         images(None, 8, 8, 3),
     )
     classifier = SavedModel(path=path).load()

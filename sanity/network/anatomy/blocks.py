@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from sanity.network.anatomy.parameters import Parameter, meeting
+from sanity.network.anatomy.parameters import UNKNOWN, Parameter, meeting
 from sanity.network.graph import FlatGraph, op_of
 
 # Keras names the layers of a residual block alike, without a folder: block2a_expand_conv.
@@ -29,7 +29,9 @@ def find_blocks(
     """
     reaching = {name: p for name, p in parameters.items() if p.reaches}
     kernels = {name: p for name, p in reaching.items() if p.kind == "kernel"}
-    kernels = kernels or {name: p for name, p in reaching.items() if p.learned}
+    if not kernels:
+        known = {name: p for name, p in reaching.items() if p.kind not in UNKNOWN}
+        kernels = {name: p for name, p in known.items() if p.learned}
     if not kernels:
         return [], {}
     found = _divided([(_path(name), p) for name, p in kernels.items()], 0, top=True)

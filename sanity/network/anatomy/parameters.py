@@ -12,7 +12,8 @@ from sanity.network.anatomy.ways import Ways
 from sanity.network.graph import FlatGraph
 
 _MEASURED = ("moving_mean", "moving_variance")  # on images, not learned from the loss
-_UNKNOWN = ("range", "preprocessing", "other")
+# Kinds that are never randomized, as what would take their place is not known.
+UNKNOWN = ("range", "preprocessing", "other")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Parameter:
 
         A frozen kernel was learned elsewhere; moving statistics are measured.
         """
-        known = self.kind not in _UNKNOWN
+        known = self.kind not in UNKNOWN
         return self.reaches and self.kind not in _MEASURED and (known or self.trainable)
 
 

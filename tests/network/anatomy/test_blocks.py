@@ -91,3 +91,9 @@ def test_blocks_are_found(layers, blocks):
 )
 def test_names_are_matched_by_whole_components(name, blocks, block):
     assert block_of(name, blocks) == block
+
+
+def test_a_network_without_kernels_has_blocks_of_what_it_has():
+    scale, shift = (tf.Variable([0.5, 2, 3], name=f"{name}/v") for name in ("factor", "shift"))
+    classifier = Classifier(lambda x: tf.reduce_mean(x * scale, [1, 2]) + shift, (4, 4, 3))
+    assert classifier.blocks == ["shift", "factor"]
