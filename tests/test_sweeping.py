@@ -24,7 +24,7 @@ from sanity.results.tables import SCORES
 from sanity.sweeping import Outcome, SweepFailed, lost, report, threads
 from tests.command import ROOT, sanity
 from tests.pieces import ANY, QUICK
-from tests.results.test_results import finish, launch
+from tests.results.killing import finish, launch
 
 SWEEP = ["randomization=cascading,independent", "seed=0,1,2", "data.shard=0,1", "data.shards=2"]
 LEAN = ["masks.keep=none", "layers.last=2"]
