@@ -179,7 +179,8 @@ def test_of_a_linear_network_the_weights_are_found():
 
 def test_of_one_nonlinearity_the_chord_is_found():
     """f(w x + b): DeepLIFT by the chord to the baseline, epsilon-LRP by that to the origin."""
-    net = Net(lambda x, w, b: tf.sigmoid(tf.reshape(x, [-1, 108]) @ w + b), (108, 3), (3,))
+    # Twice the sigmoid: a bare one at the end would be taken off.
+    net = Net(lambda x, w, b: 2 * tf.sigmoid(tf.reshape(x, [-1, 108]) @ w + b), (108, 3), (3,))
 
     @examples
     @given(seeds, st.integers(0, CLASSES - 1), st.sampled_from([1e-4, 0.1]))
@@ -187,7 +188,7 @@ def test_of_one_nonlinearity_the_chord_is_found():
         weights, bias = (v.astype(np.float64) for v in net.draw(seed))
         image, weight = image_of(seed), weights[:, target].reshape(SHAPE)
         z, z0 = (weight * image).sum() + bias[target], bias[target]
-        f, f0 = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-z0))
+        f, f0 = 2 / (1 + np.exp(-z)), 2 / (1 + np.exp(-z0))
         found = mask(net.classifier, methods.DeepLiftRescale(), image, target)
         np.testing.assert_allclose(found, weight * image * (f - f0) / (z - z0), atol=2e-5)
         found = mask(net.classifier, methods.EpsilonLRP(epsilon=epsilon), image, target)
