@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sanity.checked import instantiate, make, with_current_targets
 from sanity.config.options import conf_folder, options, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
+from sanity.contents import by_content
 from sanity.data import Dataset, as_dataset
 from sanity.errors import ConfigError
 from sanity.methods import Method, as_method
@@ -62,13 +64,26 @@ class Job:
     @property
     def run_id(self) -> str:
         """A readable slug and a hash of all that determines the results."""
-        identity = {key: value for key, value in self.config.items() if counts(key).identity}
-        text = json.dumps([RESULTS_FORMAT, identity], sort_keys=True, default=str)
+        text = json.dumps([RESULTS_FORMAT, self.content], sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         names = [
             str(self.choices.get(group, group)) for group in ("model", "data", "randomization")
         ]
         return "-".join([*names, f"seed{self.settings.seed}", digest])
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The configuration as far as it makes a run, with digests of content where paths stood.
+
+        Raises:
+            ConfigError: A file cannot be read.
+        """
+        found = {key: value for key, value in self.config.items() if counts(key).identity}
+        for group in _ONE:
+            found[group] = by_content(found[group], getattr(self, group))
+        for group, made in (("method", self.methods), ("metric", self.metrics)):
+            found[group] = {name: by_content(found[group][name], made[name]) for name in made}
+        return found
 
     @property
     def folder(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
+from sanity.contents import Made
 from sanity.data.images import Images, Shape
 from sanity.errors import ConfigError
 
@@ -48,7 +49,7 @@ class ImageSpec:
         return cls(of.input_shape, of.class_offset, of.class_names, of.n_classes)
 
 
-class Dataset(ABC):
+class Dataset(Made, ABC):
     """Images to be explained.
 
     One of one's own derives from it, is a `@checked` dataclass, and gives `read`. It must give the
@@ -122,6 +123,10 @@ class _Adapted(Dataset):
 
     def __repr__(self) -> str:
         return repr(self._own)
+
+    def origin(self) -> Any:
+        """The class of one's own."""
+        return self._own
 
     def read(self, spec: ImageSpec) -> Images:
         images: Images = self._own.load(

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
+from sanity.contents import Content
 from sanity.data.base import ImageSpec
 from sanity.data.images import (
     CONVERT,
@@ -187,6 +188,17 @@ class Folder(Selection):
     def available(self) -> list[str]:
         """The paths in the folder without extension."""
         return list(self._files())
+
+    def sources(self) -> dict[str, Content]:
+        """The chosen images by their names, and their labels: those of others do not count."""
+        files = self._files()
+        content: dict[str, Path | str] = {name: files[name] for name in self._chosen(files)}
+        if self.labels is None:
+            return {"path": content}
+        if self.labels != "folders":
+            return {"path": content, "labels": Path(self.labels).expanduser()}
+        # Where the model's classes have no names, these number them.
+        return {"path": content, "labels": {"folders": "\0".join(self._subfolders(files))}}
 
     def _chosen(self, files: dict[str, Path]) -> list[str]:
         names = list(files)

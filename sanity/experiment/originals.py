@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.contents import by_content, code_is_known
 from sanity.methods.base import AdaptedMethod
-from sanity.models.kept import files
 from sanity.results.columns import RESULTS_FORMAT
 from sanity.results.originals import FOLDER, Originals
 
@@ -59,10 +58,9 @@ def originals(
     keys = {}
     for name, method in job.methods.items():
         node = job.config["method"][name]
-        code = [_code(type(part)) for part in _parts(method)]
-        if None in code or method.control:
+        if method.control or not all(code_is_known(type(part)) for part in _parts(method)):
             continue  # its code cannot be told, or it is computed faster than it is read
-        own = [*shared, node, list(files(node)), code]
+        own = [*shared, by_content(node, method)]
         drawn = [
             [settings.seed, image] if method.depends_on_seed() else [] for image in images.names
         ]
@@ -113,22 +111,6 @@ def _parts(method: Any) -> Iterator[Any]:
             value = getattr(method, field.name)
             if is_dataclass(value):
                 yield from _parts(value)
-
-
-def _code(cls: type) -> list[str] | None:
-    """Hashes of the files that a method's class and those it inherits from stand in.
-
-    Those of this package count as a whole, see `_package`. None if one stands in no file.
-    """
-    found = []
-    for base in cls.__mro__:
-        if base.__module__.partition(".")[0] in ("builtins", "abc", "typing", "sanity"):
-            continue
-        path = getattr(sys.modules.get(base.__module__), "__file__", None)
-        if path is None or not Path(path).is_file():
-            return None
-        found.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
-    return found
 
 
 @cache

@@ -88,6 +88,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "metrics": len(experiment.job.metrics),
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
+        "content": experiment.job.content,
         "metrics": {
             name: Recorded.of(metric).values() for name, metric in experiment.job.metrics.items()
         },

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from sanity.contents import Made
 from sanity.data.images import Images
 from sanity.errors import ConfigError
 from sanity.methods.cost import Cost
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
 
 
-class Method(ABC):
+class Method(Made, ABC):
     """A saliency method: from a network and images to masks.
 
     One of one's own derives from it, is a `@checked` dataclass of its parameters, and gives
@@ -134,6 +135,10 @@ class AdaptedMethod(Method):
 
     def __repr__(self) -> str:
         return repr(self.own)
+
+    def origin(self) -> Any:
+        """The class of one's own."""
+        return self.own
 
     def masks(
         self,

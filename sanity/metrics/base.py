@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from sanity.checked import checked
+from sanity.contents import Made
 from sanity.errors import ConfigError
 from sanity.metrics.preparation import Preparation
 
@@ -58,7 +59,7 @@ class Described(Protocol):
         """What of a mask is compared."""
 
 
-class MaskMetric(ABC):
+class MaskMetric(Made, ABC):
     """A metric: two masks in, one number an image out.
 
     Derive from `Metric`, which prepares masks, or from this one, and give `features` and `compare`.
@@ -137,6 +138,10 @@ class _Adapted(MaskMetric):
 
     def __repr__(self) -> str:
         return repr(self._own)
+
+    def origin(self) -> Any:
+        """The class of one's own."""
+        return self._own
 
     def features(self, masks: np.ndarray) -> Any:
         return self._own.features(masks)

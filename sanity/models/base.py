@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sanity.contents import Made
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Declared:
     input_shape: tuple[int, int, int] | None = None
 
 
-class Model(ABC):
+class Model(Made, ABC):
     """Where a classifier comes from.
 
     One of one's own derives from it, is a `@checked` dataclass, and gives `load`. Loading twice
@@ -68,6 +69,10 @@ class _Adapted(Model):
 
     def __repr__(self) -> str:
         return repr(self._own)
+
+    def origin(self) -> Any:
+        """The class of one's own."""
+        return self._own
 
     def load(self) -> "Classifier":
         classifier: Classifier = self._own.load()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 from sanity.checked import checked
+from sanity.contents import Content
 from sanity.errors import ConfigError
 from sanity.files import cache_folder
 from sanity.models.kinds import DETAILS, kind_of, way_out
@@ -42,6 +43,12 @@ class Hub(ScaledSource):
             ConfigError: It cannot be had, or what was fetched is not whole.
         """
         return resolve(self.handle)
+
+    def sources(self) -> dict[str, Content]:
+        """A module in a folder, and the file of class names; an address counts as it is."""
+        local = Path(self.handle).expanduser()
+        found = super().sources()
+        return {**found, "handle": local} if local.is_dir() else found
 
     def load(self) -> "Classifier":
         """The classifier; downloads the module on first use.

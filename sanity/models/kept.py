@@ -1,10 +1,10 @@
 """Classifiers of this process, so that a sweep loads and traces a model once for many jobs."""
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sanity.contents import by_content
 from sanity.models.base import Model
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def load_kept(model: Model, node: Mapping[str, Any], *, dry: bool = False) -> "C
         ConfigError: The model cannot be loaded.
     """
     untrained = dry and model.retrainable
-    key = json.dumps([node, list(files(node)), untrained], sort_keys=True, default=str)
+    key = json.dumps([by_content(node, model), untrained], sort_keys=True, default=str)
     classifier = _classifiers.pop(key, None)
     if classifier is None:
         classifier = model.load_untrained() if untrained else model.load()
@@ -38,23 +38,3 @@ def load_kept(model: Model, node: Mapping[str, Any], *, dry: bool = False) -> "C
     while len(_classifiers) > _KEPT:
         del _classifiers[next(iter(_classifiers))]
     return classifier
-
-
-# Keys whose value may be a file's bare name.
-_PATHS = ("path", "handle", "references", "architecture")
-
-
-def files(value: Any, key: str = "") -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of all files that the values of a configuration lead to."""
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from files(item, str(name))
-    elif isinstance(value, list):
-        for item in value:
-            yield from files(item, key)
-    elif isinstance(value, str) and ("/" in value or key in _PATHS):
-        path = Path(value).expanduser()
-        for file in [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]:
-            if file.is_file():
-                stat = file.stat()
-                yield str(file), stat.st_size, stat.st_mtime_ns

@@ -1,5 +1,6 @@
 """Keras models: files of one's own, and the architectures Keras ships."""
 
+import importlib.util
 import logging
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from sanity.checked import checked
+from sanity.contents import Content
 from sanity.errors import ConfigError
 from sanity.models.inputs import Input
 from sanity.models.keras_file import keras_3, opened, own_objects, read, refuse_code
@@ -63,6 +65,16 @@ class Keras(ScaledSource):
     module: str | None = None
     trust: bool = False
 
+    def sources(self) -> dict[str, Content]:
+        """The model's files, a module of one's own, and the file of class names."""
+        found = {**super().sources(), "path": Path(self.path).expanduser()}
+        if self.architecture is not None:
+            found["architecture"] = Path(self.architecture).expanduser()
+        if self.module is not None:
+            file = _module_file(self.module)
+            found |= {} if file is None else {"module": file}
+        return found
+
     def load(self) -> "Classifier":
         """The classifier.
 
@@ -97,6 +109,13 @@ class KerasApplication(Source):
         if name not in APPLICATIONS:
             raise ValueError(f"must be one of: {', '.join(APPLICATIONS)}")
         return name
+
+    def sources(self) -> dict[str, Content]:
+        """A file of weights, and that of class names."""
+        found = super().sources()
+        if self.weights in (None, "imagenet"):
+            return found
+        return {**found, "weights": Path(str(self.weights))}
 
     def load(self) -> "Classifier":
         """The classifier.
@@ -155,6 +174,18 @@ class KerasApplication(Source):
                 f"with model.n_classes={self.n_classes}: it must be what model.save_weights(FILE) "
                 f"writes of the same network ({DETAILS})"
             ) from error
+
+
+def _module_file(module: str) -> Path | None:
+    """The file of a module that Python finds, or the current folder holds, without running it."""
+    beside = Path(module.replace(".", "/") + ".py")
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is not None and spec.origin and Path(spec.origin).is_file():
+        return Path(spec.origin)
+    return beside if beside.is_file() else None
 
 
 def _not_downloaded(application: str, error: Exception) -> str:

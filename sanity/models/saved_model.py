@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sanity.checked import checked
+from sanity.contents import Content
 from sanity.models.module import entry
 from sanity.models.source import ScaledSource
 
@@ -26,6 +27,10 @@ class SavedModel(ScaledSource):
     def folder(self) -> Path:
         """Where it lies."""
         return Path(self.path).expanduser()
+
+    def sources(self) -> dict[str, Content]:
+        """The SavedModel, and the file of class names."""
+        return {**super().sources(), "path": self.folder()}
 
     def load(self) -> "Classifier":
         """The classifier.

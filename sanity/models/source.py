@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
+from sanity.contents import Content
 from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 from sanity.models.base import Declared, Model
@@ -140,6 +141,12 @@ class Source(Model):
         check_blocks(classifier)
         say_what_is_explained(classifier)
         return classifier
+
+    def sources(self) -> dict[str, Content]:
+        """The file of class names."""
+        if self.class_names in (None, "imagenet"):
+            return {}
+        return {"class_names": Path(str(self.class_names)).expanduser()}
 
     def _names(self) -> list[str] | None:
         if self.class_names is None:

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from sanity.contents import Made
 from sanity.errors import ConfigError
 from sanity.randomization.stage import Stage
 
@@ -19,7 +20,7 @@ class Loadable(Protocol):
         """Whether it is trained here."""
 
 
-class Scheme(ABC):
+class Scheme(Made, ABC):
     """A sequence of states of a network, the trained one first.
 
     One of one's own derives from it, is a `@checked` dataclass, and gives `stages`. What it draws
