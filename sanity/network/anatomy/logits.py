@@ -152,6 +152,7 @@ def _beside(graph: FlatGraph, output: str, vectors: Mapping[str, Vector]) -> lis
     """The activation of the same logits that another output has."""
     origin = _origin(graph, graph.outputs[output])
     others = [graph.outputs[k] for k in vectors if k != output]
+    others = [tensor for tensor in others if op_of(tensor) in graph.nodes]  # not just captured
     alike = [_peeled(graph, other)[2] for other in others if _origin(graph, other) == origin]
     return next((taken for taken in alike if len(taken) == 1), [])
 

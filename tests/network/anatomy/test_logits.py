@@ -135,6 +135,13 @@ def test_another_output_tells_what_the_logits_are():
     assert Classifier(both, SHAPE).ending.link == "logistic"
 
 
+def test_an_output_beside_may_be_a_constant():
+    table = tf.ones((20, 20))  # captured: it has no op of its own
+    _, whole = network(tf.identity, 5)
+    classifier = Classifier(lambda x: {"a": whole(x), "table": table}, SHAPE, output="a")
+    assert classifier.ending.link == "softmax"
+
+
 def test_attention_is_no_average_of_probabilities():
     def attended(z):
         return softmax(z) @ tf.constant(np.eye(5, 3, dtype=np.float32) * 0.5)
