@@ -88,9 +88,11 @@ def make(cls: Callable[..., T], values: Mapping[str, Any], key: str) -> T:
     """`cls(**values)`, whose complaints become one sentence about `key`.
 
     Raises:
-        ConfigError: A field is unknown, missing, or has a wrong type or value.
+        ConfigError: A field is unknown, missing, or has a wrong type or value, or the class lacks
+            something that its base class leaves to it.
     """
     prefix = f"{key}." if key else ""
+    _check_complete(cls, key)
     if is_dataclass(cls):
         known = [field.name for field in fields(cls)]
         for name in values:
@@ -107,6 +109,17 @@ def make(cls: Callable[..., T], values: Mapping[str, Any], key: str) -> T:
         raise ConfigError(_sentence(error, prefix)) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key or 'the configuration'} is not accepted: {error}") from error
+
+
+def _check_complete(cls: Any, key: str) -> None:
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        base = next(b for b in cls.__mro__ if missing[0] in vars(b))
+        raise ConfigError(
+            f"{key or 'the configuration'}: the class {cls.__module__}.{cls.__qualname__} lacks "
+            f"{', '.join(missing)}, which {base.__module__}.{base.__qualname__} leaves to it: see "
+            "there what is wanted"
+        )
 
 
 def _sentence(error: ValidationError, prefix: str) -> str:
