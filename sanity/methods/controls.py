@@ -43,6 +43,7 @@ class EdgeDetector(Method):
     """Sobel's gradient magnitude of the image's luminance: the same at every stage."""
 
     control: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
     def masks(
         self,
@@ -65,6 +66,7 @@ class Input(Method):
     """The image itself: what multiplying by the input brings along (Kokhlikyan et al. 2021)."""
 
     control: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
     def masks(
         self,
@@ -83,6 +85,7 @@ class Constant(Method):
     """Ones: a mask that says nothing, to show what a metric makes of such."""
 
     control: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
 
     def masks(
         self,

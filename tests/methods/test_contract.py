@@ -1,0 +1,184 @@
+"""The contract of methods (`sanity.methods.base`), for every option and for one's own."""
+
+from collections import Counter
+from dataclasses import fields, replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from sanity.checked import checked, make
+from sanity.config.job import compose
+from sanity.data import Images
+from sanity.errors import ConfigError
+from sanity.methods import GradientMethod, Method
+from sanity.methods.base import as_method
+from sanity.methods.points import noisy
+from sanity.randomness import generator
+from tests.contracts import check_repr, options
+from tests.networks import small_classifier
+
+FEW = {"samples": 20, "steps": 4, "segmentation": "grid", "segments": 9}
+
+
+@checked
+class Own(Method):
+    """A minimal method of one's own, which draws."""
+
+    def masks(self, classifier, images, targets, seed, stage=0):
+        gradients = classifier.gradients(images.x, targets)
+        draws = [generator("own", seed, name).standard_normal() for name in images.names]
+        return gradients * np.array(draws, np.float32)[:, None, None, None]
+
+    def cost(self, classifier, images):
+        return replace(super().cost(classifier, images), gradients=1)
+
+
+@checked
+class OwnOfGradients(GradientMethod):
+    """A minimal gradient method of one's own."""
+
+    samples: int = 3
+
+    def points(self):
+        return {noisy(0.1, sample): 1 / self.samples for sample in range(self.samples)}
+
+
+class Structural:
+    """A class that is derived from nothing and only has `masks`."""
+
+    draws = False
+
+    def __repr__(self):
+        return "Structural()"
+
+    def masks(self, classifier, images, targets, seed):
+        return classifier.gradients(images.x, targets)
+
+
+OWN = {"own": Own(), "of_gradients": OwnOfGradients(), "structural": Structural()}
+NAMES = [*options("method"), *OWN]
+
+
+@cache
+def method_of(name):
+    """An option as its YAML has it, with few samples and steps, or a method of one's own."""
+    if name in OWN:
+        return as_method(OWN[name], f"method.{name}")
+    made = compose([f"method=[{name}]"]).methods[name]
+    few = {f.name: FEW[f.name] for f in fields(made) if f.name in FEW}
+    return replace(made, **few)
+
+
+def images(seed=0, prefix="image"):
+    x = np.random.default_rng(seed).random((3, 16, 16, 3), np.float32)
+    return Images(x, [f"{prefix}_{i}" for i in range(3)], [None] * 3, [None] * 3, [""] * 3)
+
+
+TARGETS = np.array([1, 5, 2])
+
+
+@cache
+def asked(name):
+    """The masks of three images, and how often the network was asked for what."""
+    classifier, calls = small_classifier(), Counter()
+
+    def counted(function, kind):
+        def call(x, *args, **kwargs):
+            calls[kind] += len(x)
+            return function(x, *args, **kwargs)
+
+        return call
+
+    for function, kind in (
+        ("logits", "forward"),
+        ("gradients", "gradients"),
+        ("layer_gradients", "gradients"),
+    ):
+        setattr(classifier, function, counted(getattr(classifier, function), kind))
+    method_of(name).check(classifier)
+    return method_of(name).masks(classifier, images(), TARGETS, 0), calls
+
+
+def close(found, expected):
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mask_for_each_image_of_its_size(name):
+    masks, _ = asked(name)
+    assert masks.shape in ((3, 16, 16), (3, 16, 16, 3))
+    assert masks.dtype == np.float32
+    assert np.isfinite(masks).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mask_depends_on_its_own_image_alone(name, small):
+    """Neither on the order, nor on what else is explained, nor on an earlier call."""
+    masks, _ = asked(name)
+    some = method_of(name).masks(small, images().take([2, 0]), TARGETS[[2, 0]], 0)
+    close(some, masks[[2, 0]])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_it_draws(name, small):
+    method, (masks, _) = method_of(name), asked(name)
+    other = method.masks(small, images(prefix="other"), TARGETS, 1)
+    if method.depends_on_seed():
+        assert not np.allclose(other, masks, rtol=1e-3)
+    else:
+        close(other, masks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_it_looks_at_the_network(name):
+    method, (masks, _) = method_of(name), asked(name)
+    other = method.masks(small_classifier(seed=1), images(), TARGETS, 0)
+    assert method.control == bool(np.array_equal(other, masks))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_cost_is_what_it_asks_for(name, small):
+    method, (_, calls) = method_of(name), asked(name)
+    cost = method.cost(small, images())
+    if name == "structural":
+        assert (cost.gradients, cost.forward) == (0, 0)  # it does not say
+        return
+    for kind, said in (("gradients", cost.gradients), ("forward", cost.forward)):
+        assert calls[kind] / 3 == pytest.approx(said, rel=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_repr(name):
+    check_repr(method_of(name))
+    assert repr(method_of(name)).startswith(type(OWN.get(name, method_of(name))).__name__)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if isinstance(method_of(name), GradientMethod)]
+)
+def test_points_are_the_same_whenever_asked_for(name):
+    method = method_of(name)
+    assert method.points() == method.points()
+    assert all(isinstance(weight, float) for weight in method.points().values())
+
+
+def test_what_is_no_method():
+    with pytest.raises(ConfigError, match=r"method\.mine=object is no method: derive it from"):
+        as_method(object(), "method.mine")
+
+
+@pytest.mark.parametrize(
+    ("base", "lacks"), [(Method, "masks"), (GradientMethod, "points")], ids=["Method", "Gradient"]
+)
+def test_a_class_that_lacks_something(base, lacks):
+    class Half(base):
+        pass
+
+    with pytest.raises(ConfigError) as refused:
+        make(Half, {}, "method.half")
+    assert str(refused.value) == (
+        f"method.half: the class {__name__}.{Half.__qualname__} lacks {lacks}, which "
+        f"sanity.methods.base.{base.__name__} leaves to it: see there what is wanted"
+    )

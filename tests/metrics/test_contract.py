@@ -1,0 +1,165 @@
+"""The contract of metrics (`sanity.metrics.base`), for every option and for one's own."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from sanity.checked import checked, make
+from sanity.config.job import compose
+from sanity.errors import ConfigError
+from sanity.metrics import MaskMetric, Metric, reasons
+from sanity.metrics.base import as_metric
+from tests.contracts import check_repr, options
+
+
+@checked
+class Own(Metric):
+    """A minimal metric of one's own: the share of pixels of equal sign."""
+
+    identity = 1.0
+    range = (0.0, 1.0)
+    channels: str = "sum"
+
+    def parts(self, masks):
+        return {"sign": np.sign(masks)}
+
+    def similarity(self, a, b):
+        return (a["sign"] == b["sign"]).mean((1, 2, 3))
+
+
+class Structural:
+    """A class that is derived from nothing: the difference of two masks' greatest values."""
+
+    identity = 0.0
+
+    def __repr__(self):
+        return "Structural()"
+
+    def features(self, masks):
+        return np.abs(masks.reshape(len(masks), -1)).max(1).astype(float)
+
+    def compare(self, a, b):
+        return b - a
+
+
+OWN = {"own": Own(), "structural": Structural()}
+NAMES = [*options("metric"), *OWN]
+REGIONS = np.zeros((4, 48, 48), bool)
+REGIONS[:, 10:30, 5:25] = True
+SHAPES = [(48, 48), (48, 48, 3)]
+
+
+@cache
+def metric_of(name):
+    """An option as its YAML has it, or a metric of one's own; with the regions, if it needs any."""
+    if name in OWN:
+        return as_metric(OWN[name], f"metric.{name}")
+    needs = ["data=two_regions"] if name == "region_share" else []
+    return compose([f"metric=[{name}]", *needs]).metrics[name]
+
+
+def masks(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal((4, *shape)).astype(np.float32)
+
+
+def scores(name, a, b):
+    metric = metric_of(name).of(REGIONS[: len(a)])
+    return metric.compare(metric.features(a), metric.features(b))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["plane", "channels"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_score_for_each_pair(name, shape):
+    a, b = masks(shape), masks(shape, 1)
+    kept = a.copy()
+    found = scores(name, a, b)
+    assert found.shape == (4,)
+    assert found.dtype == np.float64
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(a, kept)  # what it is given stays as it is
+    low, high = metric_of(name).range
+    assert low is None or (found >= low).all()
+    assert high is None or (found <= high).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_score_depends_on_its_two_masks_alone(name):
+    a, b = masks((48, 48, 3)), masks((48, 48, 3), 1)
+    found = scores(name, a, b)
+    np.testing.assert_allclose(scores(name, a[[3, 1]], b[[3, 1]]), found[[3, 1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if metric_of(n).identity is not None])
+def test_the_identity_is_the_score_of_a_mask_with_itself(name):
+    found = scores(name, masks((48, 48, 3)), masks((48, 48, 3)))
+    np.testing.assert_allclose(found, metric_of(name).identity, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_features_can_be_taken_apart(name):
+    """A null is made of them: what an image's mask scores with another image's."""
+    metric = metric_of(name).of(REGIONS)
+    a, b = metric.features(masks((48, 48))), metric.features(masks((48, 48), 1))
+    null = metric.null(a.take([1, 0, 2, 3]), b)
+    assert null.shape == (4,)
+    if name not in ("emprt", "region_share"):  # a mask's own value: by chance, see their classes
+        np.testing.assert_allclose(null[2:], metric.compare(a, b)[2:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"structural"}))
+def test_a_mask_without_a_score_has_a_reason(name):
+    a, b = masks((48, 48)), masks((48, 48), 1)
+    b[1] = np.nan
+    metric = metric_of(name).of(REGIONS)
+    before, after = metric.features(a), metric.features(b)
+    assert np.isnan(metric.compare(before, after)).tolist() == [False, True, False, False]
+    assert [bool(why) for why in reasons(before, after)] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4, 3), (48, 48, 3)], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_check_lets_pass_can_be_scored(name, shape):
+    try:
+        metric_of(name).check(shape, f"metric.{name}")
+    except ConfigError as error:
+        assert str(error).startswith(f"metric.{name}")
+        assert shape != (48, 48, 3)
+        return
+    metric = metric_of(name).of(np.ones((4, *shape[:2]), bool))
+    metric.compare(metric.features(masks(shape)), metric.features(masks(shape, 1)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_whether_it_needs_regions(name):
+    metric = metric_of(name)
+    if not metric.needs_regions:
+        metric.check_regions(False, "some data")
+        assert metric.of(None).features(masks((48, 48))) is not None
+        return
+    for refuse in (lambda: metric.check_regions(False, "some data"), lambda: metric.of(None)):
+        with pytest.raises(ConfigError, match="region"):
+            refuse()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_repr(name):
+    check_repr(metric_of(name))
+
+
+def test_what_is_no_metric():
+    with pytest.raises(ConfigError, match=r"metric\.mine=object is no metric: derive it from"):
+        as_metric(object(), "metric.mine")
+
+
+@pytest.mark.parametrize(
+    ("base", "lacks"),
+    [(MaskMetric, "compare, features"), (Metric, "parts, similarity")],
+    ids=["MaskMetric", "Metric"],
+)
+def test_a_class_that_lacks_something(base, lacks):
+    class Half(base):
+        pass
+
+    with pytest.raises(ConfigError, match=f"metric.half: the class .*Half lacks {lacks}, which "):
+        make(Half, {}, "metric.half")
