@@ -42,11 +42,17 @@ def scheme_of(name):
     """An option as its YAML has it, or one's own."""
     if name == "own":
         return as_scheme(Own(), "randomization")
-    return compose([f"randomization={name}", "data.limit=2"]).randomization
+    needs = ["model=mlp", "data=digits", "metric=[spearman]"] if name == "labels" else []
+    return compose([f"randomization={name}", *needs]).randomization
 
 
-def weights(name, seed=0, layers=LAYERS, classifier=None, order=1):
-    stages = scheme_of(name).stages(classifier or small_classifier(), layers, seed)
+@cache
+def network():
+    return small_classifier()
+
+
+def weights(name, seed=0, layers=LAYERS, order=1):
+    stages = scheme_of(name).stages(network(), layers, seed)
     return stages, [stage.make_weights() for stage in stages[::order]][::order]
 
 
@@ -58,8 +64,8 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_stage_is_the_trained_one_and_the_rest_is_counted(name):
-    classifier = small_classifier()
-    stages, values = weights(name, classifier=classifier)
+    classifier = network()
+    stages, values = weights(name)
     assert [stage.index for stage in stages] == list(range(len(stages)))
     assert len(stages) > 1
     assert not stages[0].variables and not stages[0].layer
@@ -74,10 +80,9 @@ def test_the_first_stage_is_the_trained_one_and_the_rest_is_counted(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_changes_no_weights_itself(name):
-    classifier = small_classifier()
-    before = classifier.weights.read()
-    weights(name, classifier=classifier)
-    assert_same(classifier.weights.read(), before)
+    before = network().weights.read()
+    weights(name)
+    assert_same(network().weights.read(), before)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,7 +99,7 @@ def test_another_seed_draws_others(name, noise_images):
     others, drawn = weights(name, seed=1)
     if stages[-1].classes:
         many = np.zeros(len(noise_images), int)
-        ask = [s[-1].explained(small_classifier(), noise_images, many) for s in (stages, others)]
+        ask = [s[-1].explained(network(), noise_images, many) for s in (stages, others)]
         assert (ask[0] != many).all() and (ask[0] != ask[1]).any()
     else:
         assert any(not np.array_equal(values[-1][v], drawn[-1][v]) for v in stages[-1].new)
@@ -111,8 +116,7 @@ def test_a_stage_is_the_same_whichever_others_there_are(name):
 
 @pytest.mark.parametrize("name", [*NAMES, "labels"])
 def test_what_it_refuses_is_a_sentence(name):
-    scheme = Own() if name == "own" else None
-    scheme = scheme or compose([f"randomization={name}", "model=mlp", "data=digits"]).randomization
+    scheme = scheme_of(name)
     check_repr(scheme)
     assert scheme.cascade() is None or isinstance(scheme.cascade(), str)
     foreign = SimpleNamespace(retrainable=False)
