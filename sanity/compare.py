@@ -87,7 +87,8 @@ def _verdicts(
             print(heading + table(found[scheme]))
         if options.thresholds:
             print(heading + "verdicts with each threshold moved alone")
-            print(by_threshold(known, thresholds).to_string(index=False))
+            moved = by_threshold(known, thresholds)[["threshold", "value", "changed", "moved"]]
+            print(moved.to_string(index=False))
         if options.width:
             print(heading + f"images that an interval of width {options.width:g} takes")
             print(for_width(known, options.width, thresholds).to_string(index=False))

@@ -306,6 +306,21 @@ def test_verdicts_of_runs(runs, capsys):
     assert "7 images are fewer than 8" in few and "insensitive " not in few
 
 
+@pytest.mark.slow
+def test_thresholds_and_widths(one, capsys):
+    out = said(capsys, one, "--quiet", "--no-verdicts", "--thresholds", "--width", "0.1")
+    lines = [line.split() for line in out.splitlines()]
+    assert "verdicts with each threshold moved alone" in out and "width 0.1 takes" in out
+    assert ["threshold", "0.5", "0"] in lines and ["images", "5", "0"] in lines
+    assert "images 10 2 guided_backprop: inconclusive; gradient: inconclusive" in " ".join(
+        out.split()
+    )
+    assert [line[:1] for line in lines].count(["gradient"]) == 1
+    by = said(capsys, one, "--quiet", "--verdict", "primary=pearson", "--metric", "pearson")
+    assert "pearson (decides, corrected over methods, of sign)" in by and "ssim" not in by
+    assert "must be a metric of the run" in refused(capsys, one, "--verdict", "primary=hog")
+
+
 def test_one_seed_has_no_final_similarity(one):
     (found,) = verdict_tables([one], load_schemes([one])).values()
     assert found["final"].isna().all() and "one draw" in found["evidence"].iloc[0]

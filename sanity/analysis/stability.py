@@ -30,15 +30,17 @@ def by_threshold(evidence: Evidence, changes: Mapping[str, Any] | None = None) -
 
     Returns:
         Columns threshold (its name), value, changed (how many verdicts differ from those by the
-        thresholds as they are) and one a method with a verdict, its word.
+        thresholds as they are), moved (which, as text) and one a method, its word.
     """
     as_is = _words(evidence, changes or {})
     rows = []
     for key, values in TRIED.items():
         for value in values:
             found = _words(evidence, {**(changes or {}), key: value})
-            changed = sum(found[method] != said for method, said in as_is.items())
-            rows.append({"threshold": key, "value": f"{value:g}", "changed": changed, **found})
+            moved = {name: said for name, said in found.items() if said != as_is[name]}
+            about = {"threshold": key, "value": f"{value:g}", "changed": len(moved)}
+            said = "; ".join(f"{name}: {word_}" for name, word_ in moved.items())
+            rows.append({**about, "moved": said, **found})
     return pd.DataFrame(rows)
 
 
