@@ -9,9 +9,10 @@ gradient needs, and can be copied, cut out and imported like any other.
 
 import itertools
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -121,13 +122,35 @@ def is_differentiable(op: str) -> bool:
 
 
 def _is_tensorflows(gradient: Callable[..., Any]) -> bool:
-    """Whether a registered gradient closes over that of `tf.nn.silu` itself."""
-    inner = dict(zip(gradient.__code__.co_freevars, gradient.__closure__ or (), strict=False))
+    """Whether a registered gradient is that of `tf.nn.silu`, of this process or saved with it."""
+    code = getattr(gradient, "__code__", None)
+    names = code.co_freevars if code else ()
+    inner = dict(zip(names, getattr(gradient, "__closure__", None) or (), strict=False))
     if "tape_grad_fn" in inner:
         return _is_tensorflows(inner["tape_grad_fn"].cell_contents)
     if "grad_fn" in inner:
         return bool(inner["grad_fn"].cell_contents.__module__ == _OWN_SWISH)
-    return False
+    graph = getattr(inner["func"].cell_contents, "graph", None) if "func" in inner else None
+    return graph is not None and _ops(graph) == _swish_ops()
+
+
+@cache
+def _swish_ops() -> Counter[tuple[str, bytes]]:
+    """The ops of the gradient of `tf.nn.silu`, as it is saved."""
+    function = tf.function(tf.nn.silu).get_concrete_function(tf.TensorSpec([None, 1]))
+    (op,) = (op for op in function.graph.get_operations() if op.type == "IdentityN")
+    gradient = _registered(op.node_def.attr[KIND].s.decode())
+    return _ops(tf.function(gradient).get_concrete_function(None, *op.inputs).graph)
+
+
+def _ops(graph: Any) -> Counter[tuple[str, bytes]]:
+    """How often each op stands in a graph, constants by their values but for integers (axes)."""
+    found: Counter[tuple[str, bytes]] = Counter()
+    for op in graph.get_operations():
+        if op.type not in ("Placeholder", "Identity", "NoOp"):
+            real = op.type == "Const" and op.outputs[0].dtype.is_floating
+            found[op.type, op.get_attr("value").SerializeToString() if real else b""] += 1
+    return found
 
 
 def _is_swish(node: NodeDef, nodes: Mapping[str, NodeDef]) -> bool:

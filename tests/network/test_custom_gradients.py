@@ -140,9 +140,17 @@ def test_int8_kernels_of_keras():
     assert near(classifier.gradients(images(), TARGETS), tape_gradient(model, images()))
 
 
-def test_the_swish_of_tensorflow_has_the_gradient_of_its_ops():
-    classifier = Classifier(Net(lambda net, y: tf.nn.silu(y)), SHAPE)
-    assert not classifier.graph.custom.kept  # so that rules reach its sigmoid
+@pytest.mark.parametrize("saved", [False, True])
+def test_the_swish_of_tensorflow_has_the_gradient_of_its_ops(saved, tmp_path):
+    net = Net(lambda net, y: tf.nn.silu(y))
+    function = net
+    if saved:
+        tf.saved_model.save(net, str(tmp_path))
+        loaded = tf.saved_model.load(str(tmp_path))
+        function = lambda x: loaded.signatures["serving_default"](x=x)["output_0"]  # noqa: E731
+    classifier = Classifier(function, SHAPE)
+    custom = classifier.graph.custom  # not even compared: it is known to be TensorFlow's own
+    assert not custom.kept and not custom.dropped
     assert "Sigmoid" in {classifier.graph.nodes[n].op for n in classifier.network.check_gradient()}
 
 
