@@ -431,10 +431,10 @@ def test_a_package_that_is_not_there(package, method, monkeypatch):
     from importlib.util import find_spec
 
     from sanity.checked import instantiate
-    from sanity.methods import perturbation
+    from sanity.methods import segmented
 
     monkeypatch.setattr(
-        perturbation, "find_spec", lambda name: None if name == package else find_spec(name)
+        segmented, "find_spec", lambda name: None if name == package else find_spec(name)
     )
     cls = {"lime": "Lime", "shap": "KernelShap"}[package]
     with pytest.raises(ConfigError, match=rf"method\.{method} needs .*: pip install {package} "):
