@@ -16,6 +16,7 @@ from sanity.methods.gradients import (
     SmoothGradSquared,
     VarGrad,
 )
+from sanity.methods.known import BlindEdges, FixedPattern, OtherEachTime
 from sanity.methods.occlusion import Occlusion
 from sanity.methods.pair_saliency import XRAI, BlurIG, GuidedIG
 from sanity.methods.plan import Gradients, Plan
@@ -26,6 +27,7 @@ from sanity.methods.subject import Subject
 
 __all__ = [
     "Against",
+    "BlindEdges",
     "BlurIG",
     "Constant",
     "Cost",
@@ -35,6 +37,7 @@ __all__ = [
     "EdgeDetector",
     "EpsilonLRP",
     "ExpectedGradients",
+    "FixedPattern",
     "GradCam",
     "GradCamPlusPlus",
     "Gradient",
@@ -54,6 +57,7 @@ __all__ = [
     "Occlusion",
     "OnPath",
     "Original",
+    "OtherEachTime",
     "Plan",
     "Point",
     "RandomMask",

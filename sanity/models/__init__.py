@@ -4,6 +4,7 @@ from sanity.models.base import Declared, Model, as_model
 from sanity.models.efficientnet_lite import EfficientNetLite
 from sanity.models.hub import Hub
 from sanity.models.keras import Keras, KerasApplication
+from sanity.models.known import KnownTruth
 from sanity.models.saved_model import SavedModel
 from sanity.models.trained import Cnn, Mlp
 
@@ -14,6 +15,7 @@ __all__ = [
     "Hub",
     "Keras",
     "KerasApplication",
+    "KnownTruth",
     "Mlp",
     "Model",
     "SavedModel",
