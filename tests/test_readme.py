@@ -56,3 +56,14 @@ def test_the_readmes_table_is_what_comes_out(default_run):
     (table,) = re.findall(r"^```\n(ssim: .*?)^```", README, re.MULTILINE | re.DOTALL)
     for line in table.strip().splitlines():
         assert line in default_run.stdout
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_files_that_a_page_names_are_there(page):
+    text = (ROOT / page).read_text()
+    code = re.findall(r"`((?:sanity|conf|docs|tests|scripts)/[\w/.]+)`", text)
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    code = [name for name in code if name == name.lower()]  # not methods/NAME.yaml
+    missing = [name for name in code if not (ROOT / name).exists()]
+    missing += [link for link in links if not ((ROOT / page).parent / link).exists()]
+    assert code and not missing
