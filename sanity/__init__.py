@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sanity.errors import ConfigError
     from sanity.experiment.explaining import explain
     from sanity.experiment.run import run
-    from sanity.results import load_images, load_masks, load_predictions, load_runs
+    from sanity.results import load_images, load_masks, load_predictions, load_runs, runs
 
 _HOMES = {
     "ConfigError": "sanity.errors",
@@ -21,6 +21,7 @@ _HOMES = {
     "load_predictions": "sanity.results",
     "load_runs": "sanity.results",
     "run": "sanity.experiment.run",
+    "runs": "sanity.results",
 }
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "load_predictions",
     "load_runs",
     "run",
+    "runs",
 ]
 
 

@@ -267,7 +267,7 @@ def _figure(scores: "pd.DataFrame", name: str) -> None:
 
 def _diff(a: Path, b: Path) -> None:
     from sanity.analysis.differences import differences, differing_keys
-    from sanity.results.load import find_runs
+    from sanity.results.listing import find_runs
 
     for run in (a, b):
         if find_runs(run) != [run]:
@@ -283,7 +283,7 @@ def _diff(a: Path, b: Path) -> None:
 
 def _rescore(paths: Sequence[str], overrides: Sequence[str]) -> None:
     from sanity.experiment.rescore import chosen_metrics, rescore
-    from sanity.results.load import find_runs
+    from sanity.results.listing import find_runs
 
     metrics, nodes = chosen_metrics(overrides)
     for run in find_runs(paths):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sanity.analysis import intervals
 from sanity.errors import ConfigError
+from sanity.results.listing import TRAINED
 
 
 def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -87,7 +88,7 @@ def pivoted(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         cells.append(f"{text} n={n:.0f}" if several else text)
     shown = table[keys].astype(object)
     if {"stage", "layer"} <= set(keys):
-        names = shown["layer"].where(shown["layer"] != "", "original").astype(str)
+        names = shown["layer"].where(~shown["layer"].isin(["", TRAINED]), "original").astype(str)
         # The number keeps one layer's stages of several schemes apart.
         shown["stage"] = shown["stage"].astype(str) + " " + names
         shown = shown.drop(columns="layer")

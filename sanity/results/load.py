@@ -6,9 +6,9 @@ one Parquet file. Strings stay dictionary-encoded from the file to the DataFrame
 
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.errors import ConfigError
-from sanity.files import read_json
 from sanity.results.columns import RUN_COLUMNS
+from sanity.results.listing import (
+    TRAINED,
+    Paths,
+    Run,
+    among,
+    find_runs,
+    once,
+    read_run,
+    say_missing,
+    say_unmatched,
+    several,
+)
 from sanity.results.tables import PREDICTIONS, SCORES, damage
 
 if TYPE_CHECKING:
@@ -27,7 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 # A column of some rows: numbers as they are, strings as codes (-1: none) and what they stand for.
 Coded = tuple[np.ndarray, list[str]]
 Column = np.ndarray | Coded
@@ -38,26 +48,33 @@ def load_runs(
     *,
     status: str | Collection[str] | None = None,
     columns: Collection[str] | None = None,
+    varying: bool = False,
+    categories: bool = True,
     **filters: Any,
 ) -> "pd.DataFrame":
     """The scores of all runs below a path, one row per image, method, stage and metric.
 
     Beside the columns of scores.parquet stand each run's choices (`model`, `randomization`, …) and
     values (`seed`, `method.smoothgrad.samples`, …), `target` as `target_rule`, then `run`, `path`
-    and `status`. Strings are categorical. A value that some runs do not have is NaN there. Runs
-    that are not completed come with the units they have finished; a killed one says `running`.
+    and `status`. Strings are categorical. A value that some runs do not have is NaN there. The
+    layer of stage 0 is "trained". Runs that are not completed come with the units they have
+    finished; a killed one says `running`. A run that lies in several folders counts once. What of
+    a filter matches nothing is logged as a warning, with the values that there are.
 
     Args:
         path: A folder or several, each a run or above runs.
         status: Only runs with this status, or one of these.
         columns: Only these columns; all by default.
+        varying: Of the configuration only columns in which the runs differ.
+        categories: Without, strings are objects: several times the memory, but `fillna` and
+            `replace` take any value.
         filters: A column and the value, or the values, its rows shall have, such as
             `metric="ssim", seed=[0, 1]`, or `**{"data.shards": 4}`. They are applied while reading.
 
     Raises:
         ConfigError: There is no run, a filter or column that no run has, or a damaged file.
     """
-    return _load(path, "scores", SCORES, status, columns, filters)
+    return _load(path, "scores", SCORES, _Asked(status, columns, varying, categories), filters)
 
 
 def load_predictions(
@@ -65,10 +82,14 @@ def load_predictions(
     *,
     status: str | Collection[str] | None = None,
     columns: Collection[str] | None = None,
+    varying: bool = False,
+    categories: bool = True,
     **filters: Any,
 ) -> "pd.DataFrame":
     """The predictions of all runs below a path, one row per image and stage; see `load_runs`."""
-    return _load(path, "predictions", PREDICTIONS, status, columns, filters)
+    return _load(
+        path, "predictions", PREDICTIONS, _Asked(status, columns, varying, categories), filters
+    )
 
 
 def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
@@ -124,73 +145,40 @@ def load_images(run: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise damage(path) from error
 
 
-def find_runs(path: Paths) -> list[Path]:
-    """The run folders below a path or several, sorted.
+@dataclass(frozen=True)
+class _Asked:
+    """What a caller wants; see `load_runs`."""
 
-    Raises:
-        ConfigError: A path does not exist, or there is no run below any.
-    """
-    tops = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(p) for p in path]
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()  # links may lead to the same folder, or in circles
-
-    def visit(folder: str | Path) -> None:
-        with os.scandir(folder) as entries:
-            folders = []
-            for entry in entries:
-                if entry.name == "run.json":
-                    found.append(Path(folder))
-                    return
-                if not entry.name.startswith(".") and entry.is_dir():
-                    folders.append(entry)
-        for entry in folders:
-            enter(entry.path, entry.stat())
-
-    def enter(folder: str | Path, stat: os.stat_result) -> None:
-        if (stat.st_dev, stat.st_ino) not in seen:
-            seen.add((stat.st_dev, stat.st_ino))
-            visit(folder)
-
-    for top in tops:
-        try:
-            enter(top, top.stat())
-        except OSError as error:
-            raise ConfigError(f"Cannot read {error.filename}: {error.strerror or error}") from error
-    if not found:
-        raise ConfigError(f"There is no run below {', '.join(map(str, tops))}")
-    return sorted(found)
-
-
-@dataclass
-class _Run:
-    """What run.json says of a run."""
-
-    folder: Path
-    status: str
-    values: dict[str, Any]  # config columns and `RUN_COLUMNS`
+    status: str | Collection[str] | None
+    columns: Collection[str] | None
+    varying: bool
+    categories: bool
 
 
 @dataclass
 class _Rows:
     """Some rows of one run."""
 
-    run: _Run
+    run: Run
     n: int
     columns: dict[str, Column]
+    seen: dict[str, list[Any]] = field(default_factory=dict)  # the values of filtered columns
 
 
 def _load(
     path: Paths,
     table: str,
     schema: dict[str, str],
-    status: str | Collection[str] | None,
-    columns: Collection[str] | None,
+    asked: _Asked,
     filters: dict[str, Any],
 ) -> "pd.DataFrame":
     import pandas as pd
 
+    status, columns = asked.status, asked.columns
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        runs = list(pool.map(_read_run, find_runs(path)))
+        found = list(pool.map(read_run, find_runs(path)))
+        runs = once(found, say=table == "scores")
         known = dict.fromkeys([*schema, *(k for run in runs for k in run.values)])
         for name in [*filters, *(columns or ())]:
             if name not in known:
@@ -199,17 +187,29 @@ def _load(
                 )
         if status is not None:
             filters = {**filters, "status": status}
-        wanted = {name: _several(value) for name, value in filters.items()}
+        wanted = {name: several(value) for name, value in filters.items()}
         of_runs = {name: values for name, values in wanted.items() if name not in schema}
         of_rows = {name: values for name, values in wanted.items() if name in schema}
+        if table == "scores":
+            say_unmatched(runs, of_runs)
         runs = [
             run
             for run in runs
-            if all(_among(run.values.get(name), values) for name, values in of_runs.items())
+            if all(among(run.values.get(name), values) for name, values in of_runs.items())
         ]
         names = [name for name in schema if columns is None or name in columns]
         read = partial(_read_rows, table=table, names=names, wanted=of_rows)
-        rows = [r for r in pool.map(read, runs) if r.n]
+        every = list(pool.map(read, runs))
+        rows = [r for r in every if r.n]
+    if table == "scores":
+        for name, values in of_rows.items():
+            there = dict.fromkeys(value for r in every for value in r.seen.get(name, ()))
+            say_missing(name, values, there)
+        if not rows and (failed := sum(run.status == "failed" for run in runs)):
+            log.warning(
+                "%d of these runs failed without scores: sanity.runs(path) has their errors",
+                failed,
+            )
 
     # Each piece is let go as soon as it is joined, so that nothing is held twice.
     data = {name: _stack([r.columns.pop(name) for r in rows], schema[name]) for name in names}
@@ -217,43 +217,38 @@ def _load(
     keys = dict.fromkeys(k for run in runs for k in run.values) or known
     for name in keys:
         if name not in schema and (columns is None or name in columns):
-            data[name] = _repeat([r.run.values.get(name) for r in rows], counts)
+            values = [r.run.values.get(name) for r in rows]
+            if asked.varying and name not in RUN_COLUMNS and len(set(map(str, values))) < 2:
+                continue
+            data[name] = _repeat(values, counts)
     last = {name: data.pop(name) for name in RUN_COLUMNS if name in data}
-    return pd.DataFrame({**data, **last}, copy=False)
+    frame = pd.DataFrame({**data, **last}, copy=False)
+    return frame if asked.categories else _without_categories(frame)
 
 
-def _read_run(folder: Path) -> _Run:
-    info = read_json(folder / "run.json")
-    if info is None:
-        raise damage(folder / "run.json")
-    status = str(info.get("status"))
-    own = {"run": info.get("run", folder.name), "path": str(folder), "status": status}
-    columns = info.get("columns")
-    return _Run(folder, status, {**(columns if isinstance(columns, dict) else {}), **own})
-
-
-def _read_rows(run: _Run, table: str, names: list[str], wanted: dict[str, list[Any]]) -> _Rows:
+def _read_rows(run: Run, table: str, names: list[str], wanted: dict[str, list[Any]]) -> _Rows:
     """A run's rows that have the wanted values."""
     for _ in range(3):
         before = run.status
         try:
-            read = [_read_file(file, names, wanted) for file in _files(run, table)]
+            seen: dict[str, dict[Any, None]] = {name: {} for name in wanted}
+            read = [_read_file(file, names, wanted, seen) for file in _files(run, table)]
         except FileNotFoundError:
             read, before = [], "gone"
         if before != "completed":  # it may have been completed, or begun anew, while we looked
             if not (run.folder / "run.json").exists():
                 return _Rows(run, 0, {})
-            run = _read_run(run.folder)
+            run = read_run(run.folder)
             if run.status != before:
                 continue
         n = sum(count for count, _ in read)
         pieces = [columns for count, columns in read if count]
         columns = {name: _join([piece[name] for piece in pieces]) for name in names if pieces}
-        return _Rows(run, n, columns)
+        return _Rows(run, n, columns, {name: list(values) for name, values in seen.items()})
     raise ConfigError(f"{run.folder} has no {table}.parquet; force=true computes the run anew")
 
 
-def _files(run: _Run, table: str) -> list[Path]:
+def _files(run: Run, table: str) -> list[Path]:
     """The files that hold a run's table: its parts as long as it is not completed."""
     whole = run.folder / f"{table}.parquet"
     if run.status == "completed":
@@ -265,7 +260,7 @@ def _files(run: _Run, table: str) -> list[Path]:
 
 
 def _read_file(
-    path: Path, names: list[str], wanted: dict[str, list[Any]]
+    path: Path, names: list[str], wanted: dict[str, list[Any]], seen: dict[str, dict[Any, None]]
 ) -> tuple[int, dict[str, Column]]:
     """How many of a file's rows have the wanted values, and their columns.
 
@@ -283,6 +278,8 @@ def _read_file(
         with pq.ParquetFile(pa.BufferReader(content), read_dictionary=strings) as file:
             table = file.read(needed, use_threads=False)
         columns = {name: _column(table[name]) for name in needed}
+        if isinstance(layer := columns.get("layer"), tuple):
+            columns["layer"] = layer[0], [label or TRAINED for label in layer[1]]
     except FileNotFoundError:
         raise
     except (OSError, KeyError, pa.ArrowException) as error:
@@ -295,9 +292,11 @@ def _read_file(
         column = columns[name]
         if isinstance(column, tuple):
             codes, labels = column
+            seen[name] |= dict.fromkeys([*labels, *[None] * bool((codes < 0).any())])
             hits = [label in values for label in [*labels, None]]  # the code -1 finds the last
             keep &= np.array(hits)[codes]
         else:
+            seen[name] |= dict.fromkeys(np.unique(column).tolist())
             numbers = [v for v in values if isinstance(v, (int, float, np.number))]
             keep &= np.isin(column, np.array(numbers, float))
     if not keep.all():
@@ -344,6 +343,13 @@ def _join(parts: list[Any]) -> Column:
     return np.concatenate(codes) if codes else np.empty(0, kind), list(labels)
 
 
+def _without_categories(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """With plain strings, which take any value that `fillna` or `replace` puts among them."""
+    kinds = {name: object for name in frame.select_dtypes("category")}
+    plain: pd.DataFrame = frame.astype(kinds)
+    return plain
+
+
 def _stack(parts: list[Any], kind: str) -> Any:
     """A column of the DataFrame from the same column of several runs."""
     if kind == "string":
@@ -381,14 +387,3 @@ def _categorical(codes: np.ndarray, labels: list[str]) -> Any:
         codes = np.append(np.cumsum(used) - 1, -1).astype(codes.dtype)[codes]
     categories = pd.Index([n for n, u in zip(labels, used, strict=True) if u], dtype=str)
     return pd.Categorical.from_codes(codes, categories, validate=False)
-
-
-def _several(value: Any) -> list[Any]:
-    """The values a filter allows."""
-    if isinstance(value, (list, tuple, set, frozenset, range, np.ndarray)):
-        return list(value)
-    return [value]
-
-
-def _among(value: Any, wanted: list[Any]) -> bool:
-    return any(value == w and isinstance(value, str) == isinstance(w, str) for w in wanted)

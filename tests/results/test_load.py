@@ -14,7 +14,7 @@ from sanity.errors import ConfigError
 from sanity.randomness import generator
 from sanity.results import RunFolder, load_masks, load_predictions, load_runs
 from sanity.results import load as load_module
-from sanity.results.load import find_runs
+from sanity.results.listing import find_runs
 from sanity.results.tables import PREDICTIONS, SCORES
 from tests.results.runs import (
     CHOICES,
@@ -66,6 +66,7 @@ def slow_load(top: Path) -> pd.DataFrame:
         if not files[0].exists():
             files = [p for p in sorted(folder.glob("parts/*")) if "predictions" not in p.name]
         frame = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True)
+        frame["layer"] = frame["layer"].where(frame["layer"] != "", "trained")
         config = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"))
         choices = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.runtime.choices
         for group in ("model", "data", "layers", "randomization"):
@@ -155,7 +156,7 @@ def test_columns_and_their_types(runs):
     for name, dtype in frame.dtypes.items():
         assert str(dtype) == numbers.get(name, "category"), name
     # In the order of the files, so that layers come from output to input and methods as given.
-    assert list(frame.layer.cat.categories) == LAYERS
+    assert list(frame.layer.cat.categories) == ["trained", *LAYERS[1:]]
     assert list(frame.method.cat.categories) == list(METHODS)
     assert list(load_runs(runs, method="edges").method.cat.categories) == ["edges"]
     # No result depends on these.

@@ -107,7 +107,7 @@ def similarity_curves(
     }
     methods = sorted(styles, key=lambda method: styles[method].control)
     layers = table.drop_duplicates("stage").set_index("stage")["layer"].sort_index()
-    ticks = [literal(layer or ORIGINAL) for layer in layers]
+    ticks = [literal(layer if stage else ORIGINAL) for stage, layer in layers.items()]
     entries: dict[str, Any] = {
         method: Line2D([], [], **_look(styles[method])) for method in methods
     }

@@ -233,6 +233,7 @@ def _common(layers: Sequence[list[str]]) -> list[str]:
 def _layers(scores: pd.DataFrame) -> list[str]:
     """From the scores, where run.json does not have them."""
     found = scores.drop_duplicates("stage").set_index("stage")["layer"].astype(str)
+    found = found.where(found.index > 0, "")
     return found.reindex(range(int(scores["stage"].max()) + 1), fill_value="").tolist()
 
 
