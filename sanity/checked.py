@@ -1,6 +1,5 @@
 """The dataclass behind every `_target_`, which checks its own fields, and what makes one."""
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -9,7 +8,7 @@ from typing import Any, TypeVar, dataclass_transform
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
 
@@ -97,8 +96,7 @@ def make(cls: Callable[..., T], values: Mapping[str, Any], key: str) -> T:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+                hint = did_you_mean(name, known, prefix)
                 allowed = ", ".join(known) or "none"
                 raise ConfigError(
                     f"{prefix}{name}={values[name]} is no key here{hint} (keys: {allowed})"

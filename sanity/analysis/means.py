@@ -1,13 +1,12 @@
 """Means of scores with their intervals, as tables."""
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from sanity.analysis import intervals
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, did_you_mean
 from sanity.results.listing import TRAINED
 
 
@@ -30,8 +29,7 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for name in by:
         if name not in scores.columns or name in ("value", "null", "reason"):
             known = [c for c in scores.columns if c not in ("value", "null", "reason")]
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, known)
             short = ", ".join(c for c in known if "." not in c)
             raise ConfigError(
                 f"--by {name} is no column of these runs{hint} (columns: {short}, and keys of the"

@@ -1,6 +1,5 @@
 """From a composed configuration to a checked job, before TensorFlow is imported."""
 
-import difflib
 import hashlib
 import json
 import re
@@ -19,7 +18,7 @@ from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
 from sanity.contents import by_content
 from sanity.data import Dataset, as_dataset
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, did_you_mean
 from sanity.methods import Method, as_method
 from sanity.metrics import MaskMetric, as_metric, check_sizes
 from sanity.models import Model, as_model
@@ -194,8 +193,7 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
         elif node is not None and not isinstance(node, dict):
             raise ConfigError(f"{group}.{name}={node} must be a set of keys, or {name}.KEY=…")
         elif name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {group}.{near[0]}?" if near else ""
+            hint = did_you_mean(name, known, f"{group}.")
             raise ConfigError(f"{group}.{name} is no {group}{hint} (there are: {_listed(group)})")
     if not chosen:
         raise ConfigError(f"{group}=[] must name at least one of: {_listed(group)}")

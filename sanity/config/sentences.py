@@ -1,6 +1,5 @@
 """Hydra's and OmegaConf's exceptions as one sentence in this project's words."""
 
-import difflib
 import re
 import traceback
 
@@ -9,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sanity.config.options import conf_folder, options
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, did_you_mean
 
 _OPTION = re.compile(r"Could not (?:find|load) '([^']+)/([^/']+)'")
 _PLUGIN = re.compile(r"Unknown plugin class ?: 'hydra_plugins\.hydra_([a-z]+)_launcher\.")
@@ -60,10 +59,9 @@ def _unknown_key(key: str) -> str:
     for path in conf_folder().glob("**/*.yaml"):
         group = "" if path.parent == conf_folder() else f"{path.parent.name}."
         known += [group + name for name in _paths(OmegaConf.to_container(OmegaConf.load(path)))]
-    near = difflib.get_close_matches(key, known, 1)
-    if near and near[0] == key:
+    if key in known:
         return f"{key} belongs to an option that is not chosen (sanity --cfg job shows what is)"
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(key, known)
     return f"{key} is no key of the configuration{hint} (sanity --cfg job shows them)"
 
 

@@ -1,13 +1,12 @@
 """Which class is explained in each image, and what classes are called."""
 
-import difflib
 from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
 
 from sanity.data.images import Images, listed
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, near
 
 
 def imagenet_class_names() -> list[str]:
@@ -54,7 +53,7 @@ def class_index(rule: int | str, n_classes: int, class_names: Sequence[str] | No
         which = listed([f"{i} ({class_names[i]})" for i in found])
         raise ConfigError(f"target={rule} may be several classes, give the number: {which}")
     spellings = [word for name in class_names for word in {_plain(name), *_synonyms(name)}]
-    close = difflib.get_close_matches(_plain(rule), spellings, n=5)
+    close = near(_plain(rule), spellings, 5)
     hint = f"; close to it are {listed(list(dict.fromkeys(close)))}" if close else ""
     raise ConfigError(f"target={rule} is none of the model's {n_classes} classes{hint}")
 

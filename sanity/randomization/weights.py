@@ -1,6 +1,5 @@
 """Randomized weights: the sequence of states through which a network loses what it learned."""
 
-import difflib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +11,7 @@ from pydantic import field_validator
 
 from sanity.checked import checked
 from sanity.data import as_dataset
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, did_you_mean
 from sanity.randomization.base import Scheme
 from sanity.randomization.initializers import (
     IDENTITY,
@@ -90,8 +89,7 @@ class Randomization(Scheme):
     def _known_initializer(cls, value: Any) -> Any:
         if isinstance(value, str):
             if value not in INITIALIZERS:
-                near = difflib.get_close_matches(value, INITIALIZERS, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                hint = did_you_mean(value, INITIALIZERS)
                 raise ValueError(f"is none of {', '.join(INITIALIZERS)}{hint}")
             return INITIALIZERS[value]()
         if not callable(value):
