@@ -1,12 +1,12 @@
 """Compares runs: `python -m sanity.compare PATH…`, or `sanity-compare` once installed."""
 
-import argparse
 import logging
-import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sanity.arguments import Parser, mistakes_told
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,16 +16,11 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints what was asked for; a user's mistake is one sentence and exit code 2."""
     logging.basicConfig(format="%(message)s")
-    try:
-        compare(_parser().parse_args(arguments))
-    except ConfigError as error:
-        print(f"sanity-compare: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
+    with mistakes_told("sanity-compare"):
+        compare(_parser().read(arguments))
 
 
-def compare(options: argparse.Namespace) -> None:
+def compare(options: Namespace) -> None:
     """Does what the command line says.
 
     Raises:
@@ -67,7 +62,7 @@ def _verdicts(
     everything: "pd.DataFrame",
     scores: "pd.DataFrame",
     thresholds: dict[str, Any],
-    options: argparse.Namespace,
+    options: Namespace,
 ) -> dict[str, "pd.DataFrame"]:
     """The verdicts by scheme, and prints what was asked for of them.
 
@@ -95,8 +90,8 @@ def _verdicts(
     return found
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("sanity-compare", description="Compares runs.")
+def _parser() -> Parser:
+    parser = Parser("sanity-compare", "Compares runs.")
     add = parser.add_argument
     add("paths", nargs="*", metavar="PATH", help="a run's folder, or a folder above runs")
     add(
@@ -144,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _filtered(scores: "pd.DataFrame", options: argparse.Namespace) -> "pd.DataFrame":
+def _filtered(scores: "pd.DataFrame", options: Namespace) -> "pd.DataFrame":
     for name in ("metric", "method"):
         if asked := getattr(options, name):
             known = list(dict.fromkeys(scores[name].astype(str)))
@@ -183,7 +178,7 @@ def _text(table: "pd.DataFrame") -> str:
         return table.to_string(index_names=True)
 
 
-def _write(table: "pd.DataFrame", options: argparse.Namespace) -> None:
+def _write(table: "pd.DataFrame", options: Namespace) -> None:
     from sanity.analysis.means import caption, pivoted
     from sanity.files import replace_file
 

@@ -4,12 +4,12 @@ Takes the overrides that `python -m sanity` takes, and `--json` for a program to
 """
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sanity.arguments import Parser, mistakes_told
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sanity.randomization import Scheme
 
 _BEYOND = "does not reach the output"
-_USAGE = """Shows what a model is made of: its signatures, input, outputs, variables and blocks.
+_ABOUT = """Shows what a model is made of: its signatures, input, outputs, variables and blocks.
 
     python -m sanity.inspect model=inception_v3 model.handle=FOLDER
     python -m sanity.inspect --json model=keras model.path=my.keras
@@ -278,17 +278,13 @@ def _table(title: str, header: tuple[str, ...], rows: Iterable[tuple[Any, ...]])
 
 def main() -> None:
     """Prints what is known of a model; a user's mistake is one sentence and exit code 2."""
-    arguments = sys.argv[1:]
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print(_USAGE, end="")
-        return
-    as_json = "--json" in arguments
-    try:
-        facts = inspect([argument for argument in arguments if argument != "--json"])
-    except ConfigError as error:
-        print(f"sanity: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(json.dumps(facts, indent=2) if as_json else text(facts))
+    parser = Parser("sanity-inspect", _ABOUT)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for sanity itself")
+    parser.add_argument("--json", action="store_true", help="for a program to read")
+    with mistakes_told("sanity-inspect"):
+        options = parser.read()
+        facts = inspect(options.overrides)
+        print(json.dumps(facts, indent=2) if options.json else text(facts))
 
 
 if __name__ == "__main__":

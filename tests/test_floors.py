@@ -9,7 +9,7 @@ from tests.command import ROOT
 
 PACKAGE = ROOT / "sanity"
 DOORS = {"__init__", "__main__", "app", "compare", "inspect", "sweeping"}
-GROUND = {"checked", "contents", "errors", "files", "progress", "randomness"}
+GROUND = {"arguments", "checked", "contents", "errors", "files", "progress", "randomness"}
 # From top to bottom; what stands on one floor must not import its neighbours there.
 FLOORS = (
     DOORS,

@@ -62,7 +62,7 @@ def test_a_mistake_is_a_sentence(monkeypatch, capsys):
         main()
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("sanity: model.path=nowhere: there is no such file or folder")
+    assert said.startswith("sanity-inspect: model.path=nowhere: there is no such file or folder")
     assert len(said.splitlines()) == 1
 
 

@@ -1,6 +1,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,12 +13,14 @@ from sanity.errors import ConfigError
 GROUPS = ["model", "data", "layers", "randomization", "method", "metric"]
 NEEDS = {  # what an option cannot be checked without
     "data=folder": ["data.path=."],
+    "data=arrays": ["data.path=black.npy"],
     "model=saved_model": ["model.path=."],
     "model=keras": ["model.path=."],
     "layers=article": ["model=inception_v3"],
     "experiment=article": ["data.path=."],
     "model=cnn": ["data=animal_mnist", "metric=[ssim]"],
     "model=mlp": ["data=digits", "metric=[spearman]"],
+    "model=known_truth": ["metric=[ssim,spearman]"],
     "randomization=labels": ["model=mlp", "data=digits", "metric=[spearman]"],
     "metric=[region_share]": ["data=two_regions"],
 }
@@ -32,6 +35,7 @@ def folder_of_images(tmp_path, monkeypatch):
     from PIL import Image
 
     Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
+    np.save(tmp_path / "black.npy", np.zeros((2, 8, 8, 3), np.uint8))
     monkeypatch.chdir(tmp_path)
 
 

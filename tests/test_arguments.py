@@ -1,0 +1,48 @@
+import subprocess
+import sys
+
+import pytest
+
+from sanity.arguments import Parser
+from sanity.compare import _parser
+from sanity.errors import ConfigError
+from tests.command import ROOT
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("runs --fgiure x", "--fgiure is no option; did you mean --figure? (sanity-compare --help"),
+        ("runs --quit", "--quit is no option; did you mean --quiet?"),
+        ("runs --nothing=3", "--nothing is no option (sanity-compare --help shows them)"),
+        ("runs --digits many", "--digits=many must be a whole number"),
+        ("runs --digits 9", "--digits=9 must be one of 0, 1, 2, 3, 4, 5, 6"),
+        ("runs --width wide", "--width=wide must be a number"),
+        ("runs --csv", "--csv needs a value"),
+        ("--rescore", "--rescore needs a value"),
+        ("--diff a", "--diff needs 2 values"),
+        ("runs --quiet=3", "argument --quiet: ignored explicit argument '3' (sanity-compare"),
+    ],
+)
+def test_a_mistake_is_a_sentence(line, sentence):
+    with pytest.raises(ConfigError) as refused:
+        _parser().read(line.split())
+    assert str(refused.value).startswith(sentence)
+
+
+def test_options_stand_anywhere_and_overrides_are_words():
+    parser = Parser("sanity-inspect", "")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--json", action="store_true")
+    for line in ("--json model=cnn +a.b=3 ~c", "model=cnn --json +a.b=3 ~c"):
+        options = parser.read(line.split())
+        assert options.json and options.overrides == ["model=cnn", "+a.b=3", "~c"]
+
+
+@pytest.mark.parametrize("module", ["inspect", "compare"])
+def test_exit_code_and_program(module, tmp_path):
+    words = [sys.executable, "-m", f"sanity.{module}", "--jsn"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f"sanity-{module}: --jsn is no option")
