@@ -47,10 +47,32 @@ class _Steady(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        self._refuse_swept_sweeps(job_overrides)
         try:
             return self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         except Exception as error:
             return [self._look(list(overrides), error) for overrides in job_overrides]
+
+    def _refuse_swept_sweeps(self, job_overrides: Sequence[Sequence[str]]) -> None:
+        """Refuses a sweep over presets that are sweeps: theirs would be dropped (ConfigError)."""
+        from sanity.errors import ConfigError
+
+        own = self._config.hydra.sweeper.get("params") or {}
+        seen = set()
+        for overrides in job_overrides:
+            preset = next((text for text in overrides if text.startswith("experiment=")), None)
+            if preset is None or preset in seen:
+                continue
+            seen.add(preset)
+            config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
+            given = {text.lstrip("+").partition("=")[0] for text in overrides}
+            params = config.hydra.sweeper.get("params") or {}
+            lost = [f"{k}={v}" for k, v in params.items() if k not in own and k not in given]
+            if lost:
+                raise ConfigError(
+                    f"{preset} is a sweep of its own, over {' and '.join(lost)}, which a sweep "
+                    f"over presets would drop: run {preset} by itself, or add these values here"
+                )
 
     def _look(self, overrides: list[str], error: Exception) -> JobReturn:
         """What the run folder of a job says that the launcher returned nothing of."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from sanity.metrics import MaskMetric, as_metric, check_sizes
 from sanity.models import Model, as_model
 from sanity.randomization import Layers, Scheme, as_scheme
 from sanity.results.columns import RESULTS_FORMAT, counts
+
+log = logging.getLogger(__name__)
 
 _ONE = ("model", "data", "layers", "randomization")
 _SEVERAL = ("method", "metric")
@@ -117,6 +120,8 @@ def resolve(
     settings = _settings({k: v for k, v in plain.items() if k not in _ONE + _SEVERAL})
     for group in _SEVERAL:
         plain[group] = _chosen(group, plain.get(group))
+        if not sweep:
+            _refuse_idle(group, plain[group], overrides)
     for group in _ONE:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group}={plain.get(group)} must be one of: {_listed(group)}")
@@ -161,6 +166,7 @@ def compose(overrides: Sequence[str] = ()) -> Job:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = hydra.compose("config", with_open_keys(overrides), return_hydra_config=True)
             choices = dict(config.hydra.runtime.choices)
+            _say_sweep(choices.get("experiment"), config.hydra.sweeper.get("params"), overrides)
             with open_dict(config):
                 del config["hydra"]
             return resolve(config, choices, overrides)
@@ -169,6 +175,22 @@ def compose(overrides: Sequence[str] = ()) -> Job:
         if text is None or isinstance(error, ConfigError):
             raise
         raise ConfigError(text) from error
+
+
+def _say_sweep(
+    preset: str | None, params: Mapping[str, Any] | None, overrides: Sequence[str]
+) -> None:
+    """Says that a preset is a sweep, of which this is one job."""
+    given = [override.lstrip("+").partition("=")[0] for override in overrides]
+    left = [f"{key}={value}" for key, value in (params or {}).items() if key not in given]
+    if left:
+        log.warning(
+            "experiment=%s is a sweep over %s, and this is one job, with the values that are set: "
+            "the command line (python -m sanity experiment=%s) runs them all",
+            preset,
+            " and ".join(left),
+            preset,
+        )
 
 
 def _settings(values: dict[str, Any]) -> Settings:
@@ -198,6 +220,20 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     if not chosen:
         raise ConfigError(f"{group}=[] must name at least one of: {_listed(group)}")
     return chosen
+
+
+def _refuse_idle(group: str, chosen: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Refuses overrides of options that are not chosen: they would change nothing (ConfigError).
+
+    In a sweep they may be meant for other jobs, which choose others.
+    """
+    for override in overrides:
+        parts = override.lstrip("+").partition("=")[0].split(".")
+        if parts[0] == group and len(parts) > 2 and parts[1] not in chosen:
+            raise ConfigError(
+                f"{override} changes nothing, as {parts[1]} is not chosen: {group}="
+                f"[{','.join([*chosen, parts[1]])}] would choose it as well"
+            )
 
 
 def _demanded(methods: Mapping[str, Any], overrides: Sequence[str]) -> frozenset[str]:

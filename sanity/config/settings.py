@@ -1,5 +1,6 @@
 """The keys outside the groups."""
 
+import os
 import re
 from typing import Annotated, Literal
 
@@ -63,7 +64,7 @@ class Settings:
     null_images: Annotated[int, Field(ge=1)] = 4
     masks: Masks = Masks()
     figures: Literal["grids", "stages"] = "grids"
-    output: str = "outputs"
+    output: Annotated[str, AfterValidator(os.path.expanduser)] = "outputs"
     originals: bool = True
     dry_run: bool = False
     force: bool = False

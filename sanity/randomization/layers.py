@@ -28,7 +28,7 @@ class Layers:
         """The chosen blocks, from output to input.
 
         Raises:
-            ConfigError: A name is none of the model's, or nothing is left.
+            ConfigError: A name is none of the model's, there are fewer, or nothing is left.
         """
         if not blocks:
             raise ConfigError(
@@ -45,6 +45,8 @@ class Layers:
             raise ConfigError(
                 f"layers.pattern={self.pattern} is no regular expression: {error}"
             ) from error
+        if self.last is not None and self.last > len(blocks):
+            raise ConfigError(f"layers.last={self.last} must be at most {len(blocks)}; {there}")
         chosen = [block for block in blocks if self.names is None or block in self.names]
         chosen = [block for block in chosen if pattern.search(block)][: self.last]
         if not chosen:

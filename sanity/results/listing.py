@@ -87,7 +87,8 @@ def find_runs(path: Paths) -> list[Path]:
     Raises:
         ConfigError: A path does not exist, or there is no run below any.
     """
-    tops = [Path(path)] if isinstance(path, (str, os.PathLike)) else [Path(p) for p in path]
+    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    tops = [Path(one).expanduser() for one in paths]
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()  # links may lead to the same folder, or in circles
 

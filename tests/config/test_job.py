@@ -131,7 +131,7 @@ def test_an_empty_folder_and_a_file_that_is_no_image(tmp_path):
 
 def test_what_a_preset_left_behind():
     """Parameters of an existing method that is not chosen are dropped."""
-    job = compose(["method=[gradient]", "+method.smoothgrad.samples=3"])
+    job = compose(["experiment=paper", "method=[gradient]"])
     assert list(job.methods) == ["gradient"]
     assert "smoothgrad" not in job.config["method"]
 
