@@ -1,4 +1,4 @@
-"""Methods that change the way back: other backprop rules at the image itself."""
+"""Methods that change the backward pass: other backprop rules at the image itself."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar

@@ -74,7 +74,7 @@ _KNOWN = {
     "gradient_x_input": Style(GREEN, SOLID, "^"),
     "epsilon_lrp": Style(GREEN, LONG, "P"),
     "deeplift_rescale": Style(GREEN, DASHDOT, "D"),
-    # other rules on the way back through a ReLU
+    # other rules in the backward pass through a ReLU
     "guided_backprop": Style(VERMILLION, SOLID, "D"),
     "deconvnet": Style(VERMILLION, LONG, "v"),
     "guided_grad_cam": Style(VERMILLION, DASHDOT, "s"),

@@ -1,4 +1,4 @@
-"""Backprop rules: what takes the place of an op's own gradient on the backward pass."""
+"""Backprop rules: what takes the place of an op's own gradient in the backward pass."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -21,7 +21,7 @@ def joined(graph: FlatGraph, shapes: Mapping[str, tf.TensorShape]) -> FlatGraph:
     """The same sums of gradients; equal but for rounding.
 
     Args:
-        graph: A network with its way back.
+        graph: A network with its backward pass.
         shapes: Of its tensors, by name.
     """
     new = GraphDef()

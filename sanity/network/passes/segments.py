@@ -1,9 +1,9 @@
 """The network as a chain of segments, so that what a stage has not changed is not computed again.
 
 A segment lies between two tensors through which everything passes on its way from the images to
-the logits. It is computed forward, keeping what the way back needs. In a cascade from the output
-all segments before the randomized one are as they were, and so are their activations for the same
-images: only gradients go through them again, from the logits to the images in one call.
+the logits. It is computed forward, keeping what the backward pass needs. In a cascade from the
+output all segments before the randomized one are as they were, and so are their activations for the
+same images: only gradients go through them again, from the logits to the images in one call.
 """
 
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -18,8 +18,8 @@ from sanity.network.anatomy.parameters import meeting
 from sanity.network.graph import FlatGraph, op_of, tensor_of, traced
 from sanity.network.passes.parallel_convolutions import joined
 
-# Computed again on the way back: TensorFlow's gradient of these takes some ten times as long where
-# the op itself is not in the same graph.
+# Computed again in the backward pass: TensorFlow's gradient of these takes some ten times as long
+# where the op itself is not in the same graph.
 _AGAIN = {"MaxPool"}
 _SMALL = 2**14  # entries up to which two arrays are compared, not only their identities
 
@@ -30,7 +30,7 @@ class Segment:
 
     Attributes:
         forward: From its input, and its settings, to its output and to what else is wanted of this
-            pass: what the way back needs, if there is one.
+            pass: what the backward pass needs, if there is one.
         variables: Names of the variables that it reads.
         settings: Names of further values that it is given.
     """
@@ -47,7 +47,7 @@ class Chain:
     Attributes:
         segments: In this order.
         backward: From what all segments kept of their passes, one after the other, and the gradient
-            at the logits, to the gradient at the images; None if there is no way back.
+            at the logits, to the gradient at the images; None if there is no backward pass.
     """
 
     segments: list[Segment]
@@ -55,8 +55,8 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class _WayBack:
-    """A segment's way back, from what its way forward kept.
+class _BackwardPass:
+    """A segment's backward pass, from what its forward pass kept.
 
     Attributes:
         graph: From the gradient at its output to the one at its input.
@@ -83,7 +83,7 @@ def chained(
     placeholders: Mapping[str, str],
     rows: int = 2,
 ) -> Chain:
-    """The network in segments, with a way back.
+    """The network in segments, with a backward pass.
 
     Args:
         graph: The network, a backprop rule applied to it.
@@ -94,7 +94,7 @@ def chained(
     """
     names = {placeholder: name for name, placeholder in placeholders.items()}
     segments: list[Segment] = []
-    ways: list[_WayBack] = []
+    ways: list[_BackwardPass] = []
     spec = images
     # TensorFlow prepares a function, and its kernels, at the first call: beside the next's tracing.
     with ThreadPoolExecutor(1) as beside:
@@ -115,8 +115,8 @@ def _pass_on(segment: Segment, before: Future[Any]) -> list[Any]:
     return segment.forward(before.result()[0])
 
 
-def _backward(ways: Sequence[_WayBack], top: tf.TensorSpec) -> Any:
-    """The way back through all segments: one call, whatever their number."""
+def _backward(ways: Sequence[_BackwardPass], top: tf.TensorSpec) -> Any:
+    """The backward pass through all segments: one call, whatever their number."""
 
     def backward(*given: Any) -> Any:
         *kept, gradient = given
@@ -244,8 +244,8 @@ def _segment(
     end: str,
     spec: tf.TensorSpec,
     names: Mapping[str, str],
-) -> tuple[Segment, _WayBack, tf.TensorSpec]:
-    """A segment from the graph between its ends, its way back, and what it gives."""
+) -> tuple[Segment, _BackwardPass, tf.TensorSpec]:
+    """A segment from the graph between its ends, its backward pass, and what it gives."""
 
     def both(x: Any) -> list[Any]:
         (y,) = part.build(x, [end])
@@ -256,12 +256,12 @@ def _segment(
     x, (y, upper, gradient) = together.inputs[0], together.structured_outputs
     shapes = {t.name: t.shape for op in together.graph.get_operations() for t in op.outputs}
     whole = joined(_flat(together.graph), shapes)
-    behind, saved = _way_back(whole, gradient.name, upper.name)
+    behind, saved = _backward_pass(whole, gradient.name, upper.name)
     ahead = whole.between([x.name], [y.name, *saved])
     forward = traced(lambda x: ahead.build(x, [y.name, *saved]), [spec])
     output, *kept = [tf.TensorSpec(t.shape, t.dtype) for t in forward.structured_outputs]
     variables = tuple(names[p] for p in part.captures if p in names)
-    return Segment(forward, variables), _WayBack(behind, gradient.name, saved, kept), output
+    return Segment(forward, variables), _BackwardPass(behind, gradient.name, saved, kept), output
 
 
 def _flat(graph: Any) -> FlatGraph:
@@ -277,8 +277,8 @@ def _flat(graph: Any) -> FlatGraph:
     return FlatGraph(graph_def, graph.inputs[0].op.name, {}, captures)
 
 
-def _way_back(graph: FlatGraph, gradient: str, upper: str) -> tuple[FlatGraph, list[str]]:
-    """The way back from `upper` to the gradient, and the tensors of the way forward it reads."""
+def _backward_pass(graph: FlatGraph, gradient: str, upper: str) -> tuple[FlatGraph, list[str]]:
+    """The backward pass from `upper` to the gradient, and what it reads of the forward pass."""
     back = graph.behind([op_of(upper)])
     back |= {name for name, node in graph.nodes.items() if node.op in _AGAIN}
     borders = dict.fromkeys(
