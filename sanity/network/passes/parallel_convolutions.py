@@ -17,7 +17,7 @@ from sanity.network.graph import FlatGraph, op_of, tensor_of
 _LIKE = ("T", "strides", "padding", "explicit_paddings", "dilations", "data_format")
 
 
-def joined(graph: FlatGraph, shapes: Mapping[str, tf.TensorShape]) -> FlatGraph:
+def join_gradients(graph: FlatGraph, shapes: Mapping[str, tf.TensorShape]) -> FlatGraph:
     """The same sums of gradients; equal but for rounding.
 
     Args:
@@ -29,12 +29,12 @@ def joined(graph: FlatGraph, shapes: Mapping[str, tf.TensorShape]) -> FlatGraph:
     nodes = {node.name: node for node in new.node}
     for node in graph.nodes.values():
         if node.op == "AddN":
-            for group in _siblings(graph, node, shapes):
+            for group in _find_parallel(graph, node, shapes):
                 _join(nodes[node.name], [nodes[op_of(source)] for source in group], new)
     return replace(graph, graph_def=new)
 
 
-def _siblings(
+def _find_parallel(
     graph: FlatGraph, total: NodeDef, shapes: Mapping[str, tf.TensorShape]
 ) -> list[list[str]]:
     """Those terms of a sum that can be one convolution's gradient."""

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from sanity.network.anatomy.parameters import meeting
 from sanity.network.graph import FlatGraph, op_of, tensor_of, traced
-from sanity.network.passes.parallel_convolutions import joined
+from sanity.network.passes.parallel_convolutions import join_gradients
 
 # Computed again in the backward pass: TensorFlow's gradient of these takes some ten times as long
 # where the op itself is not in the same graph.
@@ -255,7 +255,7 @@ def _segment(
     together = traced(both, [spec])
     x, (y, upper, gradient) = together.inputs[0], together.structured_outputs
     shapes = {t.name: t.shape for op in together.graph.get_operations() for t in op.outputs}
-    whole = joined(_flat(together.graph), shapes)
+    whole = join_gradients(_flat(together.graph), shapes)
     behind, saved = _backward_pass(whole, gradient.name, upper.name)
     ahead = whole.between([x.name], [y.name, *saved])
     forward = traced(lambda x: ahead.build(x, [y.name, *saved]), [spec])

@@ -1,4 +1,4 @@
-"""Joined gradients of siblings against each one's own, added up."""
+"""Joined gradients of parallel convolutions against each one's own, added up."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from sanity.network.flatten import flatten
 from sanity.network.graph import tensor_of, traced
-from sanity.network.passes.parallel_convolutions import joined
+from sanity.network.passes.parallel_convolutions import join_gradients
 from tests.float64 import in_float64, near
 
 DRAW = np.random.default_rng(0)
@@ -40,7 +40,7 @@ BRANCHES = {
 
 
 @pytest.mark.parametrize("name", BRANCHES)
-def test_siblings_are_joined_and_others_are_not(name):
+def test_parallel_convolutions_are_joined_and_others_are_not(name):
     branches, left = BRANCHES[name]
 
     @tf.function(input_signature=[SPEC], autograph=False)
@@ -52,7 +52,7 @@ def test_siblings_are_joined_and_others_are_not(name):
     output = graph.outputs["gradient"]
     kernels = [n.input[1] for n in graph.nodes.values() if n.op == "Conv2DBackpropInput"]
     specs = graph.specs([*map(tensor_of, kernels)], SPEC)
-    new = joined(graph, {name: spec.shape for name, spec in specs.items()})
+    new = join_gradients(graph, {name: spec.shape for name, spec in specs.items()})
     new = new.between([new.input], [output])
     assert new.op_counts()["Conv2DBackpropInput"] == left
     exact = (in_float64(g.between([g.input], [output]), SPEC) for g in (new, graph))

@@ -154,7 +154,7 @@ def test_max_pools_are_beside_their_gradients():
     assert ops.count("MaxPool") == ops.count("MaxPoolGrad") == 3
 
 
-def test_siblings_have_one_gradient():
+def test_parallel_convolutions_have_one_gradient():
     backward = branching_classifier()._chain("plain").backward
     ops = [op.type for op in backward.graph.get_operations()]
     # Of the stem, of the wide one, and of the others together.
