@@ -143,12 +143,12 @@ def scoring(experiment: Experiment) -> float:
 def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "float32") -> None:
     """Has the classifier compute gradients with or without each improvement."""
     from sanity.network.passes.backprop_rules import rule as rule_of
-    from sanity.network.passes.segments import chained
+    from sanity.network.passes.segments import chain_segments
 
     network = experiment.classifier
     network.precision = precision
     network._chains = {
-        (precision, rule): chained(
+        (precision, rule): chain_segments(
             network._computed(network._folded if fold else network.graph),
             network._ends if cut else [network.logits_tensor],
             network.network.images,

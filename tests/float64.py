@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
 from sanity.network.flatten import flatten
-from sanity.network.graph import op_of, tensor_of, traced
+from sanity.network.graph import op_of, tensor_of, trace_graph
 
 FLOAT, DOUBLE = tf.float32.as_datatype_enum, tf.float64.as_datatype_enum
 READS = ("ReadVariableOp", "ResourceGather", "VariableV2")  # variables stay what they are
@@ -55,7 +55,7 @@ def tape_gradient(function, images, targets, double=True):
     graph = flatten(taped.get_concrete_function())
     output = graph.outputs["gradient"]
     exact = in_float64(graph, spec).between([graph.input], [output])
-    return traced(lambda x: exact.build(x, [output])[0], [spec])(tf.constant(images)).numpy()
+    return trace_graph(lambda x: exact.build(x, [output])[0], [spec])(tf.constant(images)).numpy()
 
 
 def near(actual, expected, tolerance=1e-6):

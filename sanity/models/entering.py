@@ -15,7 +15,7 @@ import tensorflow as tf
 from sanity.errors import ConfigError
 from sanity.models.inputs import Fitted, Input, arrangement, opened_batch
 from sanity.network.flatten import flatten
-from sanity.network.graph import FlatGraph, find_needed, op_of, traced
+from sanity.network.graph import FlatGraph, find_needed, op_of, trace_graph
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _check_opened(
     spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
     try:
         parts = [concrete(x[:batch]), concrete(x[batch:])]
-        whole = traced(lambda images: _built(graph, images), [spec])(x)
+        whole = trace_graph(lambda images: _built(graph, images), [spec])(x)
     except (tf.errors.OpError, ValueError) as error:
         log.debug("%s", error)
         raise refused from error
@@ -151,7 +151,7 @@ def _scale(graph: FlatGraph, name: str) -> tuple[np.ndarray, np.ndarray] | None:
     red_green_blue = [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
     colours = np.array([[0, 0, 0], [255, 255, 255], *red_green_blue, [51, 102, 204]], np.uint8)
     decoder = graph.between([graph.input], [f"{name}:0"])
-    decode = traced(
+    decode = trace_graph(
         lambda files: decoder.build(files, [f"{name}:0"])[0], [tf.TensorSpec([None], tf.string)]
     )
     files = [

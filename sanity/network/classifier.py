@@ -11,13 +11,13 @@ import tensorflow as tf
 from sanity.network.anatomy.batch_norm import BatchNorm
 from sanity.network.anatomy.logits import Activation, Ending
 from sanity.network.anatomy.parameters import Parameter
-from sanity.network.graph import FlatGraph, traced
+from sanity.network.graph import FlatGraph, trace_graph
 from sanity.network.network import Network, read_network
 from sanity.network.passes.backprop_rules import rule as rule_of
 from sanity.network.passes.bfloat16 import in_bfloat16
-from sanity.network.passes.folding import folded
-from sanity.network.passes.moments import Calibrated, calibrated, calibration_chain
-from sanity.network.passes.segments import Chain, Walk, chained, cuts
+from sanity.network.passes.folding import fold
+from sanity.network.passes.moments import Calibrated, build_calibrated, calibration_chain
+from sanity.network.passes.segments import Chain, Walk, chain_segments, cuts
 from sanity.network.training import Training
 from sanity.network.weights import Weights
 
@@ -316,14 +316,14 @@ class Classifier:
         key = self.precision, tensors
         if key not in self._readers:
             graph = self._computed(self.graph)
-            self._readers[key] = traced(
+            self._readers[key] = trace_graph(
                 lambda images: graph.build(images, list(tensors)), [self.network.images]
             )
         return self._readers[key]
 
     @cached_property
     def _calibrated(self) -> Calibrated:
-        return calibrated(self.graph, self.placeholders, self.batch_norms)
+        return build_calibrated(self.graph, self.placeholders, self.batch_norms)
 
     @cached_property
     def _calibration(self) -> Chain:
@@ -343,7 +343,7 @@ class Classifier:
 
     @cached_property
     def _folded(self) -> FlatGraph:
-        return folded(self.graph, self.logits_tensor, self.network.images)
+        return fold(self.graph, self.logits_tensor, self.network.images)
 
     def _chain(self, rule: str) -> Chain:
         key = self.precision, rule
@@ -353,7 +353,7 @@ class Classifier:
             graph = rule_of(rule).applied(graph, self.logits_tensor, self.name)
             parts = (graph, self._ends, self.network.images, self.placeholders)
             rows = 2 * max(1, self.batch_size // 4)  # half a batch; even, of images and baselines
-            self._chains[key] = chained(*parts, rows=rows)
+            self._chains[key] = chain_segments(*parts, rows=rows)
         return self._chains[key]
 
     def _layer_gradient(self, tensor: str) -> Callable[..., Any]:
@@ -367,5 +367,5 @@ class Classifier:
                 return [values, tf.gradients(explained, values)[0]]
 
             specs = [self.network.images, tf.TensorSpec([None], tf.int32)]
-            self._layer_gradients[key] = traced(gradient, specs)
+            self._layer_gradients[key] = trace_graph(gradient, specs)
         return self._layer_gradients[key]

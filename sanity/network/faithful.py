@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from sanity.network.flatten import flatten
-from sanity.network.graph import FlatGraph, traced
+from sanity.network.graph import FlatGraph, trace_graph
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _flat(graph: FlatGraph, outputs: Sequence[str], function: Any) -> np.ndarray
         return tf.zeros_like(images) if gradient is None else gradient
 
     spec = tf.TensorSpec(images.shape, images.dtype)
-    values: np.ndarray = traced(gradient, [spec])(images).numpy().astype(np.float64)
+    values: np.ndarray = trace_graph(gradient, [spec])(images).numpy().astype(np.float64)
     return values
 
 

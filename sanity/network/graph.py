@@ -188,7 +188,7 @@ class FlatGraph:
                 found[name] = tf.TensorSpec(tensor.shape, tensor.dtype)
             return images
 
-        traced(trace, [images])
+        trace_graph(trace, [images])
         return found
 
     def op_counts(self) -> Counter[str]:
@@ -246,7 +246,7 @@ class FlatGraph:
         return built
 
 
-def traced(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -> Any:
+def trace_graph(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -> Any:
     """A ConcreteFunction of ops that assign nothing, at half the cost of `tf.function`.
 
     No op need wait for another but for its values, so nothing is ordered.

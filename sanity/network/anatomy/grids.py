@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.network.graph import FlatGraph, op_of, traced
+from sanity.network.graph import FlatGraph, op_of, trace_graph
 
 # What an axis is made of, slowest first: each part's kind ("n", "h", "w", or "" for the rest) and
 # its length.
@@ -55,7 +55,7 @@ def find_maps(
                     orders[name] = [int(axis) for axis in order]
         return given
 
-    traced(trace, [some])
+    trace_graph(trace, [some])
     found = _layouts(graph, path, shapes, orders, tuple(some.shape))
     return {
         f"{name}:0": tuple(size or 0 for size in shapes[name][1:])

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.network.graph import FlatGraph, op_of, traced
+from sanity.network.graph import FlatGraph, op_of, trace_graph
 
 # Of images alone these are affine in each pixel, and these move pixels or channels about.
 _AFFINE = {"Mul", "RealDiv", "Sub", "Add", "AddV2", "BiasAdd", "Neg", "Cast", "Identity"}
@@ -62,7 +62,7 @@ def read_seen(
     if tensor is None:
         return None
     part = graph.between([graph.input], [tensor])
-    read = traced(lambda x: part.build(x, [tensor])[0], [images])
+    read = trace_graph(lambda x: part.build(x, [tensor])[0], [images])
     shape = [2, *images.shape[1:]]
     black, white = (read(tf.fill(shape, tf.constant(v, images.dtype))).numpy() for v in (0, 1))
     both = np.stack([black, white]).astype(np.float64)

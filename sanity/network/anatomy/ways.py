@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.loops import LOOPS, find_body
-from sanity.network.graph import FlatGraph, op_of, tensor_of, traced
+from sanity.network.graph import FlatGraph, op_of, tensor_of, trace_graph
 
 Shape = tuple[int | None, ...]
 Root = Literal["", "root", "inverse"]
@@ -291,7 +291,7 @@ def shapes_of(
             found[name] = None if tensor.shape.rank is None else tuple(tensor.shape)
         return given
 
-    traced(trace, [images])
+    trace_graph(trace, [images])
     return found
 
 

@@ -42,7 +42,7 @@ class _Chain:
         return [node.op for node in self.links] != ["BiasAdd"]
 
 
-def folded(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
+def fold(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
     """The same network in fewer ops; equal but for rounding.
 
     Factors and shifts by channel behind a convolution (or matrix product) become part of its kernel

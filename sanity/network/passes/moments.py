@@ -9,7 +9,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.batch_norm import BatchNorm
-from sanity.network.graph import FlatGraph, op_of, traced
+from sanity.network.graph import FlatGraph, op_of, trace_graph
 from sanity.network.passes.segments import Chain, Segment
 
 
@@ -29,7 +29,7 @@ class Calibrated:
     switches: list[str]
 
 
-def calibrated(
+def build_calibrated(
     graph: FlatGraph, placeholders: Mapping[str, str], norms: Sequence[BatchNorm]
 ) -> Calibrated:
     """The graph in which each batch norm may use the moments of what it normalises.
@@ -111,7 +111,7 @@ def _passing(part: FlatGraph, wanted: list[str], switches: list[str], spec: tf.T
     def passing(x: Any, *given: Any) -> list[Any]:
         return part.build(x, wanted, replace=dict(zip(switches, given, strict=True)))
 
-    return traced(passing, [spec, *booleans])
+    return trace_graph(passing, [spec, *booleans])
 
 
 def _reads(graph: FlatGraph, placeholder: str) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from sanity.network.anatomy.parameters import meeting
-from sanity.network.graph import FlatGraph, op_of, tensor_of, traced
+from sanity.network.graph import FlatGraph, op_of, tensor_of, trace_graph
 from sanity.network.passes.parallel_convolutions import join_gradients
 
 # Computed again in the backward pass: TensorFlow's gradient of these takes some ten times as long
@@ -76,7 +76,7 @@ class _BackwardPass:
         return self.graph.build(upper, [self.gradient], replace=replaced)[0]
 
 
-def chained(
+def chain_segments(
     graph: FlatGraph,
     tensors: Sequence[str],
     images: tf.TensorSpec,
@@ -125,7 +125,7 @@ def _backward(ways: Sequence[_BackwardPass], top: tf.TensorSpec) -> Any:
             gradient = way.build(own, gradient)
         return gradient
 
-    return traced(backward, [*(spec for way in ways for spec in way.kept), top])
+    return trace_graph(backward, [*(spec for way in ways for spec in way.kept), top])
 
 
 class Walk:
@@ -252,13 +252,13 @@ def _segment(
         upper = tf.compat.v1.placeholder(y.dtype, y.shape)
         return [y, upper, tf.gradients(y, x, upper)[0]]
 
-    together = traced(both, [spec])
+    together = trace_graph(both, [spec])
     x, (y, upper, gradient) = together.inputs[0], together.structured_outputs
     shapes = {t.name: t.shape for op in together.graph.get_operations() for t in op.outputs}
     whole = join_gradients(_flat(together.graph), shapes)
     behind, saved = _backward_pass(whole, gradient.name, upper.name)
     ahead = whole.between([x.name], [y.name, *saved])
-    forward = traced(lambda x: ahead.build(x, [y.name, *saved]), [spec])
+    forward = trace_graph(lambda x: ahead.build(x, [y.name, *saved]), [spec])
     output, *kept = [tf.TensorSpec(t.shape, t.dtype) for t in forward.structured_outputs]
     variables = tuple(names[p] for p in part.captures if p in names)
     return Segment(forward, variables), _BackwardPass(behind, gradient.name, saved, kept), output

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from sanity.network.flatten import flatten
-from sanity.network.passes.folding import folded
+from sanity.network.passes.folding import fold
 from tests.float64 import in_float64, near
 
 DRAW = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def equals_the_plain_network(network):
     spec = tf.TensorSpec([None, *X.shape[1:]], tf.float32)
     plain = flatten(tf.function(lambda x: {"y": network(x)}).get_concrete_function(spec))
     output = plain.outputs["y"]
-    fewer = folded(plain, output, spec)
+    fewer = fold(plain, output, spec)
 
     def both(graph):
         exact = in_float64(graph, spec)
@@ -166,7 +166,7 @@ def test_follows_the_variables():
         return {"y": tf.nn.conv2d(x, kernel, 1, "SAME") * gamma}
 
     plain = flatten(tf.function(network).get_concrete_function(spec))
-    graph = folded(plain, plain.outputs["y"], spec)
+    graph = fold(plain, plain.outputs["y"], spec)
     values = tf.function(lambda x: graph.build(x, [plain.outputs["y"]]), input_signature=[spec])
     for _ in range(2):
         np.testing.assert_allclose(values(X)[0], network(X)["y"], rtol=1e-4, atol=1e-4)
@@ -176,7 +176,7 @@ def test_follows_the_variables():
 
 def test_the_embedded_model(lite0, samples):
     """Logits within 1e-5 of the plain graph's, relative to their size."""
-    graph = folded(lite0.graph, lite0.logits_tensor, lite0.network.images)
+    graph = fold(lite0.graph, lite0.logits_tensor, lite0.network.images)
     ops = [node.op for node in graph.nodes.values() if node.name in graph.depths]
     assert ops.count("Mul") == 1  # preprocessing
     assert ops.count("AddV2") == 9  # residual sums

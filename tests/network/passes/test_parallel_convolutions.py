@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from sanity.network.flatten import flatten
-from sanity.network.graph import tensor_of, traced
+from sanity.network.graph import tensor_of, trace_graph
 from sanity.network.passes.parallel_convolutions import join_gradients
 from tests.float64 import in_float64, near
 
@@ -57,7 +57,7 @@ def test_parallel_convolutions_are_joined_and_others_are_not(name):
     assert new.op_counts()["Conv2DBackpropInput"] == left
     exact = (in_float64(g.between([g.input], [output]), SPEC) for g in (new, graph))
     found, expected = (
-        traced(lambda x, g=g: g.build(x, [output])[0], [SPEC])(tf.constant(X)) for g in exact
+        trace_graph(lambda x, g=g: g.build(x, [output])[0], [SPEC])(tf.constant(X)) for g in exact
     )
     near(found, expected)
     assert np.abs(expected).max() > 1

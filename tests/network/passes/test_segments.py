@@ -9,7 +9,7 @@ import tensorflow as tf
 from sanity.network.classifier import Classifier
 from sanity.network.graph import tensor_of
 from sanity.network.passes.backprop_rules import rule as rule_of
-from sanity.network.passes.segments import chained
+from sanity.network.passes.segments import chain_segments
 from sanity.randomization.weights import Randomization
 from tests.float64 import near, twin
 from tests.networks import small_classifier
@@ -278,7 +278,7 @@ def test_weights_read_by_two_segments(noise_images):
 
 def test_without_groups_there_is_one_segment(small):
     parts = (small.graph, [small.logits_tensor], small.network.images, small.placeholders)
-    (segment,) = chained(*parts).segments
+    (segment,) = chain_segments(*parts).segments
     assert set(segment.variables) == set(small.parameters)
 
 
