@@ -13,6 +13,7 @@ from sanity.config.job import Job, compose
 from sanity.experiment.announce import announce
 from sanity.experiment.compute import compute
 from sanity.experiment.prepare import Experiment, prepare
+from sanity.experiment.room import say_room, smaller_batch_proposed
 from sanity.metrics.recorded import Recorded
 from sanity.progress import shown
 from sanity.randomization.stage import randomized
@@ -56,7 +57,10 @@ def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
 def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
     settings = job.settings
     if settings.dry_run:
-        announce(prepare(job))
+        with smaller_batch_proposed(settings.runtime.batch_size):
+            experiment = prepare(job)
+            announce(experiment)
+        say_room(experiment)
         return "shown"
     with RunFolder.open(
         job.folder, job.config, job.overrides, hydra, force=settings.force
@@ -66,10 +70,11 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
             if not (folder.path / "report.html").exists():  # it was killed before its last step
                 finish(folder.path)
             return "already"
-        experiment = prepare(job)
-        folder.start(_facts(experiment))
-        with _log_file(folder.log_path):
-            compute(experiment, folder, announce(experiment))
+        with smaller_batch_proposed(settings.runtime.batch_size):
+            experiment = prepare(job)
+            folder.start(_facts(experiment))
+            with _log_file(folder.log_path):
+                compute(experiment, folder, announce(experiment))
     return "finished"
 
 

@@ -36,6 +36,19 @@ def start_tensorflow(threads: int | None = None) -> None:
         tf.constant(0)  # looks for devices, and says so
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of the machine or of a graphics card, has run out."""
+    if isinstance(error, MemoryError):
+        return True
+    if "tensorflow" not in sys.modules:
+        return False
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return True
+    return isinstance(error, tf.errors.OpError) and "out of memory" in str(error).lower()
+
+
 class _NoKeras(MetaPathFinder):
     """Finds Keras, but nothing within it."""
 

@@ -1,0 +1,73 @@
+"""The memory and the disk that a job takes, and what to do where they do not suffice."""
+
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sanity.errors import ConfigError
+from sanity.experiment.explaining import count_at_once, mask_bytes
+from sanity.experiment.prepare import Experiment
+from sanity.network.tensorflow import is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+_LEAST = 2  # images in a batch
+
+
+@contextmanager
+def smaller_batch_proposed(batch_size: int) -> Iterator[None]:
+    """Turns the end of memory into a sentence that proposes a smaller batch (ConfigError)."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        if batch_size > _LEAST:
+            out = (
+                f"the same command with runtime.batch_size={max(_LEAST, batch_size // 2)} goes on "
+                "from what is finished, with the same results"
+            )
+        else:
+            out = "that is the least: fewer methods in a job, or smaller images, take less"
+        raise ConfigError(f"memory ran out with runtime.batch_size={batch_size}: {out}") from error
+
+
+def say_room(experiment: Experiment) -> None:
+    """Logs what disk and memory a job takes, as far as that is known before it runs.
+
+    The memory is the most that this process has taken so far, with model, images and, where a pass
+    has been timed, a whole batch, and the masks that are held at a time.
+    """
+    settings, images, stages = experiment.job.settings, experiment.images, experiment.stages
+    size = mask_bytes(images, experiment.job.methods)
+    kept = settings.masks.count(len(images))
+    disk = kept * len(stages) * size
+    where = _existing(Path(settings.output))
+    free = shutil.disk_usage(where).free
+    log.info("  on disk: masks of up to %.0f MB; %.0f MB are free", disk / 1e6, free / 1e6)
+    if disk > free:
+        log.warning("the masks may not fit on the disk: masks.keep=N stores those of N images")
+    held = count_at_once(len(images), size, len(stages), experiment.plan.fewest)
+    masks = held * (len(stages) + 1) * size
+    if (taken := _peak()) is not None:
+        said = "in memory: about %.1f GB with runtime.batch_size=%d, masks among them"
+        log.info(f"  {said}", (taken + masks) / 1e9, settings.runtime.batch_size)
+
+
+def _peak() -> int | None:
+    """The most memory in bytes that this process has had; None where that cannot be told."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the first folder above it that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
