@@ -12,7 +12,7 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.data.base import ImageSpec
 from sanity.data.folder import Label, find_label
-from sanity.data.images import Fit, Images, Resample, Shape, listed, to_input
+from sanity.data.images import Fit, Images, Resample, Shape, name_some, to_input
 from sanity.data.selection import Selection
 from sanity.errors import ConfigError
 
@@ -121,7 +121,7 @@ class Arrays(Selection):
         if self.images is not None and self.images not in arrays:
             raise ConfigError(
                 f"data.images={self.images} is no array of {self.path}; there are: "
-                f"{listed(sorted(arrays)) or 'none'}"
+                f"{name_some(sorted(arrays)) or 'none'}"
             )
         fitting = [n for n, array in arrays.items() if array.ndim in (3, 4) and array.size]
         name = self.images or (fitting[0] if len(fitting) == 1 else None)
@@ -177,7 +177,7 @@ class Arrays(Selection):
         else:
             raise ConfigError(
                 f"{key} is neither a file nor an array of {self.path}; there are: "
-                f"{listed(sorted(beside))}"
+                f"{name_some(sorted(beside))}"
             )
         labels = np.asarray(labels)
         if labels.ndim == 2 and labels.shape[1] > 1:

@@ -27,9 +27,9 @@ from sanity.data.images import (
     Resample,
     Shape,
     check_channels,
-    decoded,
-    listed,
-    opened,
+    decode,
+    name_some,
+    open_image,
     to_input,
 )
 from sanity.data.selection import Selection
@@ -73,8 +73,8 @@ def _load(
         except OSError as error:
             raise ConfigError(f"data.path: {path} cannot be read: {error.strerror}") from error
         sha256.append(hashlib.sha256(content).hexdigest())
-        with opened(io.BytesIO(content), path) as image:
-            picture = decoded(image, path)
+        with open_image(io.BytesIO(content), path) as image:
+            picture = decode(image, path)
         x[i] = to_input(picture, shape, resample, fit)
     return Images(
         x=x,
@@ -148,7 +148,7 @@ class Folder(Selection):
         files = self._files()
         chosen = self._chosen(files)
         for name in chosen:
-            with opened(files[name], files[name]) as image:
+            with open_image(files[name], files[name]) as image:
                 image.verify()
         self._label_texts(files, chosen)
 
@@ -235,7 +235,7 @@ class Folder(Selection):
             loose = [name for name in chosen if "/" not in relative[name]]
             if loose:
                 raise ConfigError(
-                    f"data.labels=folders: {listed(loose)} lies in no subfolder of {self.path}"
+                    f"data.labels=folders: {name_some(loose)} lies in no subfolder of {self.path}"
                 )
             return [relative[name].split("/")[0] for name in chosen]
         table = self._table(Path(self.labels).expanduser())
@@ -243,7 +243,7 @@ class Folder(Selection):
         if strange and not Path(self.path).expanduser().is_file():
             raise ConfigError(
                 f"data.labels={self.labels} names files that are no images read here: "
-                f"{listed(strange)}"
+                f"{name_some(strange)}"
             )
         return [table.get(relative[name]) for name in chosen]
 
@@ -260,7 +260,7 @@ class Folder(Selection):
         if missing:
             raise ConfigError(
                 f"data.labels={self.labels} names files that are not in {self._root()}: "
-                f"{listed(missing)}"
+                f"{name_some(missing)}"
             )
         return table
 
@@ -343,7 +343,7 @@ def _read_labels(path: Path) -> list[tuple[str, str]]:
         ) from error
     if not {"file", "label"} <= set(columns):
         raise ConfigError(
-            f"data.labels={path} must have the columns file and label, it has {listed(columns)}"
+            f"data.labels={path} must have the columns file and label, it has {name_some(columns)}"
         )
     found = []
     for number, row in enumerate(rows, start=1):
@@ -371,6 +371,6 @@ def find_label(text: str | None, class_names: list[str] | None) -> Label:
             f"data.labels: the label {text!r} is no number, and the model's classes have no names"
         )
     if len(matches) != 1:
-        what = f"may be class {listed([*map(str, matches)])}" if matches else "is no class"
+        what = f"may be class {name_some([*map(str, matches)])}" if matches else "is no class"
         raise ConfigError(f"data.labels: the label {text!r} {what} of the model's")
     return Label(matches[0], class_names[matches[0]])

@@ -80,14 +80,14 @@ class Images:
         )
 
 
-def listed(words: Sequence[str], most: int = 20) -> str:
+def name_some(words: Sequence[str], most: int = 20) -> str:
     """`a, b, c` or, of many, the first ones and how many more there are."""
     more = f" … and {len(words) - most} more" if len(words) > most else ""
     return ", ".join(map(str, words[:most])) + more
 
 
 @contextmanager
-def opened(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
+def open_image(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
     """Opens an image file's header; pixels are decoded on use.
 
     Raises:
@@ -121,7 +121,7 @@ def opened(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
             raise ConfigError(f"data.path: {path} cannot be read as an image: {reason}") from error
 
 
-def decoded(image: "ImageFile", path: Path) -> "Image.Image":
+def decode(image: "ImageFile", path: Path) -> "Image.Image":
     """The upright picture: mode RGB, or F in [0, 1] for grey of more than 8 bits.
 
     EXIF rotation is applied, transparency laid over white, CMYK and palettes turned into RGB

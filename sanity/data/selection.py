@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data.base import Dataset
-from sanity.data.images import listed
+from sanity.data.images import name_some
 from sanity.errors import ConfigError
 
 
@@ -46,7 +46,7 @@ class Selection(Dataset):
         unknown = [name for name in self.names or () if name not in place]
         if unknown:
             raise ConfigError(
-                f"data.names: there is no image {listed(unknown)}; there are {listed(available)}"
+                f"data.names: there is no image {name_some(unknown)}; there are {name_some(available)}"
             )
         chosen = [place[name] for name in self.names or list(available)[: self.limit]]
         mine = chosen[self.shard :: self.shards]

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from sanity.data.images import Images, listed
+from sanity.data.images import Images, name_some
 from sanity.errors import ConfigError, near
 
 
@@ -50,11 +50,11 @@ def class_index(rule: int | str, n_classes: int, class_names: Sequence[str] | No
     if len(found) == 1:
         return _in_range(found[0], n_classes, f"target={rule}, class {found[0]},")
     if found:
-        which = listed([f"{i} ({class_names[i]})" for i in found])
+        which = name_some([f"{i} ({class_names[i]})" for i in found])
         raise ConfigError(f"target={rule} may be several classes, give the number: {which}")
     spellings = [word for name in class_names for word in {_plain(name), *_synonyms(name)}]
     close = near(_plain(rule), spellings, 5)
-    hint = f"; close to it are {listed(list(dict.fromkeys(close)))}" if close else ""
+    hint = f"; close to it are {name_some(list(dict.fromkeys(close)))}" if close else ""
     raise ConfigError(f"target={rule} is none of the model's {n_classes} classes{hint}")
 
 
