@@ -36,7 +36,7 @@ def compare(options: Namespace) -> None:
     if options.rescore:
         _rescore(options.paths, options.rescore)
         return
-    from sanity.analysis.means import caption, means, pivoted
+    from sanity.analysis.means import caption, means, pivot
     from sanity.analysis.schemes import load_schemes
 
     thresholds = _thresholds(options.verdict or [])
@@ -48,7 +48,7 @@ def compare(options: Namespace) -> None:
         _figure(scores, options.figure)
     if not options.quiet:
         print(caption(table))
-        print(_text(pivoted(table, options.digits)))
+        print(_text(pivot(table, options.digits)))
     verdicts = {}
     if options.report or options.thresholds or options.width or not options.no_verdicts:
         verdicts = _verdicts(everything, scores, thresholds, options)
@@ -179,14 +179,14 @@ def _text(table: "pd.DataFrame") -> str:
 
 
 def _write(table: "pd.DataFrame", options: Namespace) -> None:
-    from sanity.analysis.means import caption, pivoted
+    from sanity.analysis.means import caption, pivot
     from sanity.files import replace_file
 
     if options.csv:
         replace_file(_ready(options.csv), table.to_csv(index=False).encode())
     if not (options.markdown or options.latex):
         return
-    wide = pivoted(table, options.digits)
+    wide = pivot(table, options.digits)
     about = caption(table)
     if options.markdown:
         text = f"{_markdown(wide)}\n\n{about[0].upper()}{about[1:]}.\n"

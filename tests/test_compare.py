@@ -15,7 +15,7 @@ from scipy import stats
 from sanity import load_runs
 from sanity.analysis.differences import differences, differing_keys
 from sanity.analysis.intervals import mean as interval
-from sanity.analysis.means import means, pivoted
+from sanity.analysis.means import means, pivot
 from sanity.analysis.schemes import load_schemes
 from sanity.analysis.verdict_tables import verdict_tables
 from sanity.compare import main
@@ -164,7 +164,7 @@ def test_one_image_has_no_interval(one):
     scores = load_schemes([one])
     table = means(scores[scores["image"] == "image_0"], ["metric", "stage", "method"])
     assert table["low"].isna().all() and (table["images"] == 1).all()
-    assert pivoted(table).iloc[0].tolist() == ["1.00"] * 3
+    assert pivot(table).iloc[0].tolist() == ["1.00"] * 3
 
 
 def test_what_is_not_alike_is_not_averaged(tmp_path):
@@ -248,12 +248,12 @@ def test_lists_set_runs_apart(tmp_path):
 
 def test_nothing_is_minus_zero():
     row = {"method": "gradient", "mean": -0.001, "low": -0.002, "high": 0.1, "images": 3}
-    assert pivoted(pd.DataFrame([row])).to_numpy().tolist() == [["0.00 [0.00, 0.10]"]]
+    assert pivot(pd.DataFrame([row])).to_numpy().tolist() == [["0.00 [0.00, 0.10]"]]
 
 
 def test_tables_as_text(one, tmp_path, capsys):
     table = means(load_schemes([one]), ["metric", "stage", "method"])
-    wide = pivoted(table)
+    wide = pivot(table)
     assert list(wide.columns) == list(SHAPES)
     assert wide.index[0] == ("ssim", "0 original") and wide.index[1] == ("ssim", "1 top")
     row = table.set_index(["metric", "stage", "method"]).loc["ssim", 1, "gradient"]

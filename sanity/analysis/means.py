@@ -68,7 +68,7 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table.iloc[rows_in_order].reset_index(drop=True)
 
 
-def pivoted(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+def pivot(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     """The means as text `0.30 [0.25, 0.35]`, the last of `by` as columns.
 
     Where cells differ in their number of images, each names its own.

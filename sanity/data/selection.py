@@ -46,7 +46,8 @@ class Selection(Dataset):
         unknown = [name for name in self.names or () if name not in place]
         if unknown:
             raise ConfigError(
-                f"data.names: there is no image {name_some(unknown)}; there are {name_some(available)}"
+                f"data.names: there is no image {name_some(unknown)}; there are "
+                f"{name_some(available)}"
             )
         chosen = [place[name] for name in self.names or list(available)[: self.limit]]
         mine = chosen[self.shard :: self.shards]

@@ -78,7 +78,7 @@ def rescore(run: Path, metrics: dict[str, Any], nodes: dict[str, Any]) -> pd.Dat
                     f" give the new one another name: '+metric.NAME={{_target_: …}}'"
                 )
         stored = join_tables([run / "scores.parquet"], SCORES).to_pandas()
-        found = computed(run, stored, metrics)
+        found = compute_scores(run, stored, metrics)
         new = [name for name in metrics if name not in known]
         if new:
             added = found[found["metric"].isin(new)]
@@ -93,7 +93,7 @@ def rescore(run: Path, metrics: dict[str, Any], nodes: dict[str, Any]) -> pd.Dat
     return pd.DataFrame(rows, columns=["metric", "rows", "added", "largest"])
 
 
-def computed(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.DataFrame:
+def compute_scores(run: Path, stored: pd.DataFrame, metrics: dict[str, Any]) -> pd.DataFrame:
     """The scores of the images whose masks are stored, as in scores.parquet.
 
     Nulls are those of the run, from the masks of other images stored beside it; where there are

@@ -40,7 +40,7 @@ class GradCam(Method):
 
         A map that is nowhere positive is 0.
         """
-        return resized(self.maps(classifier, images.x, targets), images.x.shape[1:3])
+        return resize_maps(self.maps(classifier, images.x, targets), images.x.shape[1:3])
 
     def maps(self, classifier: "Classifier", x: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The maps (n, h, w) in the layer's own size, not negative."""
@@ -108,7 +108,7 @@ class GuidedGradCam(GuidedBackprop):
         """Guided Backprop (n, H, W, C) × Grad-CAM."""
         x = np.stack([subject.image for subject in subjects])
         maps = GradCam(layer=self.layer).maps(classifier, x, targets)
-        product: np.ndarray = masks * resized(maps, x.shape[1:3])[..., None]
+        product: np.ndarray = masks * resize_maps(maps, x.shape[1:3])[..., None]
         return product
 
     def check(self, classifier: "Classifier") -> None:
@@ -121,7 +121,7 @@ class GuidedGradCam(GuidedBackprop):
         return Cost(gradients=1)
 
 
-def resized(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def resize_maps(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Maps (n, h, w), each divided by its maximum, in the image's size (bilinear): float32."""
     from skimage.transform import resize
 

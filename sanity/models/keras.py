@@ -12,7 +12,7 @@ from sanity.checked import checked
 from sanity.contents import Content
 from sanity.errors import ConfigError
 from sanity.models.inputs import Input
-from sanity.models.keras_file import keras_3, opened, own_objects, read, refuse_code
+from sanity.models.keras_file import keras_3, open_model, own_objects, read, refuse_code
 from sanity.models.keras_variables import own_initializers, variables
 from sanity.models.kinds import DETAILS
 from sanity.models.module import Entry
@@ -85,7 +85,7 @@ class Keras(ScaledSource):
         if not self.trust:
             refuse_code(file)
         own = {} if self.module is None else own_objects(self.module)
-        model = opened(file, self.trust, own)
+        model = open_model(file, self.trust, own)
         entry, name = _entry(model), file.path.stem
         return self.classifier_of(entry, name, file.key, own_initializers(model))
 

@@ -179,7 +179,7 @@ def own_objects(module: str) -> dict[str, Any]:
     }
 
 
-def opened(file: KerasFile, trust: bool, own: dict[str, Any]) -> Any:
+def open_model(file: KerasFile, trust: bool, own: dict[str, Any]) -> Any:
     """The model, of Keras 3 or else of Keras 2.
 
     Args:

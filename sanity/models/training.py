@@ -56,13 +56,13 @@ class Learner:
         return {name: variable.numpy() for name, variable in self._variables.items()}
 
     def step(self, images: np.ndarray, labels: np.ndarray, learning_rate: float) -> int:
-        """One step of Adam on a batch; how many of its images were told right before it."""
+        """One step of Adam on a batch; how many were classified correctly before it."""
         self._steps += 1
         rate, number = np.float32(learning_rate), np.float32(self._steps)
         return int(self._step(images, labels, rate, number))
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
-        """Share of images told right."""
+        """Share of images classified correctly."""
         right = 0
         for start in range(0, len(images), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
@@ -130,10 +130,10 @@ def fit(
                 chosen = order[step * batch : (step + 1) * batch]
                 right += learner.step(images[chosen], labels[chosen], recipe.learning_rate)
                 tick(1)
-            # The share told right on the way lags behind: only once it is there is it worth a
-            # pass over all images, which costs a third of an epoch.
+            # The share classified correctly on the way lags behind: only once it is there is it
+            # worth a pass over all images, which costs a third of an epoch.
             underway = right / (steps * batch)
-            log.debug("%s: %.4f told right in epoch %d", what, underway, epoch)
+            log.debug("%s: %.4f classified correctly in epoch %d", what, underway, epoch)
             if underway >= recipe.stop_at or epoch == recipe.epochs:
                 accuracy = learner.accuracy(images, labels)
                 if accuracy >= recipe.stop_at:

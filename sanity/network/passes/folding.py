@@ -48,8 +48,8 @@ def fold(graph: FlatGraph, output: str, images: tf.TensorSpec) -> FlatGraph:
     Factors and shifts by channel behind a convolution (or matrix product) become part of its kernel
     and one `BiasAdd`, which TensorFlow computes together with the convolution; a `FusedBatchNorm`
     that follows no convolution becomes multiply and add, because its own gradient computes more
-    than the input needs. A 1 × 1 convolution that makes channels fewer goes before the averages it
-    is of (as in Inception's pooling branches): fewer are averaged. What was folded away has no
+    than the input needs. A 1 × 1 convolution that makes channels fewer moves before the average
+    pooling (as in Inception's pooling branches): fewer are averaged. What was folded away has no
     value of its own any more: activations are read from the plain graph.
 
     Args:
