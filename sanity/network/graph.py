@@ -4,10 +4,10 @@ Any tensor of a flat graph can be read and any op's gradient replaced.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -26,6 +26,8 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 OF_SIZES = frozenset(
     ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "TensorListLength")
 )
+
+T = TypeVar("T", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,21 @@ class FlatGraph:
 
     def behind(self, sources: Iterable[str]) -> set[str]:
         """The ops whose values depend on some ops or placeholders, those included."""
-        waiting = list(sources)
-        reached = set(waiting)
-        while waiting:
-            for node in self.consumers.get(waiting.pop(), ()):
-                if node.name not in reached:
-                    reached.add(node.name)
-                    waiting.append(node.name)
-        return reached
+        return set(search(sources, self._readers))
+
+    def meetings(self, placeholder: str) -> dict[str, str]:
+        """The ops in which a variable meets the images' values, each with the tensor of these."""
+
+        def alone(name: str) -> list[str]:
+            return [] if name in self.valued else self._readers(name)
+
+        met = [name for name in search([placeholder], alone) if name in self.valued]
+        return {
+            name: next(i for i in self.nodes[name].input if op_of(i) in self.valued) for name in met
+        }
+
+    def _readers(self, name: str) -> list[str]:
+        return [node.name for node in self.consumers.get(name, ())]
 
     def through(self, tensor: str, ops: Container[str]) -> NodeDef | None:
         """The op that gives a tensor, some ops on its way aside; None if it is given."""
@@ -133,13 +142,15 @@ class FlatGraph:
         for node in self.nodes.values():
             if not ahead.isdisjoint(map(op_of, passing(node))):
                 ahead.add(node.name)
-        back, waiting = set(), [op_of(tensor)]
-        while waiting:
-            name = waiting.pop()
-            if name in ahead and name not in back:
-                back.add(name)
-                if name != source and name in self.nodes:
-                    waiting += map(op_of, passing(self.nodes[name]))
+
+        def passed(name: str) -> list[str]:
+            node = self.nodes.get(name)
+            if node is None or name == source:
+                return []
+            return [op for op in map(op_of, passing(node)) if op in ahead]
+
+        start = op_of(tensor)
+        back = set(search([start] if start in ahead else [], passed))
         return [name for name in self.nodes if name in back] if source in back else []
 
     def stops(self, tensor: str, source: str | None = None) -> list[NodeDef]:
@@ -162,14 +173,13 @@ class FlatGraph:
         """
         given = {tensor_of(source) for source in sources}
         nodes = {node.name: node for node in self.graph_def.node}
-        needed: set[str] = set()
-        waiting = [tensor for tensor in map(tensor_of, tensors) if tensor not in given]
-        while waiting:
-            name = op_of(waiting.pop())
-            if name in nodes and name not in needed:
-                needed.add(name)
-                inputs = [tensor_of(i) for i in nodes[name].input if not i.startswith("^")]
-                waiting += [i for i in inputs if i not in given]
+
+        def wanted(inputs: Iterable[str]) -> list[str]:
+            computed = (tensor_of(i) for i in inputs if not i.startswith("^"))
+            ops = (op_of(tensor) for tensor in computed if tensor not in given)
+            return [op for op in ops if op in nodes]
+
+        needed = set(search(wanted(tensors), lambda name: wanted(nodes[name].input)))
         part = GraphDef(versions=self.graph_def.versions, library=self.graph_def.library)
         part.node.extend(node for node in self.graph_def.node if node.name in needed)
         for node in part.node:
@@ -279,11 +289,20 @@ def tensor_of(name: str) -> str:
 def find_needed(graph_def: GraphDef, tensors: list[str]) -> set[str]:
     """Names of the nodes that tensors are computed from."""
     nodes = {node.name: node for node in graph_def.node}
-    found: set[str] = set()
-    waiting = [op_of(tensor) for tensor in tensors]
+
+    def known(inputs: Iterable[str]) -> list[str]:
+        return [op for op in map(op_of, inputs) if op in nodes]
+
+    return set(search(known(tensors), lambda name: known(nodes[name].input)))
+
+
+def search(starts: Iterable[T], onward: Callable[[T], Iterable[T]]) -> list[T]:
+    """What is reached from some starts, those among it, each once."""
+    waiting = list(dict.fromkeys(starts))
+    reached = dict.fromkeys(waiting)
     while waiting:
-        name = waiting.pop()
-        if name in nodes and name not in found:
-            found.add(name)
-            waiting += [op_of(i) for i in nodes[name].input]
-    return found
+        for one in onward(waiting.pop()):
+            if one not in reached:
+                reached[one] = None
+                waiting.append(one)
+    return list(reached)

@@ -63,7 +63,7 @@ def test_it_is_trained_once(cache, monkeypatch):
     (path,) = cache.glob("*.npz")
     monkeypatch.setattr(Learner, "step", None)  # nothing can be trained from here on
     again = changed(SMALL[0], data=Digits(limit=1, split="train", shard=0, shards=1)).load()
-    assert again.weights.sha256 == first.sha256
+    assert again.weights.sha256 == first.weights.sha256
     assert again.facts == first.facts
     with pytest.raises(TypeError):
         changed(SMALL[0], learning_rate=0.002).load()
@@ -73,20 +73,20 @@ def test_it_is_trained_once(cache, monkeypatch):
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nothing", None], ids=["empty", "zip", "cut"])
 def test_a_damaged_file_is_trained_anew(damage, cache, caplog):
-    first = SMALL[0].load().sha256
+    first = SMALL[0].load().weights.sha256
     (path,) = cache.glob("*.npz")
     path.write_bytes(path.read_bytes()[:-2000] if damage is None else damage)
     with caplog.at_level(logging.WARNING):
-        assert SMALL[0].load().sha256 == first  # and to the bit
+        assert SMALL[0].load().weights.sha256 == first  # and to the bit
     assert "is trained anew" in caplog.text
     caplog.clear()
-    assert SMALL[0].load().sha256 == first
+    assert SMALL[0].load().weights.sha256 == first
     assert "is trained anew" not in caplog.text
 
 
 def test_the_seed_decides(cache):
     alike = [changed(SMALL[0], seed=seed, stop_at=0.5).load() for seed in (0, 0, 1)]
-    assert alike[0].sha256 == alike[1].sha256 != alike[2].sha256
+    assert alike[0].weights.sha256 == alike[1].weights.sha256 != alike[2].weights.sha256
     architecture = SMALL[0].architecture
     first, other = architecture.initial(0), architecture.initial(1)
     for name, value in first.items():
@@ -101,7 +101,7 @@ def test_global_generators_do_not_matter(cache):
     for noise in (1, 2):
         np.random.seed(noise)  # noqa: NPY002
         tf.random.set_seed(noise)
-        sums.append(SMALL[1].load().sha256)
+        sums.append(SMALL[1].load().weights.sha256)
         for path in cache.glob("*.npz"):
             path.unlink()
     assert sums[0] == sums[1]
@@ -208,7 +208,9 @@ def test_what_is_refused_before_anything_is_trained(small, cache):
     with pytest.raises(ConfigError, match=r"model=mlp .*ImageNetSamples is not: choose data="):
         Mlp(data=ImageNetSamples(), seed=0)
     with pytest.raises(ConfigError, match=r"randomization=labels .*not EfficientNetLite"):
-        PermutedLabels().check_model(EfficientNetLite(variant="lite0", blocks=["logits"]))
+        PermutedLabels().check_model(
+            EfficientNetLite(variant="lite0", blocks=["logits"]), "EfficientNetLite", 1000
+        )
     with pytest.raises(ConfigError, match=r"randomization=labels .*not small"):
         PermutedLabels().stages(small, [], 0)
     for overrides, message in [

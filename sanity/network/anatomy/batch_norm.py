@@ -46,7 +46,7 @@ def find(
             into a kernel), or its channels are not the last axis.
     """
     means = {
-        name: _meetings(graph, placeholders[name])
+        name: graph.meetings(placeholders[name])
         for name, parameter in parameters.items()
         if parameter.kind == "moving_mean"
     }
@@ -54,7 +54,7 @@ def find(
     for variance, parameter in parameters.items():
         if parameter.kind != "moving_variance":
             continue
-        meetings = _meetings(graph, placeholders[variance])
+        meetings = graph.meetings(placeholders[variance])
         if not meetings:
             continue
         first = min(meetings, key=lambda op: graph.depths[op])
@@ -83,17 +83,3 @@ def find(
             )
         norms.append(BatchNorm(mean, variance, tensor, parameter.shape))
     return sorted(norms, key=lambda norm: graph.depths[op_of(norm.tensor)])
-
-
-def _meetings(graph: FlatGraph, placeholder: str) -> dict[str, str]:
-    """The ops in which a variable meets the images' values, each with the tensor of the latter."""
-    meetings: dict[str, str] = {}
-    waiting, seen = [placeholder], {placeholder}
-    while waiting:
-        for node in graph.consumers.get(waiting.pop(), ()):
-            if node.name in graph.valued:
-                meetings[node.name] = next(i for i in node.input if op_of(i) in graph.valued)
-            elif node.name not in seen:
-                seen.add(node.name)
-                waiting.append(node.name)
-    return meetings

@@ -12,7 +12,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
-from sanity.network.graph import OF_SIZES, FlatGraph, op_of
+from sanity.network.graph import OF_SIZES, FlatGraph, op_of, search
 
 LOOPS = ("While", "StatelessWhile")
 _GIVEN = "given"  # by the images, to a loop's body
@@ -46,16 +46,13 @@ def _decided(said: str, node: NodeDef) -> str:
 def ops_in_loops(graph: FlatGraph, path: Iterable[str]) -> set[str]:
     """The types of ops that the loops among some nodes run."""
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
-    found: set[str] = set()
-    waiting = [graph.nodes[n].attr["body"].func.name for n in path if graph.nodes[n].op in LOOPS]
-    seen = set(waiting)
-    while waiting:
-        for node in functions[waiting.pop()].node_def:
-            found.add(node.op)
-            inner = {value.func.name for value in node.attr.values()} & functions.keys() - seen
-            seen |= inner
-            waiting += inner
-    return found
+    loops = [graph.nodes[n].attr["body"].func.name for n in path if graph.nodes[n].op in LOOPS]
+
+    def called(name: str) -> set[str]:
+        attributes = (a for node in functions[name].node_def for a in node.attr.values())
+        return {attribute.func.name for attribute in attributes} & functions.keys()
+
+    return {node.op for name in search(loops, called) for node in functions[name].node_def}
 
 
 def find_body(

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.network.graph import NORMS, FlatGraph, op_of, tensor_of
+from sanity.network.graph import NORMS, FlatGraph, op_of, search, tensor_of
 
 RECTIFIERS = ("Relu", "Relu6")
 # Functions of one entry that are no multiple of it.
@@ -125,13 +125,12 @@ class Nonlinearities:
             through_gates: Whether what a gate's values are computed from belongs to it.
         """
         course = Course()
-        waiting = [tensor_of(self.output)]
-        seen = set(waiting)
-        while waiting:
-            for source in self._passed(waiting.pop(), course, through_gates):
-                if source not in seen and op_of(source) in self.graph.valued:
-                    seen.add(source)
-                    waiting.append(source)
+
+        def passed(tensor: str) -> list[str]:
+            sources = self._passed(tensor, course, through_gates)
+            return [source for source in sources if op_of(source) in self.graph.valued]
+
+        search([tensor_of(self.output)], passed)
         return course
 
     @cached_property
@@ -199,13 +198,12 @@ class Nonlinearities:
         x = self._parents.get(f"{node.name}:0", (None, 0))[0]
         if x is None:
             return None
-        ops, waiting = set(), [f"{node.name}:0"]
-        while waiting:
-            tensor = waiting.pop()
-            if tensor != x and op_of(tensor) not in ops:
-                ops.add(op_of(tensor))
-                waiting += self._same_entry(tensor)
-        return Function(x, node.name, frozenset(ops))
+
+        def inside(tensor: str) -> list[str]:
+            return [source for source in self._same_entry(tensor) if source != x]
+
+        tensors = search([f"{node.name}:0"], inside)
+        return Function(x, node.name, frozenset(map(op_of, tensors)))
 
     def _product(self, node: NodeDef) -> Product:
         gates = [i for i in (0, 1) if self._squashed(tensor_of(node.input[i]))]

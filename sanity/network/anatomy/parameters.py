@@ -128,16 +128,9 @@ def block_of(name: str, blocks: Sequence[str]) -> str:
 
 def meeting(graph: FlatGraph, placeholder: str) -> str | None:
     """The first op in which a variable meets the images' values; None if it never does."""
-    met: list[str] = []
-    waiting, seen = [placeholder], {placeholder}
-    while waiting:
-        for node in graph.consumers.get(waiting.pop(), ()):
-            if node.name in graph.valued:
-                met.append(node.name)
-            elif node.name not in seen:
-                seen.add(node.name)
-                waiting.append(node.name)
-    return min(met, key=lambda name: (graph.depths[name], name), default=None)
+    return min(
+        graph.meetings(placeholder), key=lambda name: (graph.depths[name], name), default=None
+    )
 
 
 def _described(

@@ -9,7 +9,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.batch_norm import BatchNorm
-from sanity.network.graph import FlatGraph, op_of, trace_graph
+from sanity.network.graph import FlatGraph, op_of, search, trace_graph
 from sanity.network.passes.segments import Chain, Segment
 
 
@@ -116,14 +116,17 @@ def _passing(part: FlatGraph, wanted: list[str], switches: list[str], spec: tf.T
 
 def _reads(graph: FlatGraph, placeholder: str) -> list[str]:
     """The ops that read a variable."""
-    found, waiting = [], [placeholder]
-    while waiting:
-        for node in graph.consumers.get(waiting.pop(), ()):
-            if node.op == "ReadVariableOp":
-                found.append(node.name)
-            elif node.op == "Identity":  # left over from a nested function's argument
-                waiting.append(node.name)
-    return found
+
+    def passed_on(name: str) -> list[str]:
+        node = graph.nodes.get(name)
+        # An Identity is left over from a nested function's argument.
+        if node is not None and node.op != "Identity":
+            return []
+        users = graph.consumers.get(name, ())
+        return [user.name for user in users if user.op in ("Identity", "ReadVariableOp")]
+
+    found = search([placeholder], passed_on)
+    return [n for n in found if n in graph.nodes and graph.nodes[n].op == "ReadVariableOp"]
 
 
 def _moments(scope: str, shape: tuple[int, ...]) -> GraphDef:
