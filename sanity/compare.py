@@ -41,7 +41,7 @@ def compare(options: Namespace) -> None:
 
     thresholds = _thresholds(options.verdict or [])
     everything = load_schemes(options.paths)
-    scores = _filtered(everything, options)
+    scores = _filter(everything, options)
     table = means(scores, options.by.split(","))
     _write(table, options)
     if options.figure:
@@ -139,7 +139,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _filtered(scores: "pd.DataFrame", options: Namespace) -> "pd.DataFrame":
+def _filter(scores: "pd.DataFrame", options: Namespace) -> "pd.DataFrame":
     for name in ("metric", "method"):
         if asked := getattr(options, name):
             known = list(dict.fromkeys(scores[name].astype(str)))
@@ -222,7 +222,7 @@ def _latex(table: "pd.DataFrame", about: str) -> str:
     keys = table.index.nlevels
 
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(map(_escaped, cells)) + r" \\"
+        return " & ".join(map(_escape, cells)) + r" \\"
 
     body = "\n".join(map(line, rows))
     columns = "l" * keys + "r" * (len(head) - keys)
@@ -232,7 +232,7 @@ def _latex(table: "pd.DataFrame", about: str) -> str:
     )
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {char: f"\\{char}" for char in "&%$#_{}"} | {"–": "--"}
     text = "".join(special.get(char, char) for char in text)

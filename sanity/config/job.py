@@ -124,7 +124,7 @@ def resolve(
             _refuse_idle(group, plain[group], overrides)
     for group in _ONE:
         if not isinstance(plain.get(group), dict):
-            raise ConfigError(f"{group}={plain.get(group)} must be one of: {_listed(group)}")
+            raise ConfigError(f"{group}={plain.get(group)} must be one of: {_list(group)}")
     job = Job(
         settings=settings,
         model=as_model(instantiate(plain["model"], "model"), "model._target_"),
@@ -204,7 +204,7 @@ def _settings(values: dict[str, Any]) -> Settings:
 def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     """The options of a list group, without what a preset left for those that are not chosen."""
     if not isinstance(nodes, dict):
-        raise ConfigError(f"{group}={nodes} must name at least one of: {_listed(group)}")
+        raise ConfigError(f"{group}={nodes} must name at least one of: {_list(group)}")
     known = options(group)
     chosen = {}
     for name, node in nodes.items():
@@ -216,9 +216,9 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
             raise ConfigError(f"{group}.{name}={node} must be a set of keys, or {name}.KEY=…")
         elif name not in known:
             hint = did_you_mean(name, known, f"{group}.")
-            raise ConfigError(f"{group}.{name} is no {group}{hint} (there are: {_listed(group)})")
+            raise ConfigError(f"{group}.{name} is no {group}{hint} (there are: {_list(group)})")
     if not chosen:
-        raise ConfigError(f"{group}=[] must name at least one of: {_listed(group)}")
+        raise ConfigError(f"{group}=[] must name at least one of: {_list(group)}")
     return chosen
 
 
@@ -244,7 +244,7 @@ def _demanded(methods: Mapping[str, Any], overrides: Sequence[str]) -> frozenset
     return frozenset(name for name in methods if f"method.{name}" in keys)
 
 
-def _listed(group: str) -> str:
+def _list(group: str) -> str:
     return ", ".join(options(group))
 
 

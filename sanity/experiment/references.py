@@ -106,6 +106,7 @@ def write_references(run: Path, references: References) -> None:
     """Stores them beside a run's masks, for scores by other metrics later."""
     arrays = {f"mask.{method}": masks for method, masks in references.masks.items()}
     buffer = io.BytesIO()
+    # mypy takes one of the arrays for the keyword `allow_pickle`, a name that no method has.
     np.savez(buffer, names=np.array(references.names), allowed=references.allowed, **arrays)  # type: ignore[arg-type]
     replace_file(run / FILE, buffer.getvalue())
 

@@ -131,10 +131,10 @@ class _Adapted(MaskMetric):
 
     def __init__(self, own: Any):
         self._own = own
-        self.identity = getattr(own, "identity", None)  # type: ignore[misc]
+        self.identity = getattr(own, "identity", None)  # type: ignore[misc]  # each its own
         ends = getattr(own, "range", None)
         if isinstance(ends, tuple) and len(ends) == 2:
-            self.range = ends  # type: ignore[misc]
+            self.range = ends  # type: ignore[misc]  # each its own
 
     def __repr__(self) -> str:
         return repr(self._own)

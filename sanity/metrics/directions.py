@@ -60,7 +60,7 @@ class Pearson(Directional):
 
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """The values without their mean."""
-        return _centred(_rows(masks))
+        return _centre(_rows(masks))
 
 
 @checked
@@ -69,7 +69,7 @@ class Spearman(Directional):
 
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """The ranks without their mean."""
-        return _centred(average_ranks(_rows(masks)))
+        return _centre(average_ranks(_rows(masks)))
 
 
 @checked
@@ -161,7 +161,7 @@ class Hog(Directional):
                 for mask in masks
             ]
         )
-        return _centred(average_ranks(histograms) if self.correlation == "spearman" else histograms)
+        return _centre(average_ranks(histograms) if self.correlation == "spearman" else histograms)
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
@@ -184,6 +184,6 @@ def _rows(masks: np.ndarray) -> np.ndarray:
     return masks.reshape(len(masks), -1)
 
 
-def _centred(vectors: np.ndarray) -> np.ndarray:
+def _centre(vectors: np.ndarray) -> np.ndarray:
     centred: np.ndarray = vectors - vectors.mean(1, keepdims=True)
     return centred

@@ -94,7 +94,7 @@ class Preparation:
         if self.sign == "abs":
             x = np.abs(x)
         if self.pool > 1:
-            x = _pooled(x, self.pool)
+            x = _pool(x, self.pool)
         constant = _constant(x)
         low, high = self._ends(x.reshape(len(x), -1))
         scalable = high > low
@@ -142,7 +142,7 @@ class Preparation:
         return zero, zero + 1
 
 
-def _pooled(x: np.ndarray, pool: int) -> np.ndarray:
+def _pool(x: np.ndarray, pool: int) -> np.ndarray:
     n, channels = x.shape[:2]
     height, width = (side // pool for side in x.shape[2:])
     blocks = x[:, :, : height * pool, : width * pool]

@@ -123,7 +123,7 @@ class Scorer:
     def _alter(self, masks: np.ndarray, names: list[str]) -> np.ndarray | None:
         """What nulls are made with that need no other image's mask; None where they do."""
         if self._null == "shuffled":
-            shuffled = map(_shuffled, masks, names)
+            shuffled = map(_shuffle, masks, names)
             return np.stack(list(shuffled))
         return masks[:, :, ::-1] if len(self._names) == 1 and self._references is None else None
 
@@ -158,6 +158,6 @@ class Scorer:
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _shuffled(mask: np.ndarray, name: str) -> np.ndarray:
+def _shuffle(mask: np.ndarray, name: str) -> np.ndarray:
     pixels = mask.reshape(-1, *mask.shape[2:])
     return generator("shuffled_mask", name).permutation(pixels).reshape(mask.shape)

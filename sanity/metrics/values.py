@@ -150,7 +150,7 @@ class MutualInformation(Metric):
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
         """Each value's bin, and the entropy of each mask's histogram."""
-        bins = _binned(masks, self.bins)
+        bins = _bin(masks, self.bins)
         return {"bin": bins, "entropy": np.array([_entropy(row) for row in bins])}
 
     def similarity(self, a: Parts, b: Parts) -> np.ndarray:
@@ -179,14 +179,14 @@ class Emprt(Metric):
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
         """The entropy of each mask's histogram, in nats."""
-        return {"entropy": np.array([_entropy(row) for row in _binned(masks, self.bins)])}
+        return {"entropy": np.array([_entropy(row) for row in _bin(masks, self.bins)])}
 
     def similarity(self, a: Parts, b: Parts) -> np.ndarray:
         """The relative rise in entropy."""
         return (b["entropy"] - a["entropy"]) / a["entropy"]
 
 
-def _binned(masks: np.ndarray, bins: int) -> np.ndarray:
+def _bin(masks: np.ndarray, bins: int) -> np.ndarray:
     """Which of equal bins from its mask's minimum to its maximum each value is in, (n, values)."""
     flat = masks.reshape(len(masks), -1)
     low, high = flat.min(1, keepdims=True), flat.max(1, keepdims=True)

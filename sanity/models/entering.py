@@ -63,7 +63,7 @@ def enter(
         fitted = _after_cast(graph, image, asked, key)
     if batch is not None:
         _check_opened(concrete, graph, batch, image, asked, key)
-    fitted.function.alive = function, concrete  # type: ignore[attr-defined] # own the variables
+    fitted.function.alive = function, concrete  # type: ignore[attr-defined]  # own the variables
     used = {variable.name.split(":")[0]: variable for variable in concrete.graph.variables}
     return replace(fitted, variables=used)
 

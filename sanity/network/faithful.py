@@ -96,7 +96,7 @@ def _own(function: Any, outputs: Sequence[str], noise: float) -> np.ndarray:
     with tf.GradientTape() as tape:
         tape.watch(images)
         found = function(images)
-        total = sum(_weighted(found[key], weight) for key, weight in weights.items())
+        total = sum(_weigh(found[key], weight) for key, weight in weights.items())
     gradient = tape.gradient(total, images)
     return np.zeros(images.shape) if gradient is None else gradient.numpy().astype(np.float64)
 
@@ -108,7 +108,7 @@ def _flat(graph: FlatGraph, outputs: Sequence[str], function: Any) -> np.ndarray
     def gradient(images: Any) -> Any:
         found = graph.build(images, [graph.outputs[key] for key in weights])
         pairs = zip(found, weights.values(), strict=True)
-        (gradient,) = tf.gradients([_weighted(*pair) for pair in pairs], images)
+        (gradient,) = tf.gradients([_weigh(*pair) for pair in pairs], images)
         return tf.zeros_like(images) if gradient is None else gradient
 
     spec = tf.TensorSpec(images.shape, images.dtype)
@@ -128,7 +128,7 @@ def _weights(outputs: Sequence[str]) -> dict[str, int]:
     return {key: number for number, key in enumerate(outputs)}
 
 
-def _weighted(output: Any, seed: int) -> Any:
+def _weigh(output: Any, seed: int) -> Any:
     """A sum of an output's values, each with a weight of its own."""
     shape = tf.shape(output)
     weights = tf.random.stateless_uniform(shape, [seed, 0], 0.5, 1.5, output.dtype)

@@ -30,11 +30,11 @@ def flatten(function: Any, drop: bool = True) -> FlatGraph:
         drop: See `keep_custom_gradients`.
     """
     source = function
-    graph_def = _inlined(function)
+    graph_def = _inline(function)
     while _opened(graph_def, function):
         function = _again(graph_def, function)
-        graph_def = _inlined(function)
-    custom = keep_custom_gradients(graph_def, function, source, _inlined, drop)
+        graph_def = _inline(function)
+    custom = keep_custom_gradients(graph_def, function, source, _inline, drop)
     captures = dict(custom.captures)
     captures |= {inner.op.name: outer for outer, inner in function.graph.captures}
     images = function.inputs[0].op.name
@@ -56,12 +56,12 @@ def flatten(function: Any, drop: bool = True) -> FlatGraph:
     for node in flat.node:
         node.name = new_names[node.name]
         for index, source in enumerate(node.input):
-            node.input[index] = _renamed(source, new_names)
+            node.input[index] = _rename(source, new_names)
     read = {op_of(source) for node in flat.node for source in node.input}
     return FlatGraph(
         flat,
         images,
-        {key: _renamed(tensor, new_names) for key, tensor in outputs.items()},
+        {key: _rename(tensor, new_names) for key, tensor in outputs.items()},
         {name: tensor for name, tensor in captures.items() if name in read},
         custom.of(new_names),
     )
@@ -88,7 +88,7 @@ def _functions_of(nodes: Iterable[NodeDef], graph_def: GraphDef) -> FunctionDefL
     return FunctionDefLibrary(function=found.values(), gradient=gradients)
 
 
-def _inlined(function: Any) -> GraphDef:
+def _inline(function: Any) -> GraphDef:
     """Grappler's function inlining: the one internal function of TensorFlow that we use."""
     from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
 
@@ -179,7 +179,7 @@ def _short_names(graph_def: GraphDef) -> dict[str, str]:
     return {name: new if new and taken[new] == 1 else name for name, new in short.items()}
 
 
-def _renamed(tensor: str, names: Mapping[str, str]) -> str:
+def _rename(tensor: str, names: Mapping[str, str]) -> str:
     op = op_of(tensor)
     return tensor.replace(op, names.get(op, op), 1)
 

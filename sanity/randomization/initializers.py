@@ -78,7 +78,7 @@ class TruncatedNormal:
     def __call__(self, random: np.random.Generator, variable: Variable) -> np.ndarray:
         """Values of the variable's shape."""
         std = _he(variable) / _TRUNCATED_STD if self.std is None else self.std
-        return _truncated(random, variable.shape) * std
+        return _truncate(random, variable.shape) * std
 
 
 @checked
@@ -237,10 +237,10 @@ def _standard(random: np.random.Generator, shape: tuple[int, ...], kind: str) ->
         return random.uniform(-np.sqrt(3), np.sqrt(3), shape)
     if kind == "normal":
         return random.standard_normal(shape)
-    return _truncated(random, shape) / _TRUNCATED_STD
+    return _truncate(random, shape) / _TRUNCATED_STD
 
 
-def _truncated(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _truncate(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """A standard normal truncated at two standard deviations."""
     from scipy.special import ndtr, ndtri
 

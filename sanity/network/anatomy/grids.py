@@ -126,9 +126,9 @@ def _after(node: NodeDef, known: Mapping[int, Layout], others: int, shape: Shape
     index = max(known, key=lambda i: (len(known[i]) == len(shape), _told(known[i]), -i))
     layout = known[index]
     if node.op in _RESHAPES:
-        return _regrouped(layout, shape) if index == 0 else None
+        return _regroup(layout, shape) if index == 0 else None
     if node.op == "Einsum":
-        return _summed(layout, node, index, shape) if len(known) + others == 1 else None
+        return _sum(layout, node, index, shape) if len(known) + others == 1 else None
     if node.op in _MATRIX and (len(known) + others > 1 or index != 0):
         return None
     if node.op == "MatMul" and (index != 0 or node.attr["transpose_a"].b):
@@ -137,7 +137,7 @@ def _after(node: NodeDef, known: Mapping[int, Layout], others: int, shape: Shape
         return None
     products = node.op in _MATRIX or node.op == "MatMul"
     axes = [*layout[:-1], (("", layout[-1][0][1]),)] if products else layout
-    resized = [_resized(axis, size) for axis, size in zip(axes, shape, strict=True)]
+    resized = [_resize(axis, size) for axis, size in zip(axes, shape, strict=True)]
     return None if None in resized else tuple(axis for axis in resized if axis is not None)
 
 
@@ -156,7 +156,7 @@ def _is_of_rows(layout: Layout | None, shape: Shape) -> bool:
     return len(shape) == 4 and 1 not in shape[1:3]
 
 
-def _resized(axis: Axis, size: int | None) -> Axis | None:
+def _resize(axis: Axis, size: int | None) -> Axis | None:
     """An axis at another length, which only one that is of one part can have."""
     if len(axis) == 1:
         return ((axis[0][0], size),)
@@ -166,7 +166,7 @@ def _resized(axis: Axis, size: int | None) -> Axis | None:
     return axis if math.prod(length or 1 for length in lengths) == size else None
 
 
-def _regrouped(layout: Layout, shape: Shape) -> Layout | None:
+def _regroup(layout: Layout, shape: Shape) -> Layout | None:
     """The same parts in other axes; channels may be cut up, images, rows and columns not."""
     parts = [part for axis in layout for part in axis]
     axes: list[Axis] = []
@@ -192,7 +192,7 @@ def _regrouped(layout: Layout, shape: Shape) -> Layout | None:
     return (rest, *axes) if rest and rest[0][0] == "n" else None
 
 
-def _summed(layout: Layout, node: NodeDef, index: int, shape: Shape) -> Layout | None:
+def _sum(layout: Layout, node: NodeDef, index: int, shape: Shape) -> Layout | None:
     """Behind `tf.einsum` with what does not depend on the images; new axes are channels."""
     equation = node.attr["equation"].s.decode().replace(" ", "")
     operands, result = equation.split("->")

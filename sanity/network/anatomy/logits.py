@@ -115,7 +115,7 @@ def choose_logits(
         )
     said, vector = graph.outputs[output], vectors[output]
     check_branches(graph, said, model)
-    graph, logits, taken = _peeled(graph, said)
+    graph, logits, taken = _peel(graph, said)
     off = " and ".join(taken)
     if activation and taken:
         raise ConfigError(
@@ -153,7 +153,7 @@ def _beside(graph: FlatGraph, output: str, vectors: Mapping[str, Vector]) -> lis
     origin = _origin(graph, graph.outputs[output])
     others = [graph.outputs[k] for k in vectors if k != output]
     others = [tensor for tensor in others if op_of(tensor) in graph.nodes]  # not just captured
-    alike = [_peeled(graph, other)[2] for other in others if _origin(graph, other) == origin]
+    alike = [_peel(graph, other)[2] for other in others if _origin(graph, other) == origin]
     return next((taken for taken in alike if len(taken) == 1), [])
 
 
@@ -218,7 +218,7 @@ def _scopes(graph: FlatGraph) -> set[str]:
     return {name.split("/")[0] for name in graph.nodes}
 
 
-def _peeled(graph: FlatGraph, tensor: str) -> tuple[FlatGraph, str, list[str]]:
+def _peel(graph: FlatGraph, tensor: str) -> tuple[FlatGraph, str, list[str]]:
     """What lies in front of all softmaxes and sigmoids at a tensor, and what these are, last first.
 
     It is shaped as the tensor.
@@ -233,7 +233,7 @@ def _peeled(graph: FlatGraph, tensor: str) -> tuple[FlatGraph, str, list[str]]:
         taken.append(found[0])
         tensor = found[1]
     if taken:
-        graph, tensor = _bypassed(graph, shaping, tensor)
+        graph, tensor = _bypass(graph, shaping, tensor)
     return graph, tensor, taken
 
 
@@ -342,7 +342,7 @@ def _origin(graph: FlatGraph, tensor: str) -> str:
     return str(_back(graph, tensor)[1].name)
 
 
-def _bypassed(graph: FlatGraph, after: list[NodeDef], logits: str) -> tuple[FlatGraph, str]:
+def _bypass(graph: FlatGraph, after: list[NodeDef], logits: str) -> tuple[FlatGraph, str]:
     """What shapes the probabilities, once more, on the logits."""
     if not after:
         return graph, logits

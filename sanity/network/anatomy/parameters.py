@@ -102,9 +102,9 @@ def describe(
         output: The tensor that is explained; None for all that the graph gives.
     """
     explained = graph.between([graph.input], [output] if output else [*graph.outputs.values()])
-    parameters = _described(explained, sources, blocks, images, reaches=True)
+    parameters = _describe(explained, sources, blocks, images, reaches=True)
     rest = {p: source for p, source in sources.items() if source.name not in parameters}
-    parameters |= _described(graph, rest, (), images, reaches=False)
+    parameters |= _describe(graph, rest, (), images, reaches=False)
     ordered = sorted(parameters.values(), key=lambda p: (p.depth, p.name))
     return {parameter.name: parameter for parameter in _before_kernels(ordered)}
 
@@ -133,7 +133,7 @@ def meeting(graph: FlatGraph, placeholder: str) -> str | None:
     )
 
 
-def _described(
+def _describe(
     graph: FlatGraph,
     sources: Mapping[str, Declared],
     blocks: Sequence[str],

@@ -112,7 +112,7 @@ class PropagationRule(Rule):
                 _stop(new.graph_def, nodes[product.op], product.gate)
         for function in course.functions:
             types = [graph.nodes[function.y].attr["T"].type, _type_of(graph, function)]
-            _replaced(new.graph_def, nodes[function.y], function.x, types, self.function)
+            _insert(new.graph_def, nodes[function.y], function.x, types, self.function)
         return replace(graph, graph_def=new.graph_def)
 
     def _check(self, graph: FlatGraph, course: Course, model: str) -> None:
@@ -193,7 +193,7 @@ def _type_of(graph: FlatGraph, function: Function) -> int:
     return int(graph.nodes[function.y].attr["T"].type)
 
 
-def _replaced(graph_def: GraphDef, y: NodeDef, x: str, types: list[int], gradient: str) -> None:
+def _insert(graph_def: GraphDef, y: NodeDef, x: str, types: list[int], gradient: str) -> None:
     """Has what read y read an op of (y, x) that gives y on, and has the registered gradient.
 
     It takes y's name, which the tensor keeps; nothing goes back through y itself.
