@@ -84,7 +84,7 @@ class _Steady(Launcher):
         with open_dict(config):
             del config["hydra"]
         try:
-            outcome = lost(resolve(config, choices, overrides).folder, error)
+            outcome = lost(resolve(config, choices, overrides, sweep=True).folder, error)
         except Exception as refusal:
             outcome = Outcome.of(refusal)
         return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=outcome)
