@@ -24,7 +24,7 @@ class Tick(Protocol):
 
 
 @contextmanager
-def shown(style: Style) -> Iterator[None]:
+def show_progress(style: Style) -> Iterator[None]:
     """Shows all progress inside in one style; `auto` is a bar on a terminal, elsewhere lines."""
     token = _style.set(style)
     try:

@@ -15,7 +15,7 @@ from sanity.experiment.compute import compute
 from sanity.experiment.prepare import Experiment, prepare
 from sanity.experiment.room import say_room, smaller_batch_proposed
 from sanity.metrics.recorded import Recorded
-from sanity.progress import shown
+from sanity.progress import show_progress
 from sanity.randomization.stage import randomized
 from sanity.report.finish import finish
 from sanity.results.folder import RunFolder
@@ -50,7 +50,7 @@ def run(
 def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
     """Runs a job as `run` does, and says what it did: a state of `sanity.sweep.STATES`."""
     logging.getLogger("sanity").setLevel(job.settings.runtime.log_level.upper())
-    with shown(job.settings.runtime.progress):
+    with show_progress(job.settings.runtime.progress):
         return _execute(job, hydra)
 
 

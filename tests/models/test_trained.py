@@ -289,7 +289,7 @@ def test_training_shows_its_progress_as_asked_for(style, cache, caplog, capfd, m
     from sanity import progress
 
     monkeypatch.setattr(progress, "_LINE_EVERY", 0)
-    with progress.shown(style), caplog.at_level(logging.INFO):
+    with progress.show_progress(style), caplog.at_level(logging.INFO):
         SMALL[0].load()
     assert ("training mlp on true labels, at most: 1 of" in caplog.text) == (style == "lines")
     assert ("training mlp on true labels, at most:" in capfd.readouterr().err) == (style == "bar")
