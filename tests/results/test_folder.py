@@ -222,6 +222,7 @@ def test_predictions_at_once(tmp_path):
         run.complete()
     stored = load_predictions(path, columns=list(PREDICTIONS))
     expected = frame[list(PREDICTIONS)].reset_index(drop=True)
+    expected["layer"] = expected["layer"].replace("", "trained")
     pd.testing.assert_frame_equal(stored, expected, check_dtype=False, check_categorical=False)
     assert load_runs(path)[["null", "reason"]].isna().all(axis=None)
 
