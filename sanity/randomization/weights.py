@@ -101,6 +101,8 @@ class Randomization(Scheme):
     def _known_calibration(cls, value: Any) -> Any:
         if value == "samples":
             return value
+        if isinstance(value, str | int | float | bool | list | None):
+            raise ValueError("must be samples, or a data option's node such as '${data}'")
         return as_dataset(value, "randomization.calibration")
 
     def stages(self, classifier: "Classifier", layers: Sequence[str], seed: int) -> list[Stage]:
