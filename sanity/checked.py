@@ -75,8 +75,10 @@ def instantiate(node: Mapping[str, Any], key: str) -> Any:
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"{key}._target_={target} cannot be imported: {error}") from error
+    if not callable(cls):
+        raise ConfigError(f"{key}._target_={target} must be the dotted name of a class")
     for field, value in values.items():
         if isinstance(value, dict) and "_target_" in value:
             values[field] = instantiate(value, f"{key}.{field}")

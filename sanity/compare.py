@@ -26,6 +26,13 @@ def compare(options: Namespace) -> None:
     Raises:
         ConfigError: Something asked for cannot be done.
     """
+    if options.diff or options.rescore:
+        writes = ("csv", "markdown", "latex", "figure", "report")
+        if asked := next((name for name in writes if getattr(options, name)), None):
+            raise ConfigError(
+                f"--{asked} writes what is made of whole runs: not together with "
+                f"{'--diff' if options.diff else '--rescore'}"
+            )
     if options.diff:
         if options.paths or options.rescore:
             raise ConfigError("--diff takes two runs and nothing beside them")

@@ -228,6 +228,27 @@ def test_a_sweep_over_one_methods_settings_compares(tmp_path, capsys):
     assert "gradient" in said(capsys, tmp_path)
 
 
+def test_what_varies_with_the_seed_sets_schemes_apart_on_the_page_as_well(tmp_path):
+    for seed, initializer in ((0, "truncated_normal"), (1, "uniform")):
+        make_run(tmp_path / str(seed), f"seed={seed}", f"randomization.initializer={initializer}")
+    scores = load_schemes([tmp_path])
+    assert scores["scheme"].nunique() == 2
+    data = collect(scores)
+    assert [group["runs"] for group in data["groups"]] == [[0], [1]]
+    assert "randomization.initializer" in data["differ"]
+
+
+def test_other_scores_of_the_same_settings_are_refused(tmp_path):
+    """As of a model that was trained again in place."""
+    one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other")
+    table = pq.read_table(other / "scores.parquet").to_pandas()
+    table["value"] = table["value"].where(table["stage"] == 0, 0.5)
+    pq.write_table(pa.Table.from_pandas(table), other / "scores.parquet")
+    with pytest.raises(ConfigError, match=r"one.* and .*other hold different scores"):
+        load_schemes([tmp_path])
+    assert len(load_schemes([one])) == len(load_schemes([other]))
+
+
 def test_runs_of_other_layers_are_not_paired(tmp_path, capsys):
     one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other", "seed=1")
     table = pq.read_table(other / "scores.parquet").to_pandas()

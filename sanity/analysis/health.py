@@ -70,8 +70,8 @@ def early_complaint(predictions: "pd.DataFrame | None", stages: range, dead: flo
     if predictions is None:
         return None
     chosen = predictions[predictions["stage"].isin(stages)]
-    keys = [key for key in ("seed", "stage") if key in chosen]
-    parts = [part for _, part in chosen.groupby(keys)]
+    keys = [key for key in ("path", "seed", "stage") if key in chosen]
+    parts = [part for _, part in chosen.groupby(keys, observed=True)]
     able = {"logit_std", "target_logit"} <= set(chosen.columns)
     said = [word for part in parts if able and (word := unsound(part))]
     if 2 * len(said) > len(parts):

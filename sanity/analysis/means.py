@@ -14,7 +14,7 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Means over images and seeds with their 95 % intervals (`intervals.mean`).
 
     Args:
-        scores: See `load`.
+        scores: See `analysis.schemes`.
         by: Columns whose values are told apart; `stage` brings `layer` along. Without it, what is
             averaged is the area under each image's curve over all stages, in units of the scores.
 

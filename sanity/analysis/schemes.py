@@ -13,6 +13,8 @@ from sanity.results.columns import counts, owner
 from sanity.results.load import load_runs
 from sanity.results.tables import SCORES
 
+_APART = 1e-3  # more than what other processors make of the same scores
+
 
 def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
     """The scores of completed runs with a column `scheme`: what sets them apart beside the seed.
@@ -22,7 +24,8 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
     the same in all of them, counts once.
 
     Raises:
-        ConfigError: There is no run, none is completed, or a file is damaged.
+        ConfigError: There is no run, none is completed, a file is damaged, or runs of the same
+            settings have different scores.
     """
     scores = load_runs(list(paths), status="completed")
     if scores.empty:
@@ -50,7 +53,16 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
     kinds["scheme"] = schemes
     scores = scores.merge(kinds[["path", "method", "metric", "scheme"]], how="left")
     seed = ["seed"] if "seed" in scores else []
-    return scores.drop_duplicates(["scheme", *seed, "method", "metric", "stage", "image"])
+    keys = ["scheme", *seed, "method", "metric", "stage", "image"]
+    twice = scores[scores.duplicated(keys, keep=False)]
+    found = twice.groupby(keys, observed=True)["value"].agg(["min", "max"])
+    if (found["max"] - found["min"] > _APART).any():
+        one, other = twice["path"].astype(str).drop_duplicates().iloc[:2]
+        raise ConfigError(
+            f"{one} and {other} hold different scores of the same settings, as of a model, images "
+            "or code that were changed in between: compare them one by one, or by --diff"
+        )
+    return scores.drop_duplicates(keys)
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -61,7 +61,7 @@ class Settings:
     coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
     precision: Literal["float32", "bfloat16"] = "float32"
     null_model: Literal["other_image", "shuffled"] = "other_image"
-    null_images: Annotated[int, Field(ge=1)] = 4
+    null_images: Annotated[int, Field(ge=2)] = 4
     masks: Masks = Masks()
     figures: Literal["grids", "stages"] = "grids"
     output: Annotated[str, AfterValidator(os.path.expanduser)] = "outputs"

@@ -19,6 +19,7 @@ from sanity.errors import ConfigError
 log = logging.getLogger(__name__)
 
 _MOST_CHANNELS = 13  # as Sentinel-2's; where more stand last, they are a width
+_COLOURS = 4  # channels of a photograph, at the most
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 
 
@@ -136,6 +137,11 @@ class Arrays(Selection):
             raise ConfigError(
                 f"{key} holds no images (n × height × width × channels, numbers), but an array of "
                 f"{array.dtype} {list(array.shape)}"
+            )
+        if array.ndim == 3 and array.shape[2] <= _COLOURS < min(array.shape[:2]):
+            raise ConfigError(
+                f"{key} has the shape {list(array.shape)}, that of one image: save image[None], "
+                "n × height × width × channels"
             )
         if array.ndim == 3:
             return array[..., None]

@@ -75,7 +75,17 @@ class Dataset(Made, ABC):
         Raises:
             ConfigError: See `read`.
         """
-        return self.read(spec if isinstance(spec, ImageSpec) else ImageSpec(spec))
+        wanted = spec if isinstance(spec, ImageSpec) else ImageSpec(spec)
+        images = self.read(wanted)
+        x, shape = images.x, tuple(wanted.shape)
+        inside = x.size and x.dtype == np.float32 and 0 <= x.min() and x.max() <= 1
+        if x.shape[1:] != shape or not inside:
+            ends = f" from {x.min():g} to {x.max():g}" if x.size else ""
+            raise ConfigError(
+                f"data={type(self).__name__} must give float32 images {shape} in [0, 1], not "
+                f"{x.dtype} {x.shape[1:]}{ends}"
+            )
+        return images
 
     def check(self) -> None:
         """Refuses cheaply, before any model is loaded, what cannot be right (ConfigError)."""

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -190,9 +190,13 @@ class Folder(Selection):
         return list(self._files())
 
     def sources(self) -> dict[str, Content]:
-        """The chosen images by their names, and their labels: those of others do not count."""
+        """The chosen images by their names, and their labels: those of others do not count.
+
+        All shards' images do, since nulls are made with some of them.
+        """
         files = self._files()
-        content: dict[str, Path | str] = {name: files[name] for name in self._chosen(files)}
+        chosen = replace(self, shard=0, shards=1)._chosen(files)
+        content: dict[str, Path | str] = {name: files[name] for name in chosen}
         if self.labels is None:
             return {"path": content}
         if self.labels != "folders":

@@ -66,7 +66,7 @@ def explain(
         images: What is explained.
         targets: (n,), the class explained of each, unless a stage explains others.
         methods: By name; gradient methods share their gradients.
-        stages: See `Randomization.stages`.
+        stages: See `Scheme.stages`.
         seed: Of noise and random masks.
         wanted: Whether a group is needed at a stage; else it is passed over.
         done: Told what has been computed, each time that something has.

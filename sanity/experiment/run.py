@@ -43,12 +43,13 @@ def run(
         ConfigError: Something asked for cannot be done.
     """
     job = job or compose(overrides)
-    execute(job, hydra)
+    chosen = {key: value for key, value in job.choices.items() if isinstance(value, str)}
+    execute(job, hydra or {"runtime": {"choices": chosen}})
     return job.folder.absolute()
 
 
 def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
-    """Runs a job as `run` does, and says what it did: a state of `sanity.sweep.STATES`."""
+    """Runs a job as `run` does, and says what it did: a state of `sanity.sweeping.STATES`."""
     logging.getLogger("sanity").setLevel(job.settings.runtime.log_level.upper())
     with show_progress(job.settings.runtime.progress):
         return _execute(job, hydra)

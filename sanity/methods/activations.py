@@ -126,5 +126,5 @@ def resize_maps(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     from skimage.transform import resize
 
     peaks = maps.max((1, 2), keepdims=True)
-    scaled = np.divide(maps, peaks, out=np.zeros_like(maps), where=peaks > 0)
+    scaled = np.divide(maps, peaks, out=np.zeros_like(maps), where=~(peaks <= 0))
     return np.stack([resize(one, size) for one in scaled]).astype(np.float32)

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sanity.contents import digest_of
 from sanity.data.base import Dataset
 from sanity.methods.baselines import BaselineKey, baseline_image
 from sanity.methods.subject import Subject
@@ -126,12 +127,13 @@ class Against(Point):
 class References:
     """Images that baselines are drawn from: all that a data spec gives, whatever is explained.
 
-    Two are equal if their specs read the same.
+    Two are equal if their specs read the same and what they are made from holds the same.
     """
 
     def __init__(self, spec: Dataset):
         self._spec = spec
-        self._text = repr(spec)
+        held = {name: digest_of(content) for name, content in spec.sources().items()}
+        self._text = f"{spec!r} {held}" if held else repr(spec)
 
     def __repr__(self) -> str:
         return f"References({self._text})"

@@ -143,6 +143,12 @@ class _Adapted(MaskMetric):
         """The class of one's own."""
         return self._own
 
+    @property
+    def unrelated(self) -> float | None:
+        """What it says of this, if anything."""
+        said: float | None = getattr(self._own, "unrelated", None)
+        return said
+
     def features(self, masks: np.ndarray) -> Any:
         return self._own.features(masks)
 

@@ -53,6 +53,8 @@ class RegionShare(MaskMetric):
 class SharesOf(MaskMetric):
     """`RegionShare` of the masks of n images, with their regions (n, H, W), bool."""
 
+    needs_regions: ClassVar[bool] = True
+
     def __init__(self, metric: RegionShare, regions: np.ndarray):
         self._prepare = Preparation(channels=metric.channels, sign="abs").prepare
         self._regions = regions

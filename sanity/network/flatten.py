@@ -13,6 +13,7 @@ from tensorflow.core.framework.function_pb2 import FunctionDef, FunctionDefLibra
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.errors import ConfigError
 from sanity.network.custom_gradients import keep_custom_gradients
 from sanity.network.graph import SCOPE, FlatGraph, find_needed, op_of, tensor_of
 
@@ -31,6 +32,7 @@ def flatten(function: Any, drop: bool = True) -> FlatGraph:
     """
     source = function
     graph_def = _inline(function)
+    _refuse_old_loops(graph_def)
     while _opened(graph_def, function):
         function = _again(graph_def, function)
         graph_def = _inline(function)
@@ -86,6 +88,16 @@ def _functions_of(nodes: Iterable[NodeDef], graph_def: GraphDef) -> FunctionDefL
                 waiting += functions[name].node_def
     gradients = [g for g in graph_def.library.gradient if g.function_name in found]
     return FunctionDefLibrary(function=found.values(), gradient=gradients)
+
+
+def _refuse_old_loops(graph_def: GraphDef) -> None:
+    """Refuses loops of TensorFlow 1, which are circles in the graph (ConfigError)."""
+    nodes = [*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)]
+    if any(node.op in ("NextIteration", "RefNextIteration") for node in nodes):
+        raise ConfigError(
+            "the model has a loop of TensorFlow 1 (tf.while_loop, map_fn, dynamic_rnn), which is "
+            "not supported: export it without, or after tf.compat.v1.enable_control_flow_v2()"
+        )
 
 
 def _inline(function: Any) -> GraphDef:

@@ -92,7 +92,7 @@ class Randomization(Scheme):
                 hint = did_you_mean(value, INITIALIZERS)
                 raise ValueError(f"is none of {', '.join(INITIALIZERS)}{hint}")
             return INITIALIZERS[value]()
-        if not callable(value):
+        if not callable(value) or isinstance(value, type):
             raise ValueError(f"must name one of {', '.join(INITIALIZERS)} or have a _target_")
         return value
 
@@ -238,7 +238,15 @@ def _draws(
             drawn = np.full(parameter.shape, IDENTITY[parameter.kind])
         else:
             random = generator("weights", seed, name, *stage)
-            drawn = randomization.initializer(random, _variable(classifier, parameter))
+            variable = _variable(classifier, parameter)
+            try:
+                drawn = randomization.initializer(random, variable)
+            except TypeError as error:
+                log.debug("an initializer failed", exc_info=True)
+                raise ConfigError(
+                    f"randomization.initializer={randomization.initializer} must be callable as "
+                    f"(random, variable) -> values, and fails for {name}"
+                ) from error
         return _sound(randomization, parameter, drawn, classifier.trained[name].dtype)
 
     nested = cache(values)
@@ -282,7 +290,7 @@ def _sound(
     values = np.asarray(drawn)
     if values.shape != parameter.shape:
         raise ConfigError(f"{what} the shape {values.shape}, but it must be {parameter.shape}")
-    if not np.isfinite(values).all() or np.abs(values).max(initial=0) > np.finfo(dtype).max:
+    if not np.isfinite(values).all() or np.abs(values).max(initial=0) > _greatest(dtype):
         raise ConfigError(f"{what} values that are not finite in {dtype}")
     if parameter.kind == "moving_variance" and values.min(initial=0) < 0:
         raise ConfigError(
@@ -290,6 +298,13 @@ def _sound(
             "this initializer randomization.moving_statistics must be identity, keep or reestimate"
         )
     return values.astype(dtype)
+
+
+def _greatest(dtype: np.dtype) -> float:
+    """The greatest value of a type, bfloat16 among them."""
+    import ml_dtypes
+
+    return float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]  # without types
 
 
 def _recalibrated(

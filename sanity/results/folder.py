@@ -156,7 +156,8 @@ class RunFolder:
         write_config(self.path, self._config, self._overrides, self._hydra)
         earlier = {k: v for k, v in self.info.items() if k not in ("error", "traceback")}
         if earlier:
-            earlier["resumed"] = [*earlier.get("resumed", []), now()]
+            before = {k: earlier[k] for k in ("versions", "machine") if k in earlier}
+            earlier["resumed"] = [*earlier.get("resumed", []), {"at": now(), "before": before}]
         self.info = {
             "run": self.path.name,
             "started": now(),

@@ -92,3 +92,14 @@ def test_scores_are_marked_but_keep_their_own_reason():
     scores = pd.DataFrame({"value": [0.5, np.nan], "reason": [None, "constant mask"]})
     assert mark(scores, "exploded")["reason"].tolist() == ["exploded", "constant mask"]
     assert mark(scores, "") is scores
+
+
+@pytest.mark.parametrize("order", [["a", "b"], ["b", "a"]])
+def test_death_does_not_depend_on_the_order_of_shards(order):
+    shares = {"a": 0.01, "b": 0.03}
+    frames = [
+        pd.DataFrame({"path": name, "seed": 0, "stage": [1, 1], "between_share": shares[name]})
+        for name in order
+    ]
+    said = early_complaint(pd.concat(frames), range(1, 2), 0.015)
+    assert said is None  # 0.02 in the middle

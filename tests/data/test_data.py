@@ -860,5 +860,12 @@ def test_yaml_lists_every_key_and_says_what_it_does(path):
 
 
 def test_every_option_is_there():
-    expected = "animal_mnist digits fashion_mnist folder imagenet_samples mnist two_regions"
+    expected = "animal_mnist arrays digits fashion_mnist folder imagenet_samples mnist two_regions"
     assert [path.stem for path in OPTIONS] == expected.split()
+
+
+def test_shards_are_made_from_all_images(tmp_path):
+    """Since nulls are made with some of them: another image of another shard is another run."""
+    tree(tmp_path, "a.png", "b.png", "c.png")
+    parts = [Folder(path=str(tmp_path), shard=shard, shards=2) for shard in (0, 1)]
+    assert set(parts[0].sources()["path"]) == set(parts[1].sources()["path"]) == {"a", "b", "c"}

@@ -10,7 +10,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
-from sanity.network.anatomy.loops import check_branches
+from sanity.network.anatomy.loops import check_branches, check_certain
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 
 _SHAPING = {"Identity", "Reshape", "Squeeze", "Cast", "StopGradient"}
@@ -115,6 +115,7 @@ def choose_logits(
         )
     said, vector = graph.outputs[output], vectors[output]
     check_branches(graph, said, model)
+    check_certain(graph, said, model)
     graph, logits, taken = _peel(graph, said)
     off = " and ".join(taken)
     if activation and taken:

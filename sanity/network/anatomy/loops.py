@@ -17,6 +17,8 @@ from sanity.network.graph import OF_SIZES, FlatGraph, op_of, search
 LOOPS = ("While", "StatelessWhile")
 _GIVEN = "given"  # by the images, to a loop's body
 _NESTED = ("then_branch", "branches", "body", "f")  # attributes that hold functions
+_SWITCHES = ("Switch", "RefSwitch")  # of TensorFlow 1
+_RANDOM = ("Random", "StatelessRandom", "StatefulUniform", "StatefulRandom", "Multinomial")
 
 
 def check_branches(graph: FlatGraph, tensor: str, model: str) -> None:
@@ -31,8 +33,26 @@ def check_branches(graph: FlatGraph, tensor: str, model: str) -> None:
         if node.op in LOOPS:
             if _ends_by(node, functions, graph.valued):
                 raise ConfigError(_decided(f"{model} decides by the images how often", node))
+        elif node.op in _SWITCHES and op_of(node.input[1]) in graph.valued:
+            raise ConfigError(_decided(f"{model} decides by the images which of its parts", node))
+        elif "is_training" in node.attr and node.attr["is_training"].b:
+            raise ConfigError(
+                f"{model} normalises by the images of a batch ({node.op}, {name}), as in training, "
+                "so that the mask of one would depend on the others: export it with training=False"
+            )
         elif any(key in node.attr for key in _NESTED):
             raise ConfigError(_decided(f"{model} decides by the images which of its parts", node))
+
+
+def check_certain(graph: FlatGraph, tensor: str, model: str) -> None:
+    """Makes sure that the same images always give the same logits (ConfigError)."""
+    for name in graph.before(tensor):
+        node = graph.nodes.get(name)
+        if node is not None and node.op.startswith(_RANDOM):
+            raise ConfigError(
+                f"{model} draws random numbers on the way to its output ({node.op}, {name}), as "
+                "dropout does in training: export it with training=False"
+            )
 
 
 def _decided(said: str, node: NodeDef) -> str:

@@ -48,8 +48,9 @@ class Run:
         """What there is to know of a run without its results."""
         info = read_json(path / "run.json") or {}
         values = dict(info.get("columns", {}))
-        # In random order they differ by seed; runs of different blocks do not belong together.
-        values["blocks"] = ", ".join(layer for layer in info.get("layers", []) if layer)
+        # Runs of different blocks do not belong together; in random order seeds differ in theirs.
+        stages = [layer for layer in info.get("layers", [])[1:] if layer]
+        values["blocks"] = ", ".join(sorted(stages))
         return cls(path, info, configuration(path), values)
 
     @property
@@ -76,10 +77,9 @@ def groups(
     runs: Sequence[Run], differ: Mapping[str, list[str]]
 ) -> dict[tuple[str, ...], list[int]]:
     """The runs that differ in draws and parts of the images alone, by their other values."""
-    keys = [key for key in differ if counts(key).scheme]
     found: dict[tuple[str, ...], list[int]] = {}
     for number in range(len(runs)):
-        found.setdefault(tuple(differ[key][number] for key in keys), []).append(number)
+        found.setdefault(tuple(differ[key][number] for key in differ), []).append(number)
     return found
 
 
@@ -156,7 +156,11 @@ def collect(
     known = {name for run in runs for name in recorded.controls(run.info, run.config)}
     controls = [name for name in methods if name in known]
     methods = controls + [name for name in methods if name not in controls]
-    differ = differing([run.shown for run in runs])
+    # A key that sets schemes apart counts though a seed may say the same.
+    apart = differing(
+        [{key: value for key, value in run.shown.items() if counts(key).scheme} for run in runs]
+    )
+    differ = {**differing([run.shown for run in runs]), **apart}
     seeds = pd.Series([str(run.seed) for run in runs])
     predictions = load_predictions(paths, status="completed")
     of_run = predictions["path"].astype(str)
@@ -171,18 +175,17 @@ def collect(
     ]
     carried = _masks(runs, shown_runs, methods)
     shown_groups: list[dict[str, Any]] = []
-    for values, members in groups(runs, differ).items():
+    for values, members in groups(runs, apart).items():
         chosen = np.isin(number, members)
         part, of_part = scores[chosen], number[chosen]
         first = runs[members[0]]
         layers = _common([runs[i].layers or _layers(part) for i in members])
-        keys = [key for key in differ if counts(key).scheme]
-        label = ", ".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
+        label = ", ".join(f"{key}={value}" for key, value in zip(apart, values, strict=True))
         own_metrics, own_methods = (_names(part[key]) for key in ("metric", "method"))
         n = len(layers)
         group = {
             "label": label,
-            "values": dict(zip(keys, values, strict=True)),
+            "values": dict(zip(apart, values, strict=True)),
             "layers": layers,
             "runs": members,
             "seeds": list(dict.fromkeys(seeds[i] for i in members)),
