@@ -17,7 +17,13 @@ from sanity.files import read_json
 from sanity.metrics import MaskMetric
 from sanity.metrics.recorded import Recorded, read_recorded, remake
 from sanity.results.load import load_masks, load_predictions
-from sanity.results.recorded import begins_at_output, configuration, controls, metric_nodes
+from sanity.results.recorded import (
+    begins_at_output,
+    configuration,
+    controls,
+    metric_nodes,
+    order_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +39,7 @@ class Evidence:
         predictions: Theirs.
         metrics: What is known of each, by name.
         config: Of the first run.
+        order: In which blocks are randomized, see `verdicts`.
         begins_at_output: See `verdicts`.
         discrimination: See `verdicts`.
         unrelated: See `verdicts`.
@@ -44,6 +51,7 @@ class Evidence:
     predictions: pd.DataFrame
     metrics: dict[str, Recorded]
     config: dict[str, Any]
+    order: str | None
     begins_at_output: bool
     discrimination: pd.DataFrame | None
     unrelated: pd.DataFrame | None
@@ -69,7 +77,7 @@ class Evidence:
             self.scores,
             self.predictions,
             self.metrics,
-            (self.config.get("randomization") or {}).get("order"),
+            self.order,
             begins_at_output=self.begins_at_output,
             thresholds=self.thresholds(changes),
             discrimination=self.discrimination,
@@ -144,6 +152,7 @@ def evidence(
             predictions[predictions["path"].astype(str).isin([str(run) for run in runs])],
             recorded,
             config,
+            order_of(infos[0], config),
             begins_at_output(infos[0], config),
             _discrimination(runs[0], part, metrics, mine, stored),
             unrelated(runs, metrics) if final else None,

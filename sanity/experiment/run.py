@@ -19,6 +19,7 @@ from sanity.progress import show_progress
 from sanity.randomization.stage import randomized
 from sanity.report.finish import finish
 from sanity.results.folder import RunFolder
+from sanity.results.recorded import configuration
 
 if TYPE_CHECKING:
     from sanity.network.anatomy.preprocessing import Seen
@@ -70,6 +71,7 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
             log.info("%s is there already; force=true computes it again", folder.path)
             if not (folder.path / "report.html").exists():  # it was killed before its last step
                 finish(folder.path)
+            _say_what_is_not_done(job, folder.path)
             return "already"
         with smaller_batch_proposed(settings.runtime.batch_size):
             experiment = prepare(job)
@@ -77,6 +79,19 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
             with _log_file(folder.log_path):
                 compute(experiment, folder, announce(experiment))
     return "finished"
+
+
+def _say_what_is_not_done(job: Job, run: Path) -> None:
+    """Logs what was asked for that changes no score, and so nothing of a finished run."""
+    made_with = configuration(run)
+    if (made_with.get("verdict") or {}) != job.config["verdict"]:
+        log.warning(
+            "its verdicts were made with other thresholds: sanity-compare %s --verdict KEY=VALUE … "
+            "judges it by these",
+            run,
+        )
+    if made_with.get("figures") != job.config["figures"]:
+        log.warning("its figures were drawn with figures=%s", made_with.get("figures"))
 
 
 def _facts(experiment: Experiment) -> dict[str, Any]:
@@ -107,6 +122,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         "stages": experiment.facts,
         "begins_at_output": experiment.begins_at_output,
         "survives": experiment.survives,
+        "order": experiment.job.randomization.cascade(),
         "left_out": experiment.left_out,
         "depths": [stage.depth for stage in experiment.stages],
         "sha256": {

@@ -129,6 +129,14 @@ def controls(info: dict[str, Any], config: dict[str, Any]) -> list[str]:
     return [name for name, node in nodes.items() if (node or {}).get("_target_") in _CONTROLS]
 
 
+def order_of(info: dict[str, Any], config: dict[str, Any]) -> str | None:
+    """The order in which a run's blocks are randomized, None if there is none."""
+    if "order" in info:
+        return info["order"] and str(info["order"])
+    order = (config.get("randomization") or {}).get("order")
+    return None if order is None else str(order)
+
+
 def metric_nodes(run: Path, info: dict[str, Any]) -> dict[str, Any]:
     """A run's metrics with their settings, those added by rescoring among them."""
     return {**(configuration(run).get("metric") or {}), **info.get("rescored", {})}

@@ -10,7 +10,7 @@ import tensorflow as tf
 import sanity
 from sanity.compare import main as compare
 from sanity.report.summary import missing
-from tests.pieces import ANY
+from tests.pieces import ANY, QUICK
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +121,13 @@ def test_what_survives_is_said(tmp_path, monkeypatch, bounds, said, verdict):
     assert found["verdict"] == verdict
     assert (said in found["evidence"]) == (verdict == "invalid")
     assert f"{said}: floor/bound" in (folder / "report.html").read_text()
+
+
+def test_a_finished_run_says_what_it_was_not_made_with(tmp_path, caplog):
+    overrides = [*QUICK, f"output={tmp_path}", "data.limit=2", "layers.last=1"]
+    sanity.run(overrides=overrides)
+    caplog.clear()
+    sanity.run(overrides=overrides)
+    assert "other thresholds" not in caplog.text
+    sanity.run(overrides=[*overrides, "verdict.threshold=0.7", "figures=stages"])
+    assert "other thresholds" in caplog.text and "drawn with figures=grids" in caplog.text

@@ -189,7 +189,7 @@ def collect(
             "layers": layers,
             "runs": members,
             "seeds": list(dict.fromkeys(seeds[i] for i in members)),
-            "order": (first.config.get("randomization") or {}).get("order"),
+            "order": recorded.order_of(first.info, first.config),
             "thresholds": first.thresholds(thresholds),
             "missing": missing(part),
             "curves": curves(part, seeds[of_part], own_metrics, own_methods, n),
