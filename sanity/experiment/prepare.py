@@ -71,14 +71,19 @@ class Experiment:
 
     @property
     def survives(self) -> dict[str, Any] | None:
-        """How many learned parameters survive, of how many, and which; None if all may."""
+        """How many learned parameters survive, of how many, and which; None if all may.
+
+        Constants that the images are multiplied by count: whatever they learned, it stays.
+        """
         if self.survivors is None:
             return None
         parameters = self.classifier.parameters
+        constants = self.classifier.network.constant_kernels
+        fixed = sum(constants.values())
         return {
-            "parameters": sum(parameters[name].size for name in self.survivors),
-            "of": sum(p.size for p in parameters.values() if p.learned),
-            "variables": self.survivors,
+            "parameters": sum(parameters[name].size for name in self.survivors) + fixed,
+            "of": sum(p.size for p in parameters.values() if p.learned) + fixed,
+            "variables": [*self.survivors, *constants],
         }
 
     @property

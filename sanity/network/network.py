@@ -14,6 +14,7 @@ from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vectors
 from sanity.network.anatomy.parameters import Declared, Parameter, describe, meeting
 from sanity.network.anatomy.preprocessing import Seen, read_seen
+from sanity.network.anatomy.ways import PRODUCTS
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 from sanity.network.passes.backprop_rules import rule as rule_of
@@ -83,6 +84,28 @@ class Network:
         """What the first layer sees of black and white; None where the model scales nothing."""
         learned = [self.placeholders[p.name] for p in self.parameters.values() if p.trainable]
         return read_seen(self.graph, self.images, learned)
+
+    @cached_property
+    def constant_kernels(self) -> dict[str, int]:
+        """Sizes of what products multiply the images' values by and no variable has a part in.
+
+        No randomization reaches them, by the name of their tensor.
+        """
+        graph = self.explained
+        varied = graph.behind(self.placeholders.values())
+        found = [
+            tensor_of(source)
+            for node in graph.nodes.values()
+            if node.op in PRODUCTS and node.name in graph.valued
+            for source in node.input
+            if not {op_of(source)} & (graph.valued | varied)
+        ]
+        specs = graph.specs(found, self.images)
+        return {
+            name: int(spec.shape.num_elements() or 0)
+            for name, spec in specs.items()
+            if spec.dtype.is_floating and spec.shape.is_fully_defined() and spec.shape.rank
+        }
 
     @cached_property
     def batch_norms(self) -> list[BatchNorm]:

@@ -27,3 +27,18 @@ def dropped(images):
 def test_what_depends_on_more_than_the_image_is_refused(function, said):
     with pytest.raises(ConfigError, match=rf"mine {said}.*training=False"):
         Classifier(function, (8, 8, 3), name="mine")
+
+
+def test_constants_that_images_are_multiplied_by_are_known():
+    """No randomization reaches them: they count among what survives."""
+    kernel = np.random.default_rng(1).standard_normal((3, 3, 3, 3)).astype(np.float32)
+
+    def network(images):
+        x = tf.nn.relu(tf.nn.conv2d(images * 2 - 1, tf.constant(kernel), 1, "SAME"))
+        return tf.reduce_mean(x, [1, 2]) @ HEAD
+
+    classifier = Classifier(network, (8, 8, 3))
+    assert list(classifier.network.constant_kernels.values()) == [81]
+    assert not Classifier(
+        lambda x: tf.reduce_mean(x, [1, 2]) @ HEAD, (8, 8, 3)
+    ).network.constant_kernels
