@@ -42,6 +42,7 @@ def run_interrupted(overrides, units):
 @checked
 class Small:
     blocks: list[str]
+    path: str | None = None  # of a file that it might have been read from
 
     def load(self):
         from tests.networks import small_classifier

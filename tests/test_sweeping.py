@@ -316,23 +316,26 @@ def test_originals_without_gradients_are_kept_as_well(here):
         assert len(list(kept.glob("*/*.npz"))) == masks
 
 
+def load_of(job):
+    return classifiers.load_kept(job.model, job.config["model"])
+
+
 def test_models_are_kept_by_their_configuration_and_files(here):
     file = here / "weights.bin"
     file.write_bytes(b"one")
-    job = compose(QUICK)
+    job = compose([*QUICK, f"+model.path={file}"])
     other = compose([*QUICK, "model.blocks=[top,middle]"])
-    job.config["model"]["path"] = str(file)
-    first = classifiers.loaded(job)
+    first = load_of(job)
     first.weights.put({"top/bias": first.trained["top/bias"] + 1})
-    assert classifiers.loaded(job) is first
+    assert load_of(job) is first
     assert (first.weights.read()["top/bias"] == first.trained["top/bias"]).all()
-    assert classifiers.loaded(other) is not first
-    assert classifiers.loaded(job) is first
+    assert load_of(other) is not first
+    assert load_of(job) is first
     file.write_bytes(b"three")
-    changed = classifiers.loaded(job)
+    changed = load_of(job)
     assert changed is not first
     assert len(classifiers._classifiers) == classifiers._KEPT
-    assert classifiers.loaded(job) is changed
+    assert load_of(job) is changed
 
 
 def test_shards_join_to_the_whole(here):

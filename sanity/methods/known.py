@@ -30,6 +30,10 @@ class FixedPattern(Method):
 
     noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
 
+    def depends_on_seed(self) -> bool:
+        """Where there is noise."""
+        return self.noise > 0
+
     def masks(
         self,
         classifier: "Classifier",

@@ -188,7 +188,7 @@ def reasons(*features: Any) -> list[str]:
     Args:
         features: What is compared, of n masks each: the originals and the randomized ones.
     """
-    problems = [f.problems for f in features if isinstance(f, Features)]
+    problems = [f.problems for f in features if hasattr(f, "problems")]  # of one's own as well
     if not problems:
         return [""] * len(features[0])
     return [next(filter(None, image), "") for image in zip(*problems, strict=True)]

@@ -61,7 +61,7 @@ def test_explain_tells_all_it_has_computed(small, noise_images, monkeypatch):
     told = []
     list(explain(small, noise_images, TARGETS, chosen, stages, done=told.append))
     gradients, forward = sum(t.gradients for t in told), sum(t.forward for t in told)
-    units = 5 * 3 + 1  # the first group's null takes the last image's original
+    units = 5 * 3
     assert (gradients, forward) == ((3 + 1 + 1 + 1) * units, 50 * units)
     assert max(t.forward for t in told) == 50  # image by image
 

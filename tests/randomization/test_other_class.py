@@ -113,7 +113,7 @@ def test_tables_have_the_class_of_each_stage(run):
         )
         np.testing.assert_array_equal(wide[experiment.images.names], expected)
     layers = dict(zip(predictions["stage"], predictions["layer"], strict=True))
-    assert layers == {0: "", 1: "other class 1", 2: "other class 2"}
+    assert layers == {0: "trained", 1: "other class 1", 2: "other class 2"}
     assert (predictions.groupby("image")["predicted"].nunique() == 1).all()
     assert (path / "figures" / "curves.png").exists()
     masks = sanity.load_masks(path)
