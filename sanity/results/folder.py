@@ -19,9 +19,9 @@ import numpy as np
 
 from sanity.errors import ConfigError
 from sanity.files import FolderLock, now, read_json, remove, replace_file, write_json, writing
+from sanity.results import recorded
 from sanity.results.columns import config_columns
 from sanity.results.masks import MaskStore, layout_of, pack_images, read_layout
-from sanity.results.recorded import OWNED, refuse_other_files, warn_of_versions, write_config
 from sanity.results.tables import (
     PREDICTIONS,
     SCORES,
@@ -151,13 +151,12 @@ class RunFolder:
             self._clear()
         else:
             self.check_files(info.get("sha256", {}))
-            warn_of_versions(self.info.get("versions", {}), info.get("versions", {}))
+            recorded.warn_of_versions(self.info.get("versions", {}), info.get("versions", {}))
             self._tidy()
-        write_config(self.path, self._config, self._overrides, self._hydra)
+        recorded.write_config(self.path, self._config, self._overrides, self._hydra)
         earlier = {k: v for k, v in self.info.items() if k not in ("error", "traceback")}
         if earlier:
-            before = {k: earlier[k] for k in ("versions", "machine") if k in earlier}
-            earlier["resumed"] = [*earlier.get("resumed", []), {"at": now(), "before": before}]
+            earlier["resumed"] = [*earlier.get("resumed", []), recorded.before(earlier)]
         self.info = {
             "run": self.path.name,
             "started": now(),
@@ -175,7 +174,7 @@ class RunFolder:
         Raises:
             ConfigError: They differ.
         """
-        refuse_other_files(self.path, self.info.get("sha256", {}), sha256)
+        recorded.refuse_other_files(self.path, self.info.get("sha256", {}), sha256)
 
     def complete(self, info: Mapping[str, Any] | None = None) -> None:
         """Joins the parts into scores.parquet and predictions.parquet and marks the run completed.
@@ -416,6 +415,6 @@ class RunFolder:
     def _clear(self) -> None:
         """Removes an earlier run's files, and no others."""
         with writing(self.path):
-            for name in OWNED:  # run.json first: without it the rest counts for nothing
+            for name in recorded.OWNED:  # run.json first: without it the rest counts for nothing
                 remove(self.path / name)
         self._tidy()

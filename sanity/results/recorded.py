@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sanity.errors import ConfigError
-from sanity.files import replace_file, writing
+from sanity.files import now, replace_file, writing
 from sanity.results.columns import flatten
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,12 @@ def refuse_other_files(run: Path, before: Mapping[str, Any], after: Mapping[str,
                 f"{name} has {what} since the run {run} began, whose results would not belong "
                 f"together: force=true computes it anew"
             )
+
+
+def before(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that is gone on with was made with until now, and when that ended."""
+    made_with = {key: info[key] for key in ("versions", "machine") if key in info}
+    return {"at": now(), "before": made_with}
 
 
 def warn_of_versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
