@@ -147,13 +147,15 @@ def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "floa
 
     network = experiment.classifier
     network.precision = precision
+    graph = network._computed(network._folded if fold else network.graph)
+    ends = network._ends if cut else [network.logits_tensor]
     network._chains = {
         (precision, rule): chain_segments(
-            network._computed(network._folded if fold else network.graph),
-            network._ends if cut else [network.logits_tensor],
+            rule_of(rule).applied(graph, network.logits_tensor, network.name),
+            ends,
             network.network.images,
             network.placeholders,
-            rule_of(rule).overrides,
+            rows=2 * max(1, network.batch_size // 4),
         )
         for rule in experiment.plan.points
     }
