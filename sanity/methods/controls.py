@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
 
 
+def draw_masks(key: str, images: Images, seed: int, stage: int) -> np.ndarray:
+    """Standard normal noise (n, H, W) float32, keyed by (key, seed, image's name, stage)."""
+    size = images.x.shape[1:3]
+    drawn = [
+        generator(key, seed, name, stage).standard_normal(size, np.float32) for name in images.names
+    ]
+    return np.stack(drawn)
+
+
 @checked
 class RandomMask(Method):
     """Independent standard normal noise, another at every stage (Binder et al. 2023)."""
@@ -28,14 +37,7 @@ class RandomMask(Method):
         stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W), keyed by (seed, image, stage)."""
-        return np.stack(
-            [
-                generator("random_mask", seed, name, stage).standard_normal(
-                    images.x.shape[1:3], np.float32
-                )
-                for name in images.names
-            ]
-        )
+        return draw_masks("random_mask", images, seed, stage)
 
 
 @checked

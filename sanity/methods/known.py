@@ -12,7 +12,7 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.data.images import Images
 from sanity.methods.base import Method
-from sanity.methods.controls import EdgeDetector
+from sanity.methods.controls import EdgeDetector, draw_masks
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -43,13 +43,9 @@ class FixedPattern(Method):
         stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W)."""
-        size = images.x.shape[1:3]
-        pattern = generator("fixed_pattern").standard_normal(size, np.float32)
-        noise = [
-            generator("fixed_pattern", seed, name, stage).standard_normal(size, np.float32)
-            for name in images.names
-        ]
-        return pattern + np.float32(self.noise) * np.stack(noise)
+        pattern = generator("fixed_pattern").standard_normal(images.x.shape[1:3], np.float32)
+        noise = draw_masks("fixed_pattern", images, seed, stage)
+        return pattern + np.float32(self.noise) * noise
 
 
 @checked
@@ -65,13 +61,7 @@ class OtherEachTime(Method):
         stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W)."""
-        size = images.x.shape[1:3]
-        return np.stack(
-            [
-                generator("other_each_time", seed, name, stage).standard_normal(size, np.float32)
-                for name in images.names
-            ]
-        )
+        return draw_masks("other_each_time", images, seed, stage)
 
 
 @checked

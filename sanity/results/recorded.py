@@ -73,7 +73,7 @@ def refuse_other_files(run: Path, before: Mapping[str, Any], after: Mapping[str,
             )
 
 
-def before(info: Mapping[str, Any]) -> dict[str, Any]:
+def note_resumption(info: Mapping[str, Any]) -> dict[str, Any]:
     """What a run that is gone on with was made with until now, and when that ended."""
     made_with = {key: info[key] for key in ("versions", "machine") if key in info}
     return {"at": now(), "before": made_with}
