@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import instantiate, make, with_current_targets
-from sanity.config.options import conf_folder, options, with_open_keys
+from sanity.config.options import LIKE, conf_folder, options, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
+from sanity.config.variants import with_variants
 from sanity.contents import by_content
 from sanity.data import Dataset, as_dataset
 from sanity.errors import ConfigError, did_you_mean
@@ -111,6 +112,7 @@ def resolve(
     Raises:
         ConfigError: A key, a type or a value is wrong.
     """
+    config = with_variants(config, _SEVERAL)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(f"{missing[0]} must be given: {missing[0]}=…")
@@ -241,7 +243,9 @@ def _demanded(methods: Mapping[str, Any], overrides: Sequence[str]) -> frozenset
     keys = [override.lstrip("+").partition("=")[0] for override in overrides]
     if "method" in keys:
         return frozenset(methods)
-    return frozenset(name for name in methods if f"method.{name}" in keys)
+    return frozenset(
+        name for name in methods if not {f"method.{name}", f"method.{name}.{LIKE}"}.isdisjoint(keys)
+    )
 
 
 def _list(group: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+LIKE = "like"  # the key of a variant that names its option, see `config.variants`
 _OPEN = ("model.inputs.",)  # keys that take any name below them
 
 
@@ -27,6 +28,13 @@ def with_open_keys(overrides: Sequence[str]) -> list[str]:
     """Overrides in which names that no YAML lists are marked for Hydra as to be added.
 
     Args:
-        overrides: As on the command line, `model.inputs.age=0.5` for instance.
+        overrides: As on the command line, `model.inputs.age=0.5` for instance, or
+            `method.few.like=smoothgrad` and with it `method.few.samples=5`.
     """
-    return [f"++{text}" if text.startswith(_OPEN) else text for text in overrides]
+    keys = [text.partition("=")[0] for text in overrides]
+    variants = [key.lstrip("+").removesuffix(LIKE) for key in keys if key.endswith(f".{LIKE}")]
+    ours = (*_OPEN, *(key for key in variants if key.count(".") == 2))
+    return [
+        f"++{text}" if key.startswith(ours) else text
+        for text, key in zip(overrides, keys, strict=True)
+    ]

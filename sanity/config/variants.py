@@ -1,0 +1,67 @@
+"""Variants: named copies of an option, with parameters of their own.
+
+`method.few.like=smoothgrad method.few.samples=5` is SmoothGrad again, under the name `few`: a
+method of its own beside `smoothgrad`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sanity.config.options import LIKE, conf_folder, options
+from sanity.errors import ConfigError, did_you_mean
+
+
+def with_variants(config: DictConfig, groups: Sequence[str]) -> DictConfig:
+    """A composed configuration in which variants have all keys of the option that they name.
+
+    These are as the option's YAML has them, whatever is overridden of the option itself.
+
+    Args:
+        config: As Hydra composed it; left as it is.
+        groups: Those whose options go by name.
+
+    Raises:
+        ConfigError: There is no such option, or a variant is called like one.
+    """
+    config = config.copy()
+    OmegaConf.set_struct(config, False)
+    for group in groups:
+        nodes = config.get(group)
+        for name in list(nodes) if isinstance(nodes, DictConfig) else ():
+            node = nodes._get_node(name)
+            if isinstance(node, DictConfig) and LIKE in node:
+                own = dict(node.items_ex(resolve=False))
+                option = _option(group, str(name), own.pop(LIKE))
+                if "_target_" in own:
+                    raise ConfigError(
+                        f"{group}.{name} has {LIKE} and _target_, which both say what it is"
+                    )
+                nodes[name] = OmegaConf.merge(option, own)
+    return config
+
+
+def _option(group: str, name: str, option: Any) -> Any:
+    """An option's node, as its YAML has it."""
+    key, known = f"{group}.{name}.{LIKE}", options(group)
+    if option not in known:
+        raise ConfigError(
+            f"{key}={option} is no {group}{did_you_mean(str(option), known, f'{key}=')} "
+            f"(there are: {', '.join(known)})"
+        )
+    if name in known:
+        raise ConfigError(
+            f"{key}={option}: {name} is an option itself; a variant needs another name, such as "
+            f"{group}.{option}_2.{LIKE}={option}"
+        )
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    hydra = GlobalHydra.instance()
+    if not hydra.is_initialized():
+        return OmegaConf.load(conf_folder() / group / f"{option}.yaml")[option]
+    loader = hydra.config_loader()
+    loaded: Any = loader.load_configuration(f"{group}/{option}", [], RunMode.RUN)
+    OmegaConf.set_struct(loaded, False)
+    return loaded[group][option]
