@@ -7,6 +7,8 @@ Everything the command line does can be done from here; names are imported when 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.2.0"  # the only place that says it
+
 if TYPE_CHECKING:
     from sanity.errors import ConfigError
     from sanity.experiment.explaining import explain
@@ -25,6 +27,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "__version__",
     "ConfigError",
     "explain",
     "load_images",

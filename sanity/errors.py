@@ -12,6 +12,11 @@ class ConfigError(Exception):
     """
 
 
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra of this package, by its name on the package index."""
+    return f"pip install 'saliency-sanity[{extra}]'"
+
+
 def near(word: str, known: Iterable[str], most: int = 1) -> list[str]:
     """Those of the known words that a misspelt one may stand for, the likeliest first."""
     return difflib.get_close_matches(word, list(known), most)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sanity as library
-from tests.command import ROOT, sanity
+from tests.command import sanity
 
 QUICK = ["data.limit=1", "layers.names=[logits,head]", "metric=[ssim,spearman]"]
 
@@ -135,34 +135,3 @@ def test_just_what_was_asked_for(tmp_path):
     assert re.search(r"smoothgrad +10 +0$", log, re.MULTILINE)
     again = sanity("--cfg", "job", cwd=tmp_path).stdout
     assert "samples: 25" in again  # the run changed nothing but its folder
-
-
-@pytest.mark.slow
-def test_wheel_in_a_clean_environment(tmp_path):
-    """`pip install .` brings conf/ along: an installed `sanity` works in an empty folder."""
-    wheels = tmp_path / "wheels"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-        + ["-w", str(wheels), str(ROOT)],
-        check=True,
-    )
-    (wheel,) = wheels.glob("*.whl")
-    target, empty = tmp_path / "site", tmp_path / "empty"
-    empty.mkdir()
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel],
-        check=True,
-    )
-    arguments = [*QUICK, "method=[gradient]", "layers.last=1", "layers.names=null"]
-    done = sanity(*arguments, cwd=empty, PYTHONPATH=str(target))
-    assert "results are in" in done.stdout
-    code = "import sanity; print(sanity.__file__)"
-    where = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=empty,
-        env={"PYTHONPATH": str(target)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert str(target) in where.stdout

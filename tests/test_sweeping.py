@@ -50,7 +50,7 @@ def assert_equal(ours, theirs):
 def needs(extra):
     """Skips the test where Hydra's plugin for a launcher is not installed."""
     plugin = f"hydra_plugins.hydra_{extra}_launcher"
-    pytest.importorskip(plugin, reason=f"needs pip install sanity[{extra}]")
+    pytest.importorskip(plugin, reason=f"needs pip install .[{extra}]")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sanity import __version__
 from sanity.config.job import Job, compose
 from sanity.experiment.announce import announce
 from sanity.experiment.compute import compute
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-_VERSIONS = ("sanity", "tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
+_VERSIONS = ("tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
 
 
 def run(
@@ -98,7 +99,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
     """What run.json records besides the configuration."""
     classifier, images = experiment.classifier, experiment.images
     return {
-        "versions": {"python": platform.python_version()}
+        "versions": {"python": platform.python_version(), "sanity": __version__}
         | {package: version(package) for package in _VERSIONS},
         "machine": platform.platform(),
         "batch_size": classifier.batch_size,

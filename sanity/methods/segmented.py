@@ -15,7 +15,7 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data import Images
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, how_to_install
 from sanity.methods.base import Method
 from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
 from sanity.methods.coordinates import Coordinates
@@ -238,7 +238,7 @@ def _require(package: str) -> None:
         method = {"lime": "lime", "shap": "kernel_shap"}[package]
         raise ConfigError(
             f"method.{method} needs the package {package}, which is not installed: "
-            f"pip install {package} (sanity's extra `perturbation` brings lime and shap)"
+            f"pip install {package} (both lime and shap: {how_to_install('perturbation')})"
         )
 
 

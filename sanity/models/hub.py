@@ -9,7 +9,7 @@ from urllib.error import URLError
 
 from sanity.checked import checked
 from sanity.contents import Content
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, how_to_install
 from sanity.files import cache_folder
 from sanity.models.kinds import DETAILS, kind_of, way_out
 from sanity.models.module import damage, entry
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _KAGGLE = re.compile(r"^[\w.-]+(/[\w.-]+){3,4}$")  # owner/model/framework/variation[/version]
+
+
+_TF_HUB = re.compile(r"^https?://(www\.)?tfhub\.dev/")
+# Where else modules are that the options name: on Kaggle, and as architectures of Keras.
+_ELSEWHERE = {
+    "inception_v3": (
+        "google/inception-v3/tensorFlow2/classification",
+        "model=keras_application model.application=InceptionV3",
+    ),
+    "mobilenet_v2_100_224": (
+        "google/mobilenet-v2/tensorFlow2/100-224-classification",
+        "model=keras_application model.application=MobileNetV2",
+    ),
+}
 
 
 @checked
@@ -105,9 +119,7 @@ def _download(handle: str) -> Path:
         return Path(hub.resolve(handle))
     except (OSError, ValueError, RuntimeError, EOFError, tf.errors.OpError) as error:
         raise ConfigError(
-            f"model.handle={handle} cannot be fetched ({_why(error)}): fetch "
-            f"{_archive(handle)} by hand, unpack it into a folder and give that as "
-            "model.handle=FOLDER"
+            f"model.handle={handle} cannot be fetched ({_why(error)}): {_other_ways(handle)}"
         ) from error
 
 
@@ -124,6 +136,22 @@ def _why(error: Exception) -> str:
     return f"{type(error).__name__}; {DETAILS}"
 
 
+def _other_ways(handle: str) -> str:
+    """How else to come by a module; TF Hub's addresses lead to Kaggle, and some end there."""
+    if not _TF_HUB.match(handle):
+        return (
+            f"fetch {_archive(handle)} by hand, unpack it into a folder and give that as "
+            "model.handle=FOLDER"
+        )
+    known = [ways for module, ways in _ELSEWHERE.items() if f"/{module}/" in handle]
+    kaggle, keras = known[0] if known else ("OWNER/MODEL/FRAMEWORK/VARIATION", "")
+    return (
+        f"TF Hub's modules are on Kaggle now, so give model.handle={kaggle} (it needs "
+        f"{how_to_install('kaggle')}), or download it there by hand and give the unpacked folder "
+        "as model.handle=FOLDER" + (f"; Keras has that network as {keras}" if keras else "")
+    )
+
+
 def _archive(handle: str) -> str:
     """The address of a module's files in one archive."""
     if handle.endswith((".tar.gz", ".tgz")) or "tf-hub-format" in handle:
@@ -137,7 +165,7 @@ def _kaggle(handle: str) -> Path:
     except ImportError as error:
         raise ConfigError(
             f"model.handle={handle} is a Kaggle handle and needs the package kagglehub: "
-            "pip install 'sanity[kaggle]'"
+            f"{how_to_install('kaggle')}"
         ) from error
     os.environ.setdefault("KAGGLEHUB_CACHE", str(cache_folder() / "kaggle"))
     try:

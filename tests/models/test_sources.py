@@ -2,7 +2,9 @@
 
 import shutil
 import sys
+from email.message import Message
 from types import SimpleNamespace
+from urllib.error import HTTPError
 
 import keras
 import numpy as np
@@ -336,6 +338,27 @@ def test_without_a_network_the_file_to_fetch_is_named():
     )
     with pytest.raises(ConfigError, match=message):
         Hub(handle=handle).load()
+
+
+@pytest.mark.parametrize(
+    ("module", "ways"),
+    [
+        ("inception_v3/classification/3", ["google/inception-v3/", "application=InceptionV3"]),
+        ("mobilenet_v2_100_224/classification/5", ["google/mobilenet-v2/", "=MobileNetV2"]),
+        ("efficientnet_v2/classification/2", ["OWNER/MODEL/FRAMEWORK/VARIATION"]),
+    ],
+)
+def test_tf_hubs_own_modules_are_not_sent_back_to_the_same_host(monkeypatch, module, ways):
+    import tensorflow_hub
+
+    def refuse(handle):
+        raise HTTPError(handle, 403, "Forbidden", Message(), None)
+
+    monkeypatch.setattr(tensorflow_hub, "resolve", refuse)
+    with pytest.raises(ConfigError, match="the server answers 403") as refused:
+        resolve(f"https://tfhub.dev/google/imagenet/{module}")
+    assert [way for way in ways if way not in str(refused.value)] == []
+    assert "tf-hub-format" not in str(refused.value)
 
 
 def test_a_handle_that_is_nothing():
