@@ -18,7 +18,6 @@ from sanity.report.figures.article import article_stage
 from sanity.report.figures.canvas import save
 from sanity.report.figures.curves import similarity_curves, stage_means
 from sanity.report.figures.grid import mask_grid
-from sanity.report.figures.masks import absolute_limits, signed_limits
 
 LAYERS = ["", "logits", "block1", "stem"]
 ODD = ["$x$", "<b>&amp;", "_hidden", "$\\frac{$", "naïve", "猫\n\u202e", "100 %"]
@@ -64,36 +63,6 @@ def drawn(fig):
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=60)
     return np.asarray(Image.open(buffer).convert("RGB"))
-
-
-# Limits
-
-
-@pytest.mark.parametrize(
-    ("values", "limit"),
-    [
-        (np.arange(101.0), 99),
-        (np.arange(101.0) - 50, 49),
-        (np.arange(101.0) - 200, 199),  # its percentile is -101; that of -200 … -100 negated, 199
-        (np.r_[np.zeros(100), -np.arange(1.0, 102)], 99),  # its percentile is 0
-        (np.r_[np.zeros(999), 5.0], 5),  # that of its absolute values is 0 too
-        (np.r_[np.zeros(999), -5.0], 5),
-    ],
-)
-def test_signed_limits(values, limit):
-    assert signed_limits(values[None]) == pytest.approx((-limit, limit), abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("values", "limits"),
-    [
-        (np.arange(101.0), (0, 99)),
-        (np.arange(101.0) + 7, (7, 106)),
-        (np.r_[np.zeros(999), 5.0], (0, 5)),
-    ],
-)
-def test_absolute_limits(values, limits):
-    assert absolute_limits(values[None]) == pytest.approx(limits, abs=1e-12)
 
 
 # Grid

@@ -5,16 +5,11 @@ Their look depends neither on a matplotlibrc nor on the caller's settings. Names
 literally, never read as formulas.
 """
 
+from sanity.report.display import absolute_limits, channel_abs, channel_sum, signed_limits
 from sanity.report.figures.article import article_stage
 from sanity.report.figures.canvas import save
 from sanity.report.figures.curves import similarity_curves, stage_means
 from sanity.report.figures.grid import mask_grid
-from sanity.report.figures.masks import (
-    absolute_limits,
-    channel_abs,
-    channel_sum,
-    signed_limits,
-)
 
 __all__ = [
     "absolute_limits",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
+from sanity.report.display import MaskStyle, check_style
 from sanity.report.figures.canvas import LINE, MARGIN, PAD, axes, fixed, heading, literal, write
 from sanity.report.figures.grid import draw_color_key
-from sanity.report.figures.masks import MaskStyle, check_style, draw_image, draw_mask
+from sanity.report.figures.masks import draw_image, draw_mask
 
 
 def article_stage(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from sanity.report.display import MaskStyle, check_style
 from sanity.report.figures.canvas import (
     LINE,
     MARGIN,
@@ -19,7 +20,7 @@ from sanity.report.figures.canvas import (
     write,
 )
 from sanity.report.figures.curves import ORIGINAL
-from sanity.report.figures.masks import COLORMAPS, MaskStyle, check_style, draw_image, draw_mask
+from sanity.report.figures.masks import COLORMAPS, draw_image, draw_mask
 from sanity.report.style import MUTED
 
 _GAP = 0.03  # between cells, inches

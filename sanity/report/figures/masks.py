@@ -1,70 +1,29 @@
-"""What is shown of a mask: its channels as one, its limits, its colours."""
+"""Masks and images as they are drawn: their colours."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from sanity.report.display import (
+    MaskStyle,
+    absolute_limits,
+    channel_abs,
+    channel_sum,
+    signed_limits,
+    visible,
+)
 from sanity.report.figures.canvas import text_width
 from sanity.report.style import RULE
 
-MaskStyle = Literal["signed", "absolute"]
 COLORMAPS: Mapping[MaskStyle, str] = {"signed": "coolwarm", "absolute": "gray"}
-PERCENTILE = 99
 _IMSHOW: Mapping[str, Any] = {
     "aspect": "auto",
     "interpolation": "antialiased",
     "interpolation_stage": "rgba",  # clip, then shrink: or outliers would swamp their neighbours
 }
-
-
-def channel_sum(mask: np.ndarray) -> np.ndarray:
-    """A signed mask (H, W): summed over channels if (H, W, C), in double precision."""
-    mask = np.asarray(mask, np.float64)
-    with np.errstate(invalid="ignore"):  # of ∞ - ∞, which is NaN
-        return mask.sum(-1) if mask.ndim == 3 else mask
-
-
-def channel_abs(mask: np.ndarray) -> np.ndarray:
-    """An absolute mask (H, W): the sum of absolute values over channels if (H, W, C)."""
-    return channel_sum(np.abs(mask))
-
-
-def signed_limits(values: np.ndarray) -> tuple[float, float]:
-    """Limits of the colours of a signed mask (H, W): ± its 99th percentile.
-
-    That of its absolute values where it is not positive; their maximum where that is 0 too.
-    """
-    limit = np.percentile(values, PERCENTILE)
-    if limit <= 0:
-        limit = np.percentile(np.abs(values), PERCENTILE)
-    if limit <= 0:
-        limit = np.abs(values).max()
-    return -float(limit), float(limit)
-
-
-def absolute_limits(values: np.ndarray) -> tuple[float, float]:
-    """Limits of the greys of an absolute mask (H, W): its minimum and its 99th percentile.
-
-    Its maximum where that percentile is the minimum.
-    """
-    low, high = float(values.min()), float(np.percentile(values, PERCENTILE))
-    return low, high if high > low else float(values.max())
-
-
-def check_style(style: str) -> None:
-    """Refuses a style that is none (ValueError)."""
-    if style not in COLORMAPS:
-        raise ValueError(f"style={style} is none of {', '.join(COLORMAPS)}")
-
-
-def visible(image: np.ndarray) -> np.ndarray:
-    """What is shown of an image (H, W, C): of two channels the first, of many the first three."""
-    if image.ndim == 2:
-        return image
-    return image[..., 0] if image.shape[-1] < 3 else image[..., :3]
 
 
 def draw_image(ax: Axes, image: np.ndarray) -> None:

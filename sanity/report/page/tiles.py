@@ -1,7 +1,7 @@
 """Masks as a page can carry them: small greyscale pictures that it colours itself.
 
 All stages of one method and image stand in one PNG, one below the other. A mask is summed over
-channels, divided by its limit (see `sanity.report.figures.signed_limits`), clipped to [-1, 1],
+channels, divided by its limit (see `sanity.report.display.signed_limits`), clipped to [-1, 1],
 shrunk, and rounded to multiples of 1/31: 31 is zero. So signed, absolute and overlaid masks are
 made of the same bytes.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sanity.report.figures.masks import channel_sum, signed_limits, visible
+from sanity.report.display import channel_sum, signed_limits, visible
 
 LEVELS = 31  # on either side of zero
 SIDE = 160  # pixels of a mask's longer side, at the most
