@@ -10,7 +10,7 @@ are 0 or 1 it is Jeffreys' interval of a proportion. It never leaves the scale, 
 where all scores are equal, and docs/verdicts.md has what it covers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,14 +165,51 @@ def images_needed(
         low, high = _joined(centre, *weighted.interval(LEVEL), over_seeds)
         return high - low > width
 
+    return _least(lambda count: not wide(count), most)
+
+
+def images_to_exclude(
+    numerators: np.ndarray,
+    denominators: np.ndarray,
+    threshold: float,
+    level: float = LEVEL,
+    most: int = 100_000,
+) -> int | None:
+    """How many images like these make a ratio's interval exclude a threshold; None if over `most`.
+
+    Args:
+        numerators: See `ratio`; of one image, the others are taken to be as it.
+        denominators: See `ratio`.
+        threshold: Which is not to be inside.
+        level: Of confidence.
+        most: Images.
+    """
+    top, bottom = _tables(numerators, denominators)
+    images, seeds = top.shape
+    if not images:
+        return None
+    by_seed = top.mean(axis=0) / bottom.mean(axis=0)
+    over_seeds = _half(by_seed, seeds, level) if seeds > 1 else 0.0
+    centre = float(top.mean() / bottom.mean())
+
+    def outside(count: int) -> bool:
+        weighted = _Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)
+        low, high = _joined(centre, *weighted.interval(level), over_seeds)
+        return not low <= threshold <= high
+
+    return _least(outside, most)
+
+
+def _least(holds: Callable[[int], bool], most: int) -> int | None:
+    """The least number from 2 on from which something holds; None if that is over `most`."""
     few, many = 1, 2
-    while wide(many):
+    while not holds(many):
         few, many = many, 2 * many
         if few >= most:
             return None
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (middle, many) if wide(middle) else (few, middle)
+        few, many = (few, middle) if holds(middle) else (middle, many)
     return many
 
 

@@ -4,15 +4,24 @@ docs/verdicts.md says what each word means. Everything here is a function of the
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sanity.analysis import intervals
 from sanity.analysis.health import early_complaint, outlives, survival
-from sanity.analysis.intervals import LEVEL, Estimate
+from sanity.analysis.intervals import Estimate
+from sanity.analysis.judged import (
+    ALIKE,
+    INCONCLUSIVE,
+    INVALID,
+    NONE,
+    Judged,
+    add_p_values,
+    count_enough,
+    decide,
+    mark_contradictions,
+)
 from sanity.analysis.relative import alikeness, relative
 from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.metrics.base import Described
@@ -20,70 +29,12 @@ from sanity.metrics.base import Described
 if TYPE_CHECKING:
     import pandas as pd
 
-INSENSITIVE, SENSITIVE = "insensitive", "sensitive"
-DEPENDS, ALIKE = "depends_on_metric", "same_for_every_image"
-INCONCLUSIVE, INVALID, NONE = "inconclusive", "invalid", "none"
 CASCADE = "cascading"  # the order that takes the decision away first
 COLUMNS = (
     *("method", "metric", "primary", "speaks_for", "verdict", "early", "low", "high", "p"),
     *("score", "null", "images", "seeds", "final_score", "unrelated", "final", "evidence"),
+    *("leans", "enough"),
 )
-
-
-@dataclass
-class _Judged:
-    """A method by a metric: what is measured, then what is said of it.
-
-    Attributes:
-        method: Its name.
-        name: Of the metric.
-        metric: What is known of it; None if nothing is.
-        values: (images, seeds), mean scores over the early stages, finite; None where there are no
-            early stages or no scale.
-        nulls: Likewise.
-        all: How many images there are, also those without a score.
-        reason: Why some have none.
-        early: The early similarity.
-        p: Of it being the threshold.
-        tests: How many p-values `p` is corrected for; 0: it is not.
-        verdict: The word.
-        said: Why, beside the numbers.
-        final: final_score, unrelated and final, see `verdicts`; NaN where unknown.
-    """
-
-    method: str
-    name: str
-    metric: Described | None
-    values: np.ndarray | None
-    nulls: np.ndarray | None
-    all: int
-    reason: str
-    early: Estimate
-    p: float = math.nan
-    tests: int = 0
-    verdict: str = NONE
-    said: list[str] = field(default_factory=list)
-    final: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def identity(self) -> float | None:
-        """What the metric gives a mask with itself."""
-        return self.metric.identity if self.metric else None
-
-    @property
-    def speaks_for(self) -> str:
-        """What of a mask the metric compares: magnitude, sign or structure."""
-        return (self.metric.speaks_for if self.metric else None) or ""
-
-    @property
-    def score(self) -> float:
-        """The mean score."""
-        return float(self.values.mean()) if self.values is not None else math.nan
-
-    @property
-    def null(self) -> float:
-        """The mean null."""
-        return float(self.nulls.mean()) if self.nulls is not None else math.nan
 
 
 def early_stages(last: int, early: int = 3) -> range:
@@ -126,7 +77,9 @@ def verdicts(
         the primary metric corrected by Holm over methods), score and null (what it is made of),
         images and seeds (that have all of these scores), final_score (mean at the last stage),
         unrelated (mean between unrelated random networks), final (the former relative to the
-        latter) and evidence (a line).
+        latter), evidence (a line), leans (of an inconclusive verdict the word that more images like
+        these would make it; "" if they would not) and enough (how many images that takes, else
+        NaN).
 
     Raises:
         ConfigError: See `primary_metric`.
@@ -156,12 +109,15 @@ def verdicts(
         else:
             one.verdict, said = found
             one.said.append(said)
-    _test(open_, primary, thresholds)
+    add_p_values(
+        [one for one in open_ if one.early.images >= thresholds.images], primary, thresholds
+    )
     for one in open_:
         blends = _of(discrimination, one.method, one.name)
-        one.verdict, why = _decide(one, blends, thresholds)
+        one.verdict, why = decide(one, blends, thresholds)
         one.said += why
-    _compare(open_, primary)
+    count_enough(open_, primary, thresholds)
+    mark_contradictions(open_, primary)
     rows = [_row(one, primary, stages, last) for one in judged]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -210,12 +166,12 @@ def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":
     return wide.reindex(columns=list(stages)).mean(axis=1, skipna=False).unstack("seed")
 
 
-def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> _Judged:
+def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> Judged:
     """The early similarity, of how many images there are, and why others have none."""
     first = part.iloc[0]
     nothing = Estimate(math.nan, math.nan, math.nan, 0, 0)
     everything = part["image"].nunique()
-    one = _Judged(
+    one = Judged(
         str(first["method"]), str(first["metric"]), metric, None, None, everything, "", nothing
     )
     if one.identity is None or not len(stages):
@@ -234,7 +190,7 @@ def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> 
 def _final(
     part: "pd.DataFrame",
     last: int,
-    one: _Judged,
+    one: Judged,
     unrelated: "pd.DataFrame | None",
     thresholds: Thresholds,
 ) -> dict[str, float]:
@@ -260,7 +216,7 @@ def _final(
 
 
 def _excluded(
-    one: _Judged, control: bool, why_none: str | None, broken: str | None, thresholds: Thresholds
+    one: Judged, control: bool, why_none: str | None, broken: str | None, thresholds: Thresholds
 ) -> tuple[str, str] | None:
     """The verdict, and why, where the early similarity cannot decide; None where it can."""
     early = one.early
@@ -282,74 +238,12 @@ def _excluded(
             "the masks of different images are nearly the same, so this check cannot see whether "
             "they depend on the network"
         )
-    if early.images < thresholds.images:
-        count = "1 image is" if early.images == 1 else f"{early.images} images are"
-        return INCONCLUSIVE, f"{count} fewer than {thresholds.images}"
     if math.isnan(early.mean):
         return INCONCLUSIVE, "the null is as high as the identity"
     return None
 
 
-def _test(judged: Sequence[_Judged], primary: str | None, thresholds: Thresholds) -> None:
-    """P-values of the early similarities being the threshold, those of the primary corrected."""
-    for one in judged:
-        assert one.values is not None and one.nulls is not None and one.identity is not None
-        one.p = intervals.p_value(
-            one.values - one.nulls, one.identity - one.nulls, thresholds.threshold
-        )
-    first = [one for one in judged if one.name == primary]
-    for one, p in zip(first, intervals.holm([one.p for one in first]), strict=True):
-        one.p, one.tests = float(p), len(first)
-
-
-def _decide(
-    one: _Judged, blends: "pd.DataFrame | None", thresholds: Thresholds
-) -> tuple[str, list[str]]:
-    """The verdict on an early similarity, and what has to be said for it beside the numbers."""
-    if not one.p <= 1 - LEVEL:
-        inside = one.early.low <= thresholds.threshold <= one.early.high
-        several = f"the p-value, corrected for {one.tests} methods, is {one.p:.2g}"
-        said = f"the interval holds {thresholds.threshold:g}" if inside else several
-        return INCONCLUSIVE, [said]
-    verdict = INSENSITIVE if one.early.mean > thresholds.threshold else SENSITIVE
-    if blends is None:
-        return verdict, []
-    kept, lost = float(blends["mostly_own"].iloc[0]), float(blends["mostly_other"].iloc[0])
-    if verdict == SENSITIVE and not kept > thresholds.threshold:
-        return INCONCLUSIVE, [
-            "low, but by this metric so are masks with a quarter of another's tiles"
-            f" ({kept:z.2f}): it is too strict to say sensitive"
-        ]
-    if verdict == INSENSITIVE and not lost < thresholds.threshold:
-        return INCONCLUSIVE, [
-            "high, but by this metric so are masks with three quarters of another's tiles"
-            f" ({lost:z.2f}): it is too lenient to say insensitive"
-        ]
-    return verdict, []
-
-
-def _compare(judged: Sequence[_Judged], primary: str | None) -> None:
-    """Where another metric decides the opposite of the primary one, that is the result."""
-    opposite = {INSENSITIVE: SENSITIVE, SENSITIVE: INSENSITIVE}
-    for first in [one for one in judged if one.name == primary and one.verdict in opposite]:
-        against = [
-            one
-            for one in judged
-            if one.method == first.method and one.verdict == opposite[first.verdict]
-        ]
-        if against:
-            others = ", ".join(map(_by, against))
-            first.said.insert(
-                0, f"{first.verdict} by {_by(first)}, {against[0].verdict} by {others}"
-            )
-            first.verdict = DEPENDS
-
-
-def _by(one: _Judged) -> str:
-    return f"{one.name} ({one.speaks_for})" if one.speaks_for else one.name
-
-
-def _row(one: _Judged, primary: str | None, stages: range, last: int) -> dict[str, Any]:
+def _row(one: Judged, primary: str | None, stages: range, last: int) -> dict[str, Any]:
     """A row of the table."""
     return {
         "method": one.method,
@@ -367,10 +261,12 @@ def _row(one: _Judged, primary: str | None, stages: range, last: int) -> dict[st
         "seeds": one.early.seeds,
         **one.final,
         "evidence": "; ".join([*one.said, *_evidence(one, stages, last)]),
+        "leans": one.leans,
+        "enough": one.enough if one.leans else math.nan,
     }
 
 
-def _evidence(one: _Judged, stages: range, last: int) -> list[str]:
+def _evidence(one: Judged, stages: range, last: int) -> list[str]:
     """The numbers in words."""
     early, said = one.early, []
     if early.images and not math.isnan(early.mean):

@@ -111,6 +111,10 @@ class Arrays(Selection):
         ]
         return np.broadcast_to(np.concatenate(parts, axis=2), shape)
 
+    def available(self) -> list[str]:
+        """The names of all images of the array."""
+        return self._names(len(self._images()))
+
     def _names(self, count: int) -> list[str]:
         width = len(str(count - 1))
         return [f"{Path(self.path).stem}_{i:0{width}d}" for i in range(count)]

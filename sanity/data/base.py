@@ -94,6 +94,10 @@ class Dataset(Made, ABC):
         """The names of the images of all shards of a job; None if only `read` tells them."""
         return None
 
+    def count(self) -> int | None:
+        """How many images there are to choose from; None if that is unknown."""
+        return None
+
     def named(self, names: Sequence[str]) -> "Dataset":
         """Those of all shards' images that have these names."""
         raise NotImplementedError

@@ -62,6 +62,10 @@ class Selection(Dataset):
         """The names of all images of the source, of which some are selected."""
         raise NotImplementedError
 
+    def count(self) -> int:
+        """How many images the source has."""
+        return len(self.available())
+
     def names_of_all(self) -> list[str]:
         """The names of the images of all shards of a job."""
         available = self.available()

@@ -105,6 +105,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         "batch_size": classifier.batch_size,
         "counts": {
             "images": len(images),
+            "available": experiment.job.data.count(),
             "stages": len(experiment.stages),
             "methods": len(experiment.job.methods),
             "metrics": len(experiment.job.metrics),

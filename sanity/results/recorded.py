@@ -97,14 +97,39 @@ def configuration(run: Path) -> dict[str, Any]:
     Raises:
         ConfigError: It is not there or damaged.
     """
+    content = _of_hydra(run, "config")
+    return content if isinstance(content, dict) else {}
+
+
+def overrides_of(run: Path) -> list[str]:
+    """What was overridden for a run.
+
+    Raises:
+        ConfigError: See `configuration`.
+    """
+    content = _of_hydra(run, "overrides")
+    return [str(override) for override in content] if isinstance(content, list) else []
+
+
+def hydra_of(run: Path) -> dict[str, Any]:
+    """Hydra's own configuration of a run, as far as there is one.
+
+    Raises:
+        ConfigError: See `configuration`.
+    """
+    content = _of_hydra(run, "hydra")
+    return content.get("hydra") or {} if isinstance(content, dict) else {}
+
+
+def _of_hydra(run: Path, name: str) -> Any:
+    """One of the files that `write_config` writes."""
     import yaml
 
-    path = run / ".hydra" / "config.yaml"
+    path = run / ".hydra" / f"{name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read, so {run} cannot be compared") from error
-    return content if isinstance(content, dict) else {}
 
 
 def begins_at_output(info: dict[str, Any], config: dict[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from sanity.analysis.intervals import (
     difference,
     holm,
     images_needed,
+    images_to_exclude,
     mean,
     p_value,
     probability_below,
@@ -150,6 +151,22 @@ def test_images_needed_give_that_width():
     apart = above * [1, 0.8, 0.6]
     assert images_needed(apart, below * [1, 1, 1], 0.1, 3) is None
     assert images_needed(apart, below * [1, 1, 1], 0.3, 12) is not None
+
+
+@pytest.mark.parametrize(("ratios", "threshold"), [([0.2], 0.5), ([0.9, 0.7, 0.6], 0.5)])
+def test_images_to_exclude_are_the_first_number_that_does(ratios, threshold):
+    top, bottom = np.array(ratios), np.ones(len(ratios))
+    count = images_to_exclude(top, bottom, threshold)
+    assert count is not None
+    for images, outside in ((count - 1, False), (count, True)):
+        each = -(-images // len(ratios))
+        if images == each * len(ratios):
+            found = ratio(np.tile(top, each), np.tile(bottom, each))
+            assert (not found.low <= threshold <= found.high) == outside
+    stricter = images_to_exclude(top, bottom, threshold, level=0.99)
+    assert stricter is not None and stricter > count
+    two_draws = np.array([[0.9, 0.2]] * 4)
+    assert images_to_exclude(two_draws, np.ones((4, 2)), threshold) is None
 
 
 def test_difference_is_paired():

@@ -150,6 +150,52 @@ def test_too_few_images_are_inconclusive():
     assert single["verdict"] == "inconclusive" and "1 image is fewer" in single["evidence"]
 
 
+def test_what_lacks_images_leans_and_says_how_many_it_takes():
+    """As many images like these as the least number, or as the correction over methods takes."""
+    values = {"high": 0.95, "low": 0.1, "near": 0.55}
+    methods = [
+        scores_of(constant(value, images=3), constant(0.0, images=3, spread=0), method=name)
+        for name, value in values.items()
+    ]
+    found = verdicts(pd.concat(methods), None, {"ssim": SSIM}, "cascading").set_index("method")
+    assert (found["verdict"] == "inconclusive").all() and found["p"].isna().all()
+    assert found["leans"].to_dict() == {"high": "insensitive", "low": "sensitive"} | {
+        "near": "insensitive"
+    }
+    enough = {name: int(count) for name, count in found["enough"].items()}
+    assert word(found.loc["high"]) == f"leans insensitive, 3 of {enough['high']} images"
+    assert enough["near"] > enough["low"] > 3
+    for images, decided in ((enough["low"], True), (enough["low"] - 1, False)):
+        more = [
+            scores_of(constant(value, images=images), constant(0.0, images=images, spread=0), name)
+            for name, value in values.items()
+        ]
+        then = verdicts(pd.concat(more), None, {"ssim": SSIM}, "cascading").set_index("method")
+        assert (then.loc["low", "verdict"] == "sensitive") == decided
+        assert then.loc["low", "leans"] == ("" if decided else "sensitive")
+
+
+def test_a_metric_that_cannot_tell_leans_nowhere():
+    blends = pd.DataFrame(
+        [{"method": "m", "metric": "ssim", "mostly_own": 0.4, "mostly_other": 0.1}]
+    )
+    few = scores_of(constant(0.1, images=3), constant(0.0, images=3))
+    row = one(few, discrimination=blends)
+    assert (row["leans"], math.isnan(row["enough"])) == ("", True)
+    assert word(row) == "inconclusive"
+
+
+def test_what_metrics_contradict_leans_to_depend_on_the_metric():
+    parts = [
+        scores_of(constant(value, images=3), constant(0.0, images=3), metric=metric)
+        for metric, value in (("ssim", 0.05), ("pearson", 0.95))
+    ]
+    metrics = {"ssim": SSIM, "pearson": Pearson()}
+    found = verdicts(pd.concat(parts), None, metrics, "cascading")
+    assert word(found.iloc[0]).startswith("leans depends on the metric, 3 of ")
+    assert word(found.iloc[1]).startswith("leans insensitive, 3 of ")
+
+
 def test_a_dead_network_says_nothing():
     """The median over the early stages (1 and 2 of 4) counts, not the later ones."""
     scores = scores_of(constant(0.1), constant(0.0))

@@ -48,6 +48,13 @@ def test_every_kind_of_array_becomes_numbers_from_0_to_1(stored, scale, expected
     assert images.labels == [None] * 4 and len(set(images.sha256)) == 4
 
 
+def test_names_are_known_without_reading(tmp_path):
+    """Nulls are made with images chosen by name from those of all shards."""
+    data = Arrays(path=saved(tmp_path, x=BYTES), limit=4, shard=1, shards=2)
+    assert data.names_of_all() == [f"scans_{i:02d}" for i in range(4)] and data.count() == 12
+    assert data.named(["scans_03"]).load((6, 8, 3)).names == ["scans_03"]
+
+
 def test_only_the_images_chosen_are_read(tmp_path):
     """A file of which the rest is damaged: the values outside the range are never seen."""
     stored = BANDS.copy()

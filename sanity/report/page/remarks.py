@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sanity.analysis.health import outlives, survival
-from sanity.analysis.schemes import as_text as text
-from sanity.analysis.verdicts import (
+from sanity.analysis.judged import (
     ALIKE,
     DEPENDS,
     INCONCLUSIVE,
     INSENSITIVE,
     INVALID,
     SENSITIVE,
-    early_stages,
 )
+from sanity.analysis.schemes import as_text as text
+from sanity.analysis.verdicts import early_stages
 from sanity.report.page.collect import MOST_ROWS, Run, spans
 from sanity.results.columns import counts, flatten
 

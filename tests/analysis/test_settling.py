@@ -1,0 +1,106 @@
+import shlex
+import sys
+
+import pandas as pd
+import pytest
+
+from sanity.analysis.settling import settling
+from sanity.config.job import compose
+from sanity.files import write_json
+from sanity.results.recorded import write_config
+
+LIMITED = {"limit": 3, "names": None}
+
+
+def verdicts_of(enough=(6, 8), leans="sensitive", images=3):
+    rows = [
+        {"primary": True, "leans": leans, "images": images, "enough": count} for count in enough
+    ]
+    return pd.DataFrame([*rows, {"primary": False, "leans": leans, "images": 3, "enough": 99}])
+
+
+def run_of(folder, overrides=(), data=None, seed=0, available=20, images=3, hydra=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(folder, {"data": data or LIMITED, "seed": seed}, list(overrides), hydra)
+    names = {f"image_{k}": "" for k in range(images)}
+    write_json(
+        folder / "run.json", {"counts": {"available": available}, "sha256": {"images": names}}
+    )
+    return folder
+
+
+def command_of(run, **options):
+    found = settling([run], verdicts_of(**options))
+    assert found is not None and found.command == found.said
+    words = shlex.split(found.said)
+    assert words[1:3] == ["-m", "sanity"]
+    return words[3:]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "repeated"),
+    [
+        ([], []),
+        (["method=[gradient,smoothgrad]", "data.limit=2"], ["method=[gradient,smoothgrad]"]),
+        (["+data.limit=2", "seed=4", "force=true", "name=a b"], ["name=a b", "seed=4"]),
+        (["experiment=quick", "data.shard=1", "data.shards=2"], ["experiment=quick"]),
+    ],
+)
+def test_the_command_is_the_runs_with_as_many_images_as_it_takes(overrides, repeated, tmp_path):
+    seed = 4 if "seed=4" in overrides else 0
+    words = command_of(run_of(tmp_path / "run", overrides, seed=seed))
+    assert words == [*repeated, "data.limit=8"]
+    if "name=a b" not in words:
+        assert compose(words).data.limit == 8
+
+
+def test_it_is_run_by_this_python_and_with_its_folder_of_configurations(tmp_path):
+    sources = [{"path": "conf", "provider": "main"}, {"path": "mine", "provider": "command-line"}]
+    run = run_of(tmp_path / "run", hydra={"runtime": {"config_sources": sources}})
+    found = settling([run], verdicts_of())
+    assert found is not None
+    program, *rest = shlex.split(found.said)
+    assert program == "python" or sys.executable.endswith(program)
+    assert rest == ["-m", "sanity", "--config-dir", "mine", "data.limit=8"]
+
+
+def test_seeds_of_a_scheme_are_one_command(tmp_path):
+    runs = [
+        run_of(tmp_path / str(seed), ["layers.last=4", f"seed={seed}"], seed=seed)
+        for seed in (0, 1)
+    ]
+    found = settling(runs, verdicts_of())
+    assert found is not None and found.command is not None
+    assert shlex.split(found.command)[3:] == ["-m", "layers.last=4", "seed=0,1", "data.limit=8"]
+    apart = [runs[0], run_of(tmp_path / "2", ["layers.last=4", "noise_seed=1"], seed=2)]
+    found = settling(apart, verdicts_of())
+    assert found is not None and found.command is None
+    assert found.said == "data.limit=8 in each of the runs"
+
+
+def test_images_without_a_score_are_made_up_for(tmp_path):
+    assert command_of(run_of(tmp_path / "run", images=4), images=2)[-1] == "data.limit=16"
+
+
+@pytest.mark.parametrize(
+    ("data", "available", "enough", "said"),
+    [
+        ({"limit": None, "names": None}, None, (8,), "8 images like these"),
+        ({"limit": 3, "names": None}, 5, (8,), "8 images like these: the data has 5"),
+        ({"limit": 3, "names": ["a", "b"]}, 20, (8,), "8 images in data.names"),
+        ({"other": 1}, None, (8,), "8 images like these"),
+    ],
+)
+def test_where_no_override_brings_more_it_says_what_would(data, available, enough, said, tmp_path):
+    found = settling(
+        [run_of(tmp_path / "run", data=data, available=available)], verdicts_of(enough)
+    )
+    assert found is not None and (found.command, found.said) == (None, said)
+
+
+def test_what_takes_more_than_there_are_is_left_to_the_others(tmp_path):
+    assert command_of(run_of(tmp_path / "run"), enough=(6, 8, 300))[-1] == "data.limit=8"
+
+
+def test_nothing_leans(tmp_path):
+    assert settling([run_of(tmp_path / "run")], verdicts_of(leans="")) is None
