@@ -7,13 +7,15 @@ import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data.base import ImageSpec, Split, TrainingData
 from sanity.data.folder import package_folder
+from sanity.data.idx import read_splits
 from sanity.data.images import Images, Resample, Shape, check_channels, to_input
 from sanity.data.selection import Selection
 from sanity.errors import ConfigError
@@ -157,15 +159,29 @@ class Digits(SmallImages):
 
 @checked
 class _KerasImages(SmallImages):
-    """A data set of `keras.datasets`, fetched on first use, 60,000 to train and 10,000 to test."""
+    """60,000 images to train and 10,000 to test, in MNIST's format or of `keras.datasets`.
+
+    Attributes:
+        path: A folder with the four files. None for the system's, where Debian's package put them,
+            else what Keras fetches on first use.
+    """
+
+    path: Annotated[str, Field(min_length=1)] | None = None
 
     option: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
     subfolder: ClassVar[str] = ""
+    system: ClassVar[Path | None] = None
     image_shape: ClassVar[Shape] = (28, 28, 1)
 
     def check(self) -> None:
-        """Refuses unknown names (ConfigError); whether the data is there shows on loading."""
+        """Refuses unknown names, and a folder without the files (ConfigError).
+
+        Whether Keras can fetch the data shows on loading.
+        """
+        if self.path is not None:
+            super().check()
+            return
         count = {"train": 60_000, "test": 10_000}[self.split]
         self.select([self._name(self.split, i) for i in range(count)])
 
@@ -173,18 +189,7 @@ class _KerasImages(SmallImages):
         return f"{self.option}_{split}_{i:05d}"
 
     def _source(self) -> _Source:
-        import keras
-
-        try:
-            parts = getattr(keras.datasets, self.option).load_data()
-        except Exception as error:  # Keras raises bare Exception without a network
-            home = Path(os.environ.get("KERAS_HOME") or "~/.keras")
-            raise ConfigError(
-                f"data={self.option} could not be fetched: get {', '.join(self.files)} from "
-                f"{_KERAS_URL}/ by hand and put what you get into "
-                f"{home / 'datasets' / self.subfolder} ({' '.join(str(error).split())})"
-            ) from error
-        (x_train, y_train), (x_test, y_test) = parts
+        (x_train, y_train), (x_test, y_test) = self._parts()
         names = [self._name("train", i) for i in range(len(x_train))]
         names += [self._name("test", i) for i in range(len(x_test))]
         return _Source(
@@ -195,13 +200,38 @@ class _KerasImages(SmallImages):
             np.arange(len(names)) >= len(x_train),
         )
 
+    def _parts(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Images and labels to train and to test."""
+        folder = None if self.path is None else Path(self.path).expanduser()
+        if folder is None and self.system is not None and self.system.is_dir():
+            folder = self.system
+        if folder is not None:
+            splits = read_splits(folder, "data.path")
+            return splits["train"], splits["test"]
+        return self._fetched()
+
+    def _fetched(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        import keras
+
+        try:
+            train, test = getattr(keras.datasets, self.option).load_data()
+        except Exception as error:  # Keras raises bare Exception without a network
+            home = Path(os.environ.get("KERAS_HOME") or "~/.keras")
+            raise ConfigError(
+                f"data={self.option} could not be fetched: get {', '.join(self.files)} from "
+                f"{_KERAS_URL}/ by hand and put what you get into "
+                f"{home / 'datasets' / self.subfolder}, or give a folder with the data set's four "
+                f"files as data.path ({' '.join(str(error).split())})"
+            ) from error
+        return train, test
+
 
 _KERAS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
 
 
 @checked
 class Mnist(_KerasImages):
-    """MNIST, 28×28 handwritten digits, through `keras.datasets`."""
+    """MNIST, 28×28 handwritten digits."""
 
     option: ClassVar[str] = "mnist"
     files: ClassVar[tuple[str, ...]] = ("mnist.npz",)
@@ -210,9 +240,10 @@ class Mnist(_KerasImages):
 
 @checked
 class FashionMnist(_KerasImages):
-    """Fashion-MNIST, 28×28 pieces of clothing, through `keras.datasets`."""
+    """Fashion-MNIST, 28×28 pieces of clothing (Xiao et al. 2017)."""
 
     option: ClassVar[str] = "fashion_mnist"
+    system: ClassVar[Path | None] = Path("/usr/share/datasets/fashion-mnist")
     files: ClassVar[tuple[str, ...]] = (
         "train-images-idx3-ubyte.gz",
         "train-labels-idx1-ubyte.gz",
