@@ -6,7 +6,7 @@ Everything that is compared is measured in one process; ratios are what travels.
     ./scripts/bench job [KEY=VALUE ...]
     ./scripts/bench models [NAME ...]
     ./scripts/bench growth         time and memory of jobs that grow
-    ./scripts/bench batches        a gradient's time by batch size and threads
+    ./scripts/bench batches [KEY=VALUE ...]    a gradient's time by batch size and threads
 """
 
 import os
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
 from sanity.experiment.references import make_references  # noqa: E402
 from sanity.experiment.run import run  # noqa: E402
 from sanity.metrics.scoring import Scorer  # noqa: E402
+from sanity.network.classifier import Precision  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
 KERAS = ["model=keras_application", "model.weights=null"]
@@ -95,12 +97,17 @@ class Floor:
         self.batch = network.batch_size
         x, targets = full_batch(experiment)
 
-        @tf.function(input_signature=[network.network.images, tf.TensorSpec([None], tf.int32)])
         def gradient(images: Any, targets: Any) -> Any:
             (logits,) = network.graph.build(images, [network.logits_tensor])
             return tf.gradients(tf.gather(logits, targets, batch_dims=1), images)[0]
 
-        self._compute = lambda: gradient(x, targets.astype(np.int32)).numpy()
+        specs = [network.network.images, tf.TensorSpec([None], tf.int32)]
+        traced = tf.function(gradient, input_signature=specs)
+
+        def compute() -> None:
+            traced(x, targets.astype(np.int32)).numpy()
+
+        self._compute = compute
         self._compute()
         self._times: list[float] = []
 
@@ -135,30 +142,23 @@ def scoring(experiment: Experiment) -> float:
     names, null = experiment.images.names, job.settings.null_model
     scorer, took = Scorer(job.metrics, names, null, references=references), 0.0
     for one in explain(*parts, experiment.stages):
-        where = one.group, one.stage.index, one.stage.layer
-        took += seconds(lambda e=one, w=where: scorer.score(*w, e.masks, e.targets))  # type: ignore[misc]
+        stage = one.stage
+        score = partial(scorer.score, one.group, stage.index, stage.layer, one.masks, one.targets)
+        took += seconds(score)
     return took
 
 
-def use(experiment: Experiment, *, fold: bool, cut: bool, precision: str = "float32") -> None:
+def use(experiment: Experiment, *, fold: bool, cut: bool, precision: Precision = "float32") -> None:
     """Has the classifier compute gradients with or without each improvement."""
-    from sanity.network.passes.backprop_rules import rule as rule_of
-    from sanity.network.passes.segments import chain_segments
-
     network = experiment.classifier
     network.precision = precision
-    graph = network._computed(network._folded if fold else network.graph)
-    ends = network._ends if cut else [network.logits_tensor]
-    network._chains = {
-        (precision, rule): chain_segments(
-            rule_of(rule).applied(graph, network.logits_tensor, network.name),
-            ends,
-            network.network.images,
-            network.placeholders,
-            rows=2 * max(1, network.batch_size // 4),
-        )
-        for rule in experiment.plan.points
-    }
+    network._chains.clear()
+    for name in ("_ends", "_folded"):
+        vars(network).pop(name, None)  # to be found anew, if it is wanted
+    if not cut:
+        network._ends = [network.logits_tensor]
+    if not fold:
+        network._folded = network.graph
     x = experiment.images.x[[0, 0]]
     for rule in experiment.plan.points:  # traced before anything is timed
         network.gradients(x, experiment.targets[[0, 0]], rule)
@@ -173,7 +173,9 @@ def pairs_loop(experiment: Experiment, count: int = 8) -> float:
     function = tf.function(network._alive[0], autograph=False)  # as `hub.load` gives it
     target = int(experiment.targets[0])
 
-    def call(images: np.ndarray, call_model_args: Any = None, expected_keys: Any = None) -> dict:
+    def call(
+        images: np.ndarray, call_model_args: object = None, expected_keys: object = None
+    ) -> dict[str, np.ndarray]:
         x = tf.convert_to_tensor(images, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -239,13 +241,14 @@ def model(name: str) -> None:
             stage.make_weights()
         floor = Floor(experiment)
         times: dict[str, float] = {}
-        for said, fold, cut, precision in [
+        variants: list[tuple[str, bool, bool, Precision]] = [
             ("plain graph, one piece", False, False, "float32"),
             ("batch norm folded", True, False, "float32"),
             ("only what a stage has changed", False, True, "float32"),
             ("both, in bfloat16", True, True, "bfloat16"),
             ("both: what a run does", True, True, "float32"),
-        ]:
+        ]
+        for said, fold, cut, precision in variants:
             use(experiment, fold=fold, cut=cut, precision=precision)
             floor.measure()
             times[said] = seconds(lambda: phase(experiment))
@@ -305,17 +308,18 @@ def grown(name: str, overrides: list[str]) -> None:
     print(f"{name:20s}{count:10d}{took / count * 1e3:10.1f}{peak:10.2f}", flush=True)
 
 
-def batches() -> None:
+def batches(overrides: list[str]) -> None:
     """A gradient's time by batch size, for each number of threads."""
     for threads in sorted({1, os.cpu_count() or 1}):
-        subprocess.run([sys.executable, __file__, "batch", str(threads)], check=True)
+        command = [sys.executable, __file__, "batch", str(threads), *overrides]
+        subprocess.run(command, check=True)
 
 
-def batch(threads: str) -> None:
+def batch(threads: str, overrides: list[str]) -> None:
     """The lines of one number of threads."""
     with tempfile.TemporaryDirectory() as folder:
-        asked = [*QUIET, "data.limit=1", f"output={folder}", f"runtime.threads={threads}"]
-        experiment = prepare(compose(asked))
+        asked = [*overrides, *QUIET, "data.limit=1", f"output={folder}"]
+        experiment = prepare(compose([*asked, f"runtime.threads={threads}"]))
         network = experiment.classifier
         x, targets = experiment.images.x[:1], experiment.targets[:1]
         times: dict[int, list[float]] = {}
@@ -325,11 +329,11 @@ def batch(threads: str) -> None:
                 network.batch_size = size
                 if size not in times:
                     network.gradients(inputs, classes)
-                took = seconds(lambda i=inputs, c=classes: network.gradients(i, c))  # type: ignore[misc]
+                took = seconds(partial(network.gradients, inputs, classes))
                 times.setdefault(size, []).append(took / size)
     full = np.median(times[32])
-    for size, took in times.items():
-        relative = np.median(took) / full
+    for size, each in times.items():
+        relative = np.median(each) / full
         print(
             f"{threads} threads, batches of {size:2d}: {relative:5.2f} of those of 32", flush=True
         )
@@ -339,7 +343,9 @@ def batch(threads: str) -> None:
 def main(arguments: list[str]) -> None:
     """Runs what is asked for."""
     command, rest = (arguments or [""])[0], arguments[1:]
-    if command == "job":
+    if command in ("-h", "--help"):
+        print(__doc__)
+    elif command == "job":
         job(rest)
     elif command == "models":
         models(rest or list(MODELS))
@@ -348,9 +354,9 @@ def main(arguments: list[str]) -> None:
     elif command == "growth":
         growth()
     elif command == "batches":
-        batches()
+        batches(rest)
     elif command == "batch":
-        batch(rest[0])
+        batch(rest[0], rest[1:])
     elif command == "grown":
         grown(rest[0], rest[1:])
     elif not command:

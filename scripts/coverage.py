@@ -3,6 +3,7 @@
 `python scripts/coverage.py`: scores between 0 and 1, of the shapes that scores have.
 """
 
+import argparse
 from collections.abc import Callable
 
 import numpy as np
@@ -30,18 +31,30 @@ SHAPES: dict[str, tuple[Draw, float]] = {
 }
 
 
+def holds(low: np.ndarray, value: float, high: np.ndarray) -> np.ndarray:
+    """Which of some intervals have a value."""
+    inside: np.ndarray = (low <= value) & (value <= high)
+    return inside
+
+
+def round_mean(x: np.ndarray, value: float, width: np.ndarray | float) -> np.ndarray:
+    """As `holds`, of intervals so wide to either side of the samples' means."""
+    centre = x.mean(axis=1)
+    return holds(centre - width, value, centre + width)
+
+
 def student(x: np.ndarray, mean: float) -> np.ndarray:
     """Student's t."""
     error = x.std(axis=1, ddof=1) / x.shape[1] ** 0.5
-    return np.abs(x.mean(axis=1) - mean) <= stats.t.ppf(1 - TAIL, x.shape[1] - 1) * error + 1e-12
+    return round_mean(x, mean, stats.t.ppf(1 - TAIL, x.shape[1] - 1) * error + 1e-12)
 
 
 def student_logit(x: np.ndarray, mean: float) -> np.ndarray:
     """Student's t on the logit of the mean, by the delta method."""
     centre = np.clip(x.mean(axis=1), 1e-9, 1 - 1e-9)
     error = x.std(axis=1, ddof=1) / x.shape[1] ** 0.5 / (centre * (1 - centre))
-    apart = np.abs(np.log(centre / (1 - centre)) - np.log(mean / (1 - mean)))
-    return apart <= stats.t.ppf(1 - TAIL, x.shape[1] - 1) * error + 1e-12
+    logit, width = np.log(centre / (1 - centre)), stats.t.ppf(1 - TAIL, x.shape[1] - 1) * error
+    return holds(logit - width - 1e-12, np.log(mean / (1 - mean)), logit + width + 1e-12)
 
 
 def resampled(x: np.ndarray) -> np.ndarray:
@@ -65,7 +78,7 @@ def bca(x: np.ndarray, mean: float) -> np.ndarray:
         place = stats.norm.cdf(bias + z / (1 - acceleration * z)) * means.shape[1]
         where = np.clip(place, 0, means.shape[1] - 1).astype(int)
         ends.append(means[np.arange(len(x)), where])
-    return (ends[0] - 1e-12 <= mean) & (mean <= ends[1] + 1e-12)
+    return holds(ends[0] - 1e-12, mean, ends[1] + 1e-12)
 
 
 def bootstrap_t(x: np.ndarray, mean: float) -> np.ndarray:
@@ -77,13 +90,13 @@ def bootstrap_t(x: np.ndarray, mean: float) -> np.ndarray:
     some = ~np.isnan(t).all(axis=1)
     t[~some] = 0
     low, high = (np.nanquantile(t, q, axis=1) * x.std(axis=1, ddof=1) for q in (1 - TAIL, TAIL))
-    return (centre - low - 1e-12 <= mean) & (mean <= centre - high + 1e-12)
+    return holds(centre - low - 1e-12, mean, centre - high + 1e-12)
 
 
 def empirical_likelihood(x: np.ndarray, mean: float) -> np.ndarray:
     """Owen's, with the F distribution."""
     n, z = x.shape[1], x - mean
-    inside = (z.min(axis=1) < 0) & (z.max(axis=1) > 0)
+    inside: np.ndarray = (z.min(axis=1) < 0) & (z.max(axis=1) > 0)
     low = -(1 - 1 / n) / np.where(inside, z.max(axis=1), 1)
     high = -(1 - 1 / n) / np.where(inside, z.min(axis=1), -1)
     for _ in range(60):
@@ -92,25 +105,26 @@ def empirical_likelihood(x: np.ndarray, mean: float) -> np.ndarray:
         low, high = np.where(up, middle, low), np.where(up, high, middle)
     tilted = np.where(inside[:, None], 1 + middle[:, None] * z, 1)
     ratio = 2 * np.log(np.maximum(tilted, 1e-300)).sum(axis=1)
-    return inside & (ratio <= stats.f.ppf(1 - 2 * TAIL, 1, n - 1))
+    inside &= ratio <= stats.f.ppf(1 - 2 * TAIL, 1, n - 1)
+    return inside
 
 
 def wilson(x: np.ndarray, mean: float) -> np.ndarray:
     """Wilson's: the variance of the mean is at most that of a proportion."""
     bound = stats.norm.ppf(1 - TAIL) * (mean * (1 - mean) / x.shape[1]) ** 0.5
-    return np.abs(x.mean(axis=1) - mean) <= bound
+    return round_mean(x, mean, bound)
 
 
 def hoeffding(x: np.ndarray, mean: float) -> np.ndarray:
     """Hoeffding's bound."""
-    return np.abs(x.mean(axis=1) - mean) <= (np.log(1 / TAIL) / (2 * x.shape[1])) ** 0.5
+    return round_mean(x, mean, (np.log(1 / TAIL) / (2 * x.shape[1])) ** 0.5)
 
 
 def empirical_bernstein(x: np.ndarray, mean: float) -> np.ndarray:
     """Maurer and Pontil's."""
     n, log = x.shape[1], np.log(2 / TAIL)
     bound = (2 * x.var(axis=1, ddof=1) * log / n) ** 0.5 + 7 * log / (3 * (n - 1))
-    return np.abs(x.mean(axis=1) - mean) <= bound
+    return round_mean(x, mean, bound)
 
 
 def betting(x: np.ndarray, mean: float) -> np.ndarray:
@@ -125,7 +139,8 @@ def betting(x: np.ndarray, mean: float) -> np.ndarray:
         most = np.maximum(most, np.log(0.5) + np.maximum(up, down))
         total = total + x[:, t]
         squares = squares + (x[:, t] - total / (t + 2)) ** 2
-    return most < np.log(1 / (2 * TAIL))
+    kept: np.ndarray = most < np.log(1 / (2 * TAIL))
+    return kept
 
 
 def anderson(x: np.ndarray, mean: float) -> np.ndarray:
@@ -136,7 +151,7 @@ def anderson(x: np.ndarray, mean: float) -> np.ndarray:
     steps = np.diff(np.concatenate([ends[0], np.sort(x, axis=1), ends[1]], axis=1), axis=1)
     low = ((1 - np.minimum(1, levels + band)) * steps).sum(axis=1)
     high = ((1 - np.maximum(0, levels - band)) * steps).sum(axis=1)
-    return (low <= mean) & (mean <= high)
+    return holds(low, mean, high)
 
 
 def weighted(low: float, high: float) -> Callable[[np.ndarray, float], np.ndarray]:
@@ -179,28 +194,29 @@ INTERVALS: dict[str, Holds] = {
 }
 
 
-def coverage(holds: Holds, images: int) -> list[float]:
+def coverage(interval: Holds, images: int) -> list[float]:
     """Of each shape, in percent."""
     found = []
     for sample, mean in SHAPES.values():
         x = sample(np.random.default_rng(images), (RUNS, images))
-        found.append(100 * float(holds(x, mean).mean()))
+        found.append(100 * float(interval(x, mean).mean()))
     return found
 
 
-def width(holds: Holds, images: int = 10) -> float:
+def width(interval: Holds, images: int = 10) -> float:
     """Mean width for normal scores: the means that lie within the interval, on a grid."""
     x = SHAPES["normal"][0](np.random.default_rng(0), (50, images))
     grid = np.linspace(0.005, 0.995, 100)
-    return float(np.mean([holds(x, mean) for mean in grid]))
+    return float(np.mean([interval(x, mean) for mean in grid]))
 
 
 def main() -> None:
     """Prints both tables as Markdown."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"| 5 images | {' | '.join(SHAPES)} | width at 10 |\n|---|{'---:|' * (len(SHAPES) + 1)}")
-    for name, holds in INTERVALS.items():
-        cells = [f"{value:.0f}" for value in coverage(holds, 5)]
-        print(f"| {name} | {' | '.join(cells)} | {width(holds):.2f} |")
+    for name, interval in INTERVALS.items():
+        cells = [f"{value:.0f}" for value in coverage(interval, 5)]
+        print(f"| {name} | {' | '.join(cells)} | {width(interval):.2f} |")
     print(f"\n| half an image | {' | '.join(SHAPES)} |\n|---|{'---:|' * len(SHAPES)}")
     for images in (3, 4, 5, 6, 7, 8, 9, 10, 15, 20, 50):
         cells = [f"{value:.0f}" for value in coverage(half_an_image, images)]

@@ -1,6 +1,6 @@
 """Prints verdict beside truth, for the runs of `experiment=known_truth` below a folder."""
 
-import sys
+import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -10,10 +10,13 @@ from sanity.results import find_runs
 from sanity.results.recorded import configuration
 
 
-def main(folder: str) -> None:
+def main() -> None:
     """A row a network and method; a verdict that all seeds share stands once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
     found: dict[tuple[str, str], Counter[str]] = {}
-    for run in find_runs(Path(folder)):
+    for run in find_runs(folder):
         network = configuration(run)["model"]["network"]
         for row in (read_json(run / "run.json") or {})["verdicts"]:
             if row["primary"]:
@@ -27,4 +30,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

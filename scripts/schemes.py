@@ -6,7 +6,7 @@ docs/randomizations.md. It draws a panel a scheme, means over images and seeds, 
 that stands there.
 """
 
-import sys
+import argparse
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -64,8 +64,18 @@ def table(means: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(result).T.fillna("")
 
 
+def main() -> None:
+    """Draws the panels and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder")
+    parser.add_argument("output", help=".png, .pdf or .svg")
+    asked = parser.parse_args()
+    means = schemes(asked.folder)
+    figure(means).savefig(asked.output, dpi=130)
+    print(table(means, sanity.load_predictions(asked.folder)).to_string())
+
+
 if __name__ == "__main__":
-    folder, output = sys.argv[1:]
-    means = schemes(folder)
-    figure(means).savefig(output, dpi=130)
-    print(table(means, sanity.load_predictions(folder)).to_string())
+    main()

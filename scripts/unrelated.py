@@ -4,6 +4,7 @@
 masks. A cell has the mean over pairs of independent masks ± their standard deviation.
 """
 
+import argparse
 from collections.abc import Callable
 
 import numpy as np
@@ -22,7 +23,7 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 def smooth(draw: np.random.Generator, side: int) -> np.ndarray:
     """Uniform noise on 7 × 7 cells, enlarged as Grad-CAM's maps are."""
-    return resize(draw.random((7, 7)), (side, side))
+    return np.asarray(resize(draw.random((7, 7)), (side, side)))
 
 
 KINDS: dict[str, Draw] = {
@@ -60,6 +61,7 @@ def cell(values: np.ndarray) -> str:
 
 def main() -> None:
     """Prints the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     drawn = {(kind, side): pairs(kind, side) for kind in KINDS for side in SIDES}
     print("| metric | pixels |", " | ".join(KINDS), "|")
     print("|---|---|" + "---|" * len(KINDS))

@@ -1,0 +1,153 @@
+"""The scripts start, and print their tables for the smallest work."""
+
+import importlib.util
+import runpy
+import sys
+
+import pytest
+import yaml
+
+from sanity.config.job import compose
+from sanity.config.options import options
+from sanity.files import read_json
+from sanity.models.known import TRUTHS
+from tests.command import ROOT
+from tests.pieces import ANY
+from tests.report.runs import make_run
+
+FILES = sorted((ROOT / "scripts").glob("*.py"))
+SMALL = [*ANY, "data.limit=1", "method=[gradient]", "metric=[spearman]", "layers.last=1"]
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    monkeypatch.setattr("sanity.experiment.compute.finish", lambda run: None)
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def run(script, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", [script.__file__, *map(str, words)])
+    script.main()
+
+
+def cells(text):
+    """Of the rows of the Markdown tables in a text, headers left out."""
+    rows = [line for line in text.splitlines() if line.startswith("|") and "---" not in line]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_help(file, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(file), "--help"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    code = 0
+    try:
+        runpy.run_path(str(file), run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code
+    assert not code
+    first = load(file.stem).__doc__.splitlines()[0]
+    assert first in " ".join(capsys.readouterr().out.split())
+
+
+def test_coverage(monkeypatch, capsys):
+    script = load("coverage")
+    monkeypatch.setattr(script, "RUNS", 10)
+    monkeypatch.setattr(script, "width", lambda interval: interval is script.student)
+    run(script, monkeypatch)
+    first, second = cells(capsys.readouterr().out.replace("\n\n", "\n")), script.INTERVALS
+    assert [row[0] for row in first[1 : len(second) + 1]] == list(second)
+    percents = [cell for row in first for cell in row[1:-1] if cell.isdigit()]
+    assert len(percents) == len(script.SHAPES) * len(second) + (len(script.SHAPES) - 1) * 11
+    assert all(0 <= int(cell) <= 100 for cell in percents)
+
+
+def test_unrelated(monkeypatch, capsys):
+    script = load("unrelated")
+    monkeypatch.setattr(script, "PAIRS", 2)
+    monkeypatch.setattr(script, "SIDES", (48,))
+    run(script, monkeypatch)
+    header, *rows = cells(capsys.readouterr().out)
+    assert header[2:] == list(script.KINDS)
+    assert {row[0].strip("`") for row in rows} == set(options("metric")) - {"region_share"}
+    assert all("±" in cell for row in rows for cell in row[2:])
+
+
+def test_known_truth(tmp_path, monkeypatch, capsys):
+    network = next(iter(TRUTHS))
+    path = make_run(tmp_path / "run")
+    file = path / ".hydra" / "config.yaml"
+    config = yaml.safe_load(file.read_text()) | {"model": {"network": network}}
+    file.write_text(yaml.safe_dump(config))
+    run(load("known_truth"), monkeypatch, tmp_path)
+    _, *rows = cells(capsys.readouterr().out)
+    assert [row[:3] for row in rows] == [
+        [name, method, truth] for name, truths in TRUTHS.items() for method, truth in truths.items()
+    ]
+    (said,) = [row[3] for row in rows if row[:2] == [network, "gradient"]]
+    verdicts = read_json(path / "run.json")["verdicts"]
+    (found,) = [v["verdict"] for v in verdicts if v["primary"] and v["method"] == "gradient"]
+    assert said == f"{found} (1)"
+
+
+def test_schemes(tmp_path, monkeypatch, capsys):
+    for order in ("cascading", "independent"):
+        make_run(tmp_path / order, randomization=order)
+    run(load("schemes"), monkeypatch, tmp_path, tmp_path / "found.png")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["cascading", "independent"]
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_second_job(monkeypatch, capsys):
+    run(load("second_job"), monkeypatch, *SMALL, "--profile")
+    said = capsys.readouterr().out
+    assert "job 1: " in said and "job 2: " in said and "cumulative" in said
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The benchmark on a small network, all in this process."""
+    script = load("bench")
+    monkeypatch.setattr(script, "MODELS", {"small": ANY})
+    monkeypatch.setattr(script, "GROWING", [*SMALL, "method=[smoothgrad]"])
+    monkeypatch.setattr(script, "GROWTH", {"images × 2": ["data.limit=2"]})
+    monkeypatch.setattr(script.subprocess, "run", lambda command, check: script.main(command[2:]))
+    monkeypatch.setattr(script.os, "cpu_count", lambda: 1)
+    return script
+
+
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [
+        (["job", *SMALL], ["floor", "gradient phase", "whole run after start-up", "peak memory"]),
+        (["models", "small"], ["floor", "both, in bfloat16", "PAIR's loop, gradient by gradient"]),
+        (["growth"], ["one batch a stage", "images × 2"]),
+        (["batches", *SMALL], ["1 threads, batches of  2", "1 threads, batches of 64"]),
+    ],
+    ids=lambda value: value[0],
+)
+def test_bench(bench, words, rows, capsys):
+    bench.main(words)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [row for row in rows if not any(line.startswith(row) for line in lines)] == []
+
+
+@pytest.mark.parametrize("kind", ["MODELS", "GROWTH"])
+def test_bench_asks_for_what_there_is(kind, tmp_path):
+    script = load("bench")
+    base = script.POINTS if kind == "MODELS" else script.GROWING
+    for overrides in getattr(script, kind).values():
+        asked = [override.format(inception=tmp_path) for override in overrides]
+        assert compose([*base, *script.QUIET, *asked]).methods
+
+
+def test_bench_of_nothing_known(bench):
+    with pytest.raises(SystemExit, match="modles is none of job, models, growth, batches"):
+        bench.main(["modles"])
