@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"  # the only place that says it
 
 if TYPE_CHECKING:
+    from sanity.analysis.pairs import pairwise_tests, rank_methods
     from sanity.errors import ConfigError
     from sanity.experiment.explaining import explain
     from sanity.experiment.run import run
@@ -22,6 +23,8 @@ _HOMES = {
     "load_masks": "sanity.results",
     "load_predictions": "sanity.results",
     "load_runs": "sanity.results",
+    "pairwise_tests": "sanity.analysis.pairs",
+    "rank_methods": "sanity.analysis.pairs",
     "run": "sanity.experiment.run",
     "runs": "sanity.results",
 }
@@ -34,6 +37,8 @@ __all__ = [
     "load_masks",
     "load_predictions",
     "load_runs",
+    "pairwise_tests",
+    "rank_methods",
     "run",
     "runs",
 ]

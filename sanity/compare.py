@@ -56,6 +56,10 @@ def compare(options: Namespace) -> None:
     if not options.quiet:
         print(caption(table))
         print(_text(pivot(table, options.digits)))
+    if options.pairs:
+        from sanity.analysis.pairs import text
+
+        print(text(scores, options.method.split(",") if options.method else None))
     verdicts = {}
     if options.report or options.thresholds or options.width or not options.no_verdicts:
         verdicts = _verdicts(everything, scores, thresholds, options)
@@ -118,6 +122,7 @@ def _parser() -> Parser:
         "--report", metavar="FILE", help="writes one self-contained HTML page: curves, masks, table"
     )
     add("--quiet", action="store_true", help="print no table")
+    add("--pairs", action="store_true", help="paired tests and ranks between methods")
     add("--no-verdicts", action="store_true", help="give no verdicts")
     add(
         "--verdict",

@@ -216,19 +216,38 @@ def _least(holds: Callable[[int], bool], most: int) -> int | None:
 def difference(a: np.ndarray, b: np.ndarray) -> tuple[Estimate, float]:
     """The mean of a − b over images that have both, and the p-value of no difference.
 
-    The p-value is that of a paired t-test over images, each averaged over seeds; NaN below two
+    The p-value is 1 minus the level of the interval that ends at 0: of one seed that of a paired
+    t-test over images; of several it is crossed with them, as the interval is. It is NaN below two
     images, 1 where all differences are zero.
     """
-    from scipy import stats
-
     values = _table(np.asarray(a) - np.asarray(b))
-    each = values.mean(axis=1)
-    if len(each) < 2:
-        return mean(values), float("nan")
-    error = each.std(ddof=1) / len(each) ** 0.5
-    if not error:
-        return mean(values), 1.0 if each[0] == 0 else 0.0
-    return mean(values), float(2 * stats.t.sf(abs(each.mean()) / error, len(each) - 1))
+    return mean(values), _p_of_zero(values)
+
+
+def _p_of_zero(values: np.ndarray) -> float:
+    """See `difference`; of values (images, seeds)."""
+    from scipy import optimize, stats
+
+    images, seeds = values.shape
+    if images < 2:
+        return float("nan")
+    each = [(values.mean(axis=1), images), (values.mean(axis=0), seeds)]
+    errors = [(part.std(ddof=1) / n**0.5, n - 1) for part, n in each if n > 1]
+    centre = abs(values.mean())
+    if not any(error for error, _ in errors):
+        return 1.0 if centre == 0 else 0.0
+    if len(errors) == 1:
+        error, freedom = errors[0]
+        return float(2 * stats.t.sf(centre / error, freedom))
+
+    def beyond(log_p: float) -> float:
+        halves = [stats.t.isf(np.exp(log_p) / 2, freedom) * error for error, freedom in errors]
+        return float(centre - np.hypot(*halves))
+
+    least = float(np.log(_LEAST))
+    if beyond(least) >= 0:
+        return _LEAST
+    return float(np.exp(optimize.brentq(beyond, least, 0.0))) if centre else 1.0
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -49,7 +49,7 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for key, part in scores.groupby(keys, observed=True, sort=False):
         later, kind = part[part["stage"] > 0], (part["metric"].iloc[0], part["method"].iloc[0])
         scale = intervals.scale(later["null"].to_numpy(float), originals.get(kind, np.empty(0)))
-        estimate = intervals.mean(_images_by_seeds(part, staged), scale)
+        estimate = intervals.mean(by_image(part, staged).unstack("seed").to_numpy(), scale)
         values = key if isinstance(key, tuple) else (key,)
         rows.append(
             {
@@ -113,6 +113,26 @@ def caption(table: pd.DataFrame) -> str:
     return f"{what} and 95 % interval over {n} image{plural[0]}, {draws} seed{plural[1]}"
 
 
+def by_image(part: pd.DataFrame, staged: bool) -> pd.Series:
+    """Scores of one method, metric and scheme, by image and seed; NaN where a stage has none.
+
+    Args:
+        part: The rows.
+        staged: The mean over their stages; else the area under the curve over them.
+    """
+    seed = part["seed"].to_numpy() if "seed" in part else 0
+    table = part[["stage", "value"]].assign(image=part["image"].astype(str), seed=seed)
+    wide = table.pivot_table(
+        index=["image", "seed"], columns="stage", values="value", dropna=False, aggfunc="first"
+    )
+    wide = wide.loc[~wide.index.duplicated()]
+    if staged:
+        return wide.mean(axis=1, skipna=False)
+    curves = wide.to_numpy()
+    area = intervals.area(curves) if curves.shape[1] > 1 else curves[:, 0]
+    return pd.Series(area, index=wide.index)
+
+
 def _originals(scores: pd.DataFrame) -> dict[tuple[str, str], np.ndarray]:
     """The scores at stage 0, of masks with themselves, by metric and method."""
     trained = scores[scores["stage"] == 0].groupby(["metric", "method"], observed=True)["value"]
@@ -124,20 +144,3 @@ def _mixed(scores: pd.DataFrame, by: Sequence[str], name: str) -> bool:
     if not by:
         return scores[name].nunique() > 1
     return bool((scores.groupby(list(by), observed=True)[name].nunique() > 1).any())
-
-
-def _images_by_seeds(part: pd.DataFrame, staged: bool) -> np.ndarray:
-    """Scores of one method, metric and scheme, images × seeds."""
-    seed = part["seed"].to_numpy() if "seed" in part else 0
-    table = part[["stage", "value"]].assign(image=part["image"].astype(str), seed=seed)
-    wide = table.pivot_table(
-        index=["image", "seed"], columns="stage", values="value", dropna=False, aggfunc="first"
-    )
-    wide = wide.loc[~wide.index.duplicated()]
-    if staged:
-        each = wide.mean(axis=1, skipna=False)
-    else:
-        curves = wide.to_numpy()
-        area = intervals.area(curves) if curves.shape[1] > 1 else curves[:, 0]
-        each = pd.Series(area, index=wide.index)
-    return each.unstack("seed").to_numpy()

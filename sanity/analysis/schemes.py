@@ -27,30 +27,17 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
         ConfigError: There is no run, none is completed, a file is damaged, or runs of the same
             settings have different scores.
     """
-    scores = load_runs(list(paths), status="completed")
+    scores = load_runs(list(paths), status="completed", categories=True)
     if scores.empty:
         raise ConfigError(f"no run below {', '.join(map(str, paths))} is completed")
     first = scores.drop_duplicates("run").set_index("run")["path"].astype(str)
     scores = scores[scores["path"].astype(str) == scores["run"].map(first).astype(str)]
-    keys = [key for key in scores.columns if key not in SCORES and counts(key).scheme]
+    attrs = scores.attrs
+    keys = scheme_keys(scores)
     kinds = scores.drop_duplicates(["path", "method", "metric"])[
         ["path", "method", "metric", *keys]
     ].reset_index(drop=True)
-    schemes = pd.Series("", index=kinds.index)
-    for key in in_order(keys):
-        values = kinds[key].astype(object).where(kinds[key].notna(), "–").astype(str)
-        if entry := owner(key):
-            values = values.where(kinds[entry[0]].astype(str) == entry[1], "")
-        groups = values.groupby([kinds["method"], kinds["metric"], schemes], observed=True)
-        # A key that says nothing that the ones before it have not said is left out.
-        if (groups.nunique() > 1).any():
-            schemes = schemes + np.where(
-                values == "", "", np.where(schemes == "", "", ", ") + f"{key}=" + values
-            )
-    schemes = schemes.groupby([kinds["method"], kinds["metric"]], observed=True).transform(
-        lambda part: part if part.nunique() > 1 else ""
-    )
-    kinds["scheme"] = schemes
+    kinds["scheme"] = name_schemes(kinds, keys)
     scores = scores.merge(kinds[["path", "method", "metric", "scheme"]], how="left")
     seed = ["seed"] if "seed" in scores else []
     keys = ["scheme", *seed, "method", "metric", "stage", "image"]
@@ -62,7 +49,39 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
             f"{one} and {other} hold different scores of the same settings, as of a model, images "
             "or code that were changed in between: compare them one by one, or by --diff"
         )
-    return scores.drop_duplicates(keys)
+    scores = scores.drop_duplicates(keys)
+    scores.attrs = attrs
+    return scores
+
+
+def scheme_keys(scores: pd.DataFrame) -> list[str]:
+    """The columns of scores that set runs apart."""
+    return [key for key in scores.columns if key not in SCORES and counts(key).scheme]
+
+
+def name_schemes(
+    kinds: pd.DataFrame, keys: Sequence[str], within: Sequence[str] = ("method", "metric")
+) -> pd.Series:
+    """The keys in which rows differ, and their values, as text; "" where none do.
+
+    Args:
+        kinds: A row a run, method and metric.
+        keys: Columns of the configuration.
+        within: Rows are set apart from others of the same values here.
+    """
+    own = [kinds[name].astype(str) for name in within]
+    schemes = pd.Series("", index=kinds.index)
+    for key in in_order(keys):
+        values = kinds[key].astype(object).where(kinds[key].notna(), "–").astype(str)
+        if entry := owner(key):
+            values = values.where(kinds[entry[0]].astype(str) == entry[1], "")
+        groups = values.groupby([*own, schemes])
+        # A key that says nothing that the ones before it have not said is left out.
+        if (groups.nunique() > 1).any():
+            schemes = schemes + np.where(
+                values == "", "", np.where(schemes == "", "", ", ") + f"{key}=" + values
+            )
+    return schemes.groupby(own).transform(lambda part: part if part.nunique() > 1 else "")
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -120,7 +120,7 @@ def evidence(
     Raises:
         ConfigError: A metric cannot be made any more.
     """
-    predictions = load_predictions(list(paths), status="completed")
+    predictions = load_predictions(list(paths), status="completed", categories=True)
     found = {}
     foreign: dict[str, Any] = {}
     for scheme, part in scores.groupby("scheme", observed=True, sort=False):

@@ -13,7 +13,7 @@ import numpy as np
 
 from sanity.errors import ConfigError
 from sanity.files import read_json
-from sanity.results.tables import damage
+from sanity.results.tables import UNITS, damage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,12 +34,16 @@ class Run:
         folder: Where it lies.
         status: `completed`, `failed`, `interrupted` or `running`.
         values: The columns of its configuration, and `RUN_COLUMNS`.
+        metrics: What it recorded of each metric, by name.
+        controls: Its methods that never look at the network.
         info: All of it, where asked for.
     """
 
     folder: Path
     status: str
     values: dict[str, Any]
+    metrics: dict[str, Any] = field(default_factory=dict, repr=False)
+    controls: list[str] = field(default_factory=list, repr=False)
     info: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -78,7 +82,30 @@ def runs(
     ]
     rows = [{**_about(run), **run.values} for run in chosen]
     keys = dict.fromkeys([*_ABOUT, *(key for row in rows for key in row)])
-    return pd.DataFrame(rows, columns=list(keys))
+    table = pd.DataFrame(rows, columns=list(keys))
+    table.attrs.update(describe(chosen, table.columns))
+    return table
+
+
+def describe(found: Sequence[Run], columns: Iterable[str]) -> dict[str, Any]:
+    """What `attrs` says of a table: the units of its columns, its metrics, and which are controls.
+
+    Args:
+        found: The runs that it is of.
+        columns: Its columns.
+    """
+    metrics: dict[str, dict[str, Any]] = {}
+    for run in found:
+        for name, values in run.metrics.items():
+            if isinstance(values, dict):
+                known = metrics.setdefault(name, dict(values))
+                for key, value in values.items():  # runs may have other settings of one name
+                    known[key] = value if known.get(key) == value else None
+    return {
+        "units": {name: UNITS[name] for name in columns if name in UNITS},
+        "metrics": metrics,
+        "controls": list(dict.fromkeys(name for run in found for name in run.controls)),
+    }
 
 
 def find_runs(path: Paths) -> list[Path]:
@@ -136,7 +163,15 @@ def read_run(folder: Path, *, whole: bool = False) -> Run:
     own = {"run": info.get("run", folder.name), "path": str(folder), "status": status}
     columns = info.get("columns")
     values = {**(columns if isinstance(columns, dict) else {}), **own}
-    return Run(folder, status, values, info if whole else {})
+    metrics, controls = info.get("metrics"), info.get("controls")
+    return Run(
+        folder,
+        status,
+        values,
+        metrics if isinstance(metrics, dict) else {},
+        controls if isinstance(controls, list) else [],
+        info if whole else {},
+    )
 
 
 def once(found: Sequence[Run], *, say: bool = True) -> list[Run]:

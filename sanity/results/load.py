@@ -22,6 +22,7 @@ from sanity.results.listing import (
     Paths,
     Run,
     among,
+    describe,
     find_runs,
     once,
     read_run,
@@ -49,25 +50,29 @@ def load_runs(
     status: str | Collection[str] | None = None,
     columns: Collection[str] | None = None,
     varying: bool = False,
-    categories: bool = True,
+    categories: bool = False,
     **filters: Any,
 ) -> "pd.DataFrame":
     """The scores of all runs below a path, one row per image, method, stage and metric.
 
     Beside the columns of scores.parquet stand each run's choices (`model`, `randomization`, …) and
     values (`seed`, `method.smoothgrad.samples`, …), `target` as `target_rule`, then `run`, `path`
-    and `status`. Strings are categorical. A value that some runs do not have is NaN there. The
-    layer of stage 0 is "trained". Runs that are not completed come with the units they have
-    finished; a killed one says `running`. A run that lies in several folders counts once. What of
-    a filter matches nothing is logged as a warning, with the values that there are.
+    and `status`. A value that some runs do not have is NaN there. The layer of stage 0 is
+    "trained". Runs that are not completed come with the units they have finished; a killed one
+    says `running`. A run that lies in several folders counts once. What of a filter matches
+    nothing is logged as a warning, with the values that there are.
+
+    `attrs` of the table has `units` (by column), `metrics` (by name: identity, range, direction and
+    more, as far as the runs recorded it and agree) and `controls` (methods that never look at the
+    network).
 
     Args:
         path: A folder or several, each a run or above runs.
         status: Only runs with this status, or one of these.
         columns: Only these columns; all by default.
         varying: Of the configuration only columns in which the runs differ.
-        categories: Without, strings are objects: several times the memory, but `fillna` and
-            `replace` take any value.
+        categories: Strings are categorical, which takes a fraction of the memory; but `fillna` and
+            `replace` then refuse what is no category yet.
         filters: A column and the value, or the values, its rows shall have, such as
             `metric="ssim", seed=[0, 1]`, or `**{"data.shards": 4}`. They are applied while reading.
 
@@ -83,7 +88,7 @@ def load_predictions(
     status: str | Collection[str] | None = None,
     columns: Collection[str] | None = None,
     varying: bool = False,
-    categories: bool = True,
+    categories: bool = False,
     **filters: Any,
 ) -> "pd.DataFrame":
     """The predictions of all runs below a path, one row per image and stage; see `load_runs`."""
@@ -223,7 +228,10 @@ def _load(
             data[name] = _repeat(values, counts)
     last = {name: data.pop(name) for name in RUN_COLUMNS if name in data}
     frame = pd.DataFrame({**data, **last}, copy=False)
-    return frame if asked.categories else _without_categories(frame)
+    if not asked.categories:
+        frame = _without_categories(frame)
+    frame.attrs.update(describe([r.run for r in rows], frame.columns))
+    return frame
 
 
 def _read_rows(run: Run, table: str, names: list[str], wanted: dict[str, list[Any]]) -> _Rows:

@@ -37,6 +37,18 @@ PREDICTIONS = {
     "between_share": "float64",
     "entropy": "float64",
 }
+UNITS = {  # of the measured columns; what "score" means, `attrs["metrics"]` says
+    "value": "score",
+    "null": "score",
+    "probability": "1",
+    "target_probability": "1",
+    "target_logit": "logit",
+    "logit_std": "logit",
+    "between_share": "1",
+    "entropy": "nat",
+    "seconds": "s",
+    "bytes": "B",
+}
 OPTIONAL = ("null", "reason")  # empty unless there is something to explain
 
 

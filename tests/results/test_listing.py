@@ -119,14 +119,35 @@ def test_scores_and_predictions_join_without_suffixes(top):
     assert not [name for name in both if name.endswith(("_x", "_y"))]
 
 
-def test_without_categories_any_value_can_be_put_in(top):
-    found = load_runs(top, status="completed", categories=False)
+def test_any_value_can_be_put_in(top):
+    found = load_runs(top, status="completed")
     assert not len(found.select_dtypes("category").columns)
     assert set(found["reason"].fillna("none")) == {"none", "constant"}
     assert "SSIM" in set(found["metric"].replace("ssim", "SSIM"))
-    pd.testing.assert_frame_equal(
-        found, load_runs(top, status="completed"), check_dtype=False, check_categorical=False
-    )
+    assert found.fillna(0).notna().all(axis=None)
+    small = load_runs(top, status="completed", categories=True)
+    assert small["metric"].dtype == "category"
+    pd.testing.assert_frame_equal(found, small, check_dtype=False, check_categorical=False)
+
+
+def test_attrs_say_what_columns_and_metrics_are(top, tmp_path):
+    ssim = {"identity": 1.0, "range": [-1.0, 1.0], "direction": "higher", "unrelated": 0.0}
+    for name, unrelated in (("one", 0.0), ("two", 0.5)):
+        folder = tmp_path / name
+        shutil.copytree(top / "a" / "run0", folder)
+        info = json.loads((folder / "run.json").read_text())
+        metrics = {"ssim": {**ssim, "unrelated": unrelated}, "mse": 3}
+        changed = {"run": name, "metrics": metrics, "controls": ["edges"]}
+        (folder / "run.json").write_text(json.dumps({**info, **changed}))
+    one, both = load_runs(tmp_path / "one"), load_runs(tmp_path)
+    assert one.attrs["metrics"] == {"ssim": ssim} and one.attrs["controls"] == ["edges"]
+    assert both.attrs["metrics"] == {"ssim": {**ssim, "unrelated": None}}  # they do not agree
+    assert one.attrs["units"] == {"value": "score", "null": "score"}
+    assert load_predictions(tmp_path).attrs["units"]["entropy"] == "nat"
+    assert runs(tmp_path).attrs["units"] == {"seconds": "s", "bytes": "B"}
+    assert pd.concat([one, one]).attrs == one.attrs
+    one.to_parquet(tmp_path / "copy.parquet")
+    assert pd.read_parquet(tmp_path / "copy.parquet").attrs == one.attrs
 
 
 def test_a_damaged_list_of_overrides_is_none(top):

@@ -134,7 +134,7 @@ def test_load_runs_equals_the_obvious_way(runs, filters):
 
 
 def test_columns_and_their_types(runs):
-    frame = load_runs(runs)
+    frame = load_runs(runs, categories=True)
     assert list(frame)[:9] == list(SCORES)
     assert list(frame)[-3:] == ["run", "path", "status"]
     numbers = {
@@ -158,7 +158,7 @@ def test_columns_and_their_types(runs):
     # In the order of the files, so that layers come from output to input and methods as given.
     assert list(frame.layer.cat.categories) == ["trained", *LAYERS[1:]]
     assert list(frame.method.cat.categories) == list(METHODS)
-    assert list(load_runs(runs, method="edges").method.cat.categories) == ["edges"]
+    assert list(load_runs(runs, method="edges", categories=True).method.cat.categories) == ["edges"]
     # No result depends on these.
     assert not [c for c in frame if c.startswith(("runtime", "force", "output", "hydra"))]
     assert not [c for c in frame if c.endswith("_target_")]
@@ -313,7 +313,7 @@ import re, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from sanity import load_runs
 start = time.perf_counter()
-frame = load_runs(sys.argv[1], method="gradient", metric="ssim")
+frame = load_runs(sys.argv[1], method="gradient", metric="ssim", categories=True)
 seconds = time.perf_counter() - start
 # The parent's peak stands in getrusage's, as it was when it forked.
 status = open("/proc/self/status").read()

@@ -162,7 +162,7 @@ def collect(
     )
     differ = {**differing([run.shown for run in runs]), **apart}
     seeds = pd.Series([str(run.seed) for run in runs])
-    predictions = load_predictions(paths, status="completed")
+    predictions = load_predictions(paths, status="completed", categories=True)
     of_run = predictions["path"].astype(str)
     shown_runs = [
         _run(
