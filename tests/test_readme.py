@@ -1,4 +1,4 @@
-"""Every command of the README is run, in order, in one folder, as a reader would."""
+"""Every command of README and tutorials is run, in order, in one folder, as a reader would."""
 
 import re
 import shlex
@@ -9,10 +9,12 @@ import pytest
 from tests.command import ROOT, command
 
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-README = (ROOT / "README.md").read_text()
-BLOCKS = BLOCK.findall(README)
+TUTORIALS = ("first_run", "own_model", "sweeps", "figure", "own_method")
+READ = ["README.md", *(f"docs/tutorials/{name}.md" for name in TUTORIALS)]
+TEXT = "\n".join((ROOT / page).read_text() for page in READ)
+BLOCKS = BLOCK.findall(TEXT)
 PAGES = [
-    path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+    path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
 ]
 
 
@@ -56,7 +58,7 @@ def test_every_command_of_the_readme(default_run):
 
 @pytest.mark.slow
 def test_the_readmes_table_is_what_comes_out(default_run):
-    (table,) = re.findall(r"^```\n(ssim: .*?)^```", README, re.MULTILINE | re.DOTALL)
+    (table,) = re.findall(r"^```\n(ssim: .*?)^```", TEXT, re.MULTILINE | re.DOTALL)
     for line in table.strip().splitlines():
         assert line in default_run.stdout
 
