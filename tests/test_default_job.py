@@ -31,6 +31,15 @@ def test_guided_backprop_does_not_notice(ssim):
     assert (ssim.loc["stem", ["guided_backprop", "gradient"]] < 0.3).all()
 
 
+def test_it_decides(default_run):
+    """By the primary metric, corrected over five methods, with no more images than that takes."""
+    rows = json.loads((default_run.folder / "run.json").read_text())["verdicts"]
+    found = {row["method"]: row["verdict"] for row in rows if row["primary"]}
+    assert found["guided_backprop"] == "insensitive"
+    assert found["gradient"] == found["smoothgrad"] == "sensitive"
+    assert not {"inconclusive", "invalid"} & set(found.values())
+
+
 def test_controls(scores):
     edges = scores[scores["method"] == "edge_detector"]
     np.testing.assert_allclose(edges["value"], 1, atol=1e-9)
@@ -47,13 +56,13 @@ def test_every_method_is_itself_at_stage_0(scores):
 
 
 def test_everything_is_there(default_run, scores):
-    assert len(scores) == 3 * 7 * 20 * 4
+    assert len(scores) == 7 * 7 * 20 * 4
     assert not scores["value"].isna().any()
     info = json.loads((default_run.folder / "run.json").read_text())
     assert info["status"] == "completed"
-    assert info["counts"]["gradients"] == 51 * 3 * 20
+    assert info["counts"]["gradients"] == 51 * 7 * 20
     predictions = sanity.load_predictions(default_run.folder)
-    assert len(predictions) == 60
+    assert len(predictions) == 7 * 20
     assert (predictions.loc[predictions["stage"] == 0, "between_share"] > 0.9).all()
     masks = sanity.load_masks(default_run.folder)
     assert set(masks.data_vars) == set(scores["method"].unique())

@@ -1,71 +1,122 @@
 """What will be computed, and about how long it takes."""
 
+import itertools
 import logging
+import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from sanity.analysis.health import outlives, survival
+from sanity.analysis.thresholds import primary_metric
+from sanity.data import Images
 from sanity.experiment.effort import Times
 from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost
-from sanity.network.passes.backprop_rules import rule as rule_of
+from sanity.metrics import MaskMetric
 from sanity.progress import duration
+from sanity.randomness import generator
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
 
 log = logging.getLogger(__name__)
-
+WIDTH = 78  # of what is printed, columns
 
 # What one gradient or forward pass has taken in this process, so that a sweep measures it once.
-_seconds: "WeakKeyDictionary[Classifier, dict[tuple[Any, ...], float]]" = WeakKeyDictionary()
+_seconds: "WeakKeyDictionary[Classifier, dict[tuple[str, int], tuple[float, float]]]" = (
+    WeakKeyDictionary()
+)
 
 
 def announce(experiment: Experiment) -> Times:
-    """Says how much will be computed, and about how long that takes; returns what a pass takes."""
-    job, plan, n_images = experiment.job, experiment.plan, len(experiment.images)
-    log.info(
-        "%s explains %d images at %d stages by %d methods, scored by %d metrics",
-        experiment.classifier.name,
-        n_images,
-        len(experiment.stages),
-        len(job.methods),
-        len(job.metrics),
-    )
-    if (seen := experiment.classifier.network.seen) is not None and seen.complaint:
-        log.warning("%s: %s: see model.range", experiment.classifier.name, seen.complaint)
+    """Says what is asked, what will be computed, and about how long that takes.
+
+    Returns what a pass takes.
+    """
+    job, classifier = experiment.job, experiment.classifier
+    if (seen := classifier.network.seen) is not None and seen.complaint:
+        log.warning("%s: %s: see model.range", classifier.name, seen.complaint)
+    for line in _question(experiment):
+        log.info("%s", line)
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
         if facts:
             log.info("  %s: %s", stage.layer or "as trained", _said(facts))
     if said := survival(experiment.survives):
         none = "; no verdict is given" if outlives(experiment.survives) else ""
         log.warning("%s%s", said, none)
+    if job.settings.dry_run:
+        _show_costs(experiment)
+    units = len(experiment.images) * len(experiment.stages)
+    total = experiment.cost * (units + experiment.beside)
+    times = Times(
+        _seconds_a_gradient(experiment, experiment.cost.gradients * len(experiment.images)),
+        _seconds_a_forward_pass(experiment, experiment.cost.forward * len(experiment.images)),
+    )
+    scoring = _seconds_a_mask(job.metrics, experiment.images, job.settings.null_images)
+    seconds = times.seconds(total) + scoring * units * len(job.methods)
+    passes = [f"{total.gradients:,} gradients of {times.gradient * 1e3:.0f} ms"]
+    passes = passes if total.gradients else []
+    passes += [f"{total.forward:,} forward passes of {times.forward * 1e3:.0f} ms"] * bool(
+        total.forward
+    )
+    if passes:
+        log.info("  %s: about %s", ", ".join(passes), duration(seconds))
+    return times
+
+
+def _question(experiment: Experiment) -> list[str]:
+    """What a run asks, of which methods, on how much, in lines."""
+    job, stages, images = experiment.job, experiment.stages, experiment.images
+    controls = [name for name, method in job.methods.items() if method.control]
+    methods = [name for name in job.methods if name not in controls]
+    first, last = stages[1].layer if len(stages) > 1 else "", stages[-1].layer
+    through = f"block by block from {first} to {last}" if first != last else f"at {last}"
+    name = experiment.classifier.name
+    primary = primary_metric(job.metrics, job.settings.verdict.primary)
+    metrics = [f"{m} (decides)" if m == primary else m for m in job.metrics]
+    paragraphs = [
+        f"Which of these maps change when {name} loses what it has learned, {through}?",
+        f"{_counted(methods, 'method')}: {', '.join(methods)}" if methods else "",
+        f"{_counted(controls, 'control')}: {', '.join(controls)}" if controls else "",
+        f"{_counted(images, 'image')} at {_counted(stages, 'stage')}, compared by "
+        f"{', '.join(metrics)}",
+    ]
+    return [
+        line
+        for number, text in enumerate(paragraphs)
+        for line in textwrap.wrap(
+            text,
+            WIDTH,
+            initial_indent="  " * (number > 0),
+            subsequent_indent="    " if number else "",
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def _counted(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'s' * (len(things) != 1)}"
+
+
+def _show_costs(experiment: Experiment) -> None:
+    """A table of what each method asks for."""
+    job, plan, images = experiment.job, experiment.plan, experiment.images
     row = "  %-37s %9s %14s"
     log.info(row, "an image and stage", "gradients", "forward passes")
     asked = Cost()
     for name, method in job.methods.items():
-        cost = method.cost(experiment.classifier, experiment.images)
+        cost = method.cost(experiment.classifier, images)
         cost += Cost(gradients=plan.asked.get(name, 0))
         asked += cost
         log.info(row, name, cost.gradients, cost.forward)
     log.info(row, "together", asked.gradients, asked.forward)
     log.info(row, "shared ones once", experiment.cost.gradients, experiment.cost.forward)
-    a_stage = experiment.cost * n_images
-    total = a_stage * len(experiment.stages)
+    total = experiment.cost * (len(images) * len(experiment.stages))
     log.info(row, "in all", total.gradients, total.forward)
-    times = Times(
-        _seconds_a_gradient(experiment, a_stage.gradients),
-        _seconds_a_forward_pass(experiment, a_stage.forward),
-    )
-    each = [f"{times.gradient * 1e3:.0f} ms a gradient"] if total.gradients else []
-    each += [f"{times.forward * 1e3:.0f} ms a forward pass"] if total.forward else []
-    if each:
-        log.info("  %s: about %s", ", ".join(each), duration(times.seconds(total)))
-    return times
 
 
 def _said(facts: Mapping[str, Any]) -> str:
@@ -76,43 +127,87 @@ def _said(facts: Mapping[str, Any]) -> str:
 
 
 def _seconds_a_gradient(experiment: Experiment, count: int) -> float:
-    """The time of one of so many gradients, in a batch of the rule with the most points."""
+    """The time of one of so many gradients, in a batch of the rule with the most points.
+
+    A stage computes anew only what has changed since the one before (see `network.passes.segments`)
+    on the way forward, and all of the way back: the mean over the stages.
+    """
+    from sanity.network.passes.backprop_rules import rule as rule_of
+
     classifier, points = experiment.classifier, experiment.plan.points
     rule = max(points, key=lambda rule: len(points[rule]), default="plain")
     compared = rule_of(rule).needs_baseline
 
-    def compute(inputs: np.ndarray, targets: np.ndarray) -> None:
-        classifier.gradients(inputs, targets, rule, inputs if compared else None)
+    def start(inputs: np.ndarray, targets: np.ndarray) -> Callable[[], object]:
+        gradients = classifier.batch_gradient(inputs, rule, inputs if compared else None)
+        return lambda: gradients(targets)
 
-    return _seconds_each(experiment, count, rule, compute)
+    whole, back = _seconds_each(experiment, count, rule, start)
+    if not count:
+        return 0.0
+    shares = [1.0]
+    for before, stage in itertools.pairwise(experiment.stages):
+        changed = set(before.variables) ^ set(stage.variables) | set(stage.new)
+        shares.append(classifier.share_anew(changed, rule))
+    return back + max(0.0, whole - back) * sum(shares) / len(shares)
 
 
 def _seconds_a_forward_pass(experiment: Experiment, count: int) -> float:
     """The time of one of so many forward passes."""
 
-    def compute(inputs: np.ndarray, targets: np.ndarray) -> None:
-        experiment.classifier.logits(inputs)
+    def start(inputs: np.ndarray, targets: np.ndarray) -> Callable[[], object]:
+        return lambda: experiment.classifier.logits(inputs)
 
-    return _seconds_each(experiment, count, "forward", compute)
+    return _seconds_each(experiment, count, "forward", start)[0]
 
 
 def _seconds_each(
     experiment: Experiment,
     count: int,
     what: str,
-    compute: Callable[[np.ndarray, np.ndarray], None],
-) -> float:
-    """The time of one of so many images in a batch, measured once for each size of it."""
+    start: Callable[[np.ndarray, np.ndarray], Callable[[], object]],
+) -> tuple[float, float]:
+    """The time of one of so many images in a batch, measured once for each size of it.
+
+    Args:
+        experiment: The job.
+        count: How many there will be.
+        what: Is measured.
+        start: Takes a batch and gives what computes it.
+
+    Returns:
+        That of the first computation of a batch, and of the same once more.
+    """
     if not count:
-        return 0.0
+        return 0.0, 0.0
     size = min(max(count, 2), experiment.classifier.batch_size)
     known = _seconds.setdefault(experiment.classifier, {})
     if (what, size) in known:
         return known[what, size]
     which = np.resize(np.arange(len(experiment.images)), size)
     x, targets = experiment.images.x[which], experiment.targets[which]
-    compute(x[:2], targets[:2])  # traces the graph
-    start = time.perf_counter()
-    compute(x, targets)
-    known[what, size] = (time.perf_counter() - start) / size
+    start(x[:2], targets[:2])()  # traces the graph
+    compute = start(x, targets)
+    first, again = _timed(compute), _timed(compute)
+    known[what, size] = first / size, again / size
     return known[what, size]
+
+
+def _seconds_a_mask(metrics: Mapping[str, MaskMetric], images: Images, nulls: int) -> float:
+    """The time of a mask's scores and nulls by all metrics."""
+    mask = generator("timed mask").standard_normal(images.x[:1].shape, np.float32)
+
+    def scored() -> None:
+        for metric in metrics.values():
+            if not metric.needs_regions:
+                features = metric.features(mask)
+                for _ in range(1 + nulls):
+                    metric.compare(features, features)
+
+    return _timed(scored)
+
+
+def _timed(compute: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    compute()
+    return time.perf_counter() - start

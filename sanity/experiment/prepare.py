@@ -63,6 +63,12 @@ class Experiment:
         return total
 
     @property
+    def beside(self) -> int:
+        """How many images are explained once more, as trained: those that nulls are made with."""
+        settings = self.job.settings
+        return settings.null_images if settings.null_model == "other_image" else 0
+
+    @property
     def begins_at_output(self) -> bool:
         """Whether the first randomized stage takes the network's last kernel."""
         return not set(self.classifier.network.last_kernels).isdisjoint(

@@ -1,6 +1,6 @@
 """Classifier: any image classifier as one flat graph with live variables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Literal
@@ -234,6 +234,13 @@ class Classifier:
             return gradients
 
         return gradients
+
+    def share_anew(self, changed: Collection[str], rule: str = "plain") -> float:
+        """The share of the network that a batch passes again once these variables have changed."""
+        segments = self._chain(rule).segments
+        reads = [not set(changed).isdisjoint(segment.variables) for segment in segments]
+        first = reads.index(True) if any(reads) else len(segments)
+        return 1 - first / len(segments)
 
     def _fitting(
         self, rule: str, images: np.ndarray, baselines: np.ndarray | None

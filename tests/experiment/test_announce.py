@@ -23,8 +23,8 @@ class Perturbing:
         return Cost(forward=100 * classifier.input_shape[0])
 
 
-def announced(small, images, chosen, caplog):
-    job = compose(["method=[gradient]", "metric=[ssim]"])
+def announced(small, images, chosen, caplog, *overrides):
+    job = compose(["method=[gradient]", "metric=[ssim]", "dry_run=true", *overrides])
     job = replace(job, methods={name: as_method(one, name) for name, one in chosen.items()})
     stages = Randomization().stages(small, ["top", "middle"], 0)
     with caplog.at_level(logging.INFO):
@@ -59,8 +59,11 @@ def test_gradients_and_forward_passes_are_counted(small, noise_images, caplog):
         "shared ones once": (11, 1600),
         "in all": (11 * 5 * 3, 1600 * 5 * 3),
     }
-    assert messages[0].startswith("small explains 5 images at 3 stages by 8 methods")
-    assert re.search(r"\d+ ms a gradient, \d+ ms a forward pass: about \d", messages[-1])
+    said = r"  (\d+) gradients of \d+ ms, (\d[\d,]*) forward passes of \d+ ms: about \d"
+    counts = re.match(said, messages[-1])
+    # the four images that nulls are made with are explained as trained besides
+    assert counts and counts[1] == str(11 * (5 * 3 + 4))
+    assert counts[2] == f"{1600 * (5 * 3 + 4):,}"
 
 
 @pytest.mark.parametrize("method", [methods.DeepLiftRescale(), methods.GradCam(), Perturbing()])
@@ -72,18 +75,57 @@ def test_one_method_of_any_kind_is_timed(small, noise_images, caplog, method):
 
 def test_each_kind_of_batch_is_timed_once(small, noise_images, caplog, monkeypatch):
     chosen = {"gradient": methods.Gradient(), "mine": Perturbing()}
-    _, first = announced(small, noise_images, chosen, caplog)
+    announced(small, noise_images, chosen, caplog)
     caplog.clear()
     with monkeypatch.context() as patched:
-        patched.setattr(small, "gradients", None)
+        patched.setattr(small, "batch_gradient", None)
         patched.setattr(small, "logits", None)
         _, second = announced(small, noise_images, chosen, caplog)
-    assert first[-1] == second[-1] and "ms a gradient" in first[-1]
+    assert "gradients of" in second[-1]
     patterns = []
-    monkeypatch.setattr(small, "gradients", lambda x, *rest: patterns.append((len(x), rest[1])))
+
+    def batch(x, rule, baselines):
+        patterns.append((len(x), rule))
+        return lambda targets: None
+
+    monkeypatch.setattr(small, "batch_gradient", batch)
     announced(small, noise_images.take(range(3)), {"gradient": methods.Gradient()}, caplog)
     announced(small, noise_images, {"guided_backprop": methods.GuidedBackprop()}, caplog)
     assert patterns == [(2, "plain"), (3, "plain"), (2, "guided_backprop"), (5, "guided_backprop")]
+
+
+@pytest.mark.parametrize(
+    ("layers", "share"), [([0], (1 + 1 / 3) / 2), ([-1], 1), ([0, 1], (1 + 1 / 3 + 2 / 3) / 3)]
+)
+def test_a_stage_is_counted_as_what_it_computes_anew(
+    small, noise_images, monkeypatch, layers, share
+):
+    """All of the way back, and forward what lies above the block: of three blocks top, middle, …"""
+    times = iter([3.0, 2.0, 0.0])  # of a batch, of its way back alone, of a mask's scores
+    monkeypatch.setattr("sanity.experiment.announce._timed", lambda compute: next(times))
+    monkeypatch.setattr("sanity.experiment.announce._seconds", {})
+    job = compose(["method=[gradient]", "metric=[ssim]"])
+    stages = Randomization().stages(small, [small.blocks[k] for k in layers], 0)
+    targets = np.zeros(len(noise_images), np.int32)
+    found = announce(Experiment(job, small, noise_images, targets, stages))
+    assert found.gradient == pytest.approx((2 + share) / len(noise_images))
+
+
+def test_it_says_what_is_asked_and_of_what(small, noise_images, caplog):
+    chosen = {
+        "gradient": methods.Gradient(),
+        **{f"guided_backprop_{k}": methods.GuidedBackprop() for k in range(5)},
+        "edge_detector": methods.EdgeDetector(),
+    }
+    rows, messages = announced(small, noise_images, chosen, caplog, "dry_run=false")
+    assert not rows
+    assert messages[0] == (
+        "Which of these maps change when small loses what it has learned, block by"
+    )
+    text = " ".join(" ".join(messages).split())
+    assert "block by block from top to middle? 6 methods: gradient, guided_backprop_0" in text
+    assert "1 control: edge_detector 5 images at 3 stages, compared by ssim (decides)" in text
+    assert max(map(len, messages)) <= 78
 
 
 def test_controls_cost_nothing(small, noise_images, caplog):
