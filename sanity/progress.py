@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -33,6 +34,42 @@ def show_progress(style: Style) -> Iterator[None]:
         _style.reset(token)
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and "IPKernelApp" in getattr(shell.get_ipython(), "config", ())
+
+
+@contextmanager
+def show_log() -> Iterator[None]:
+    """Inside, what sanity logs is printed if nobody has set up logging: each line once.
+
+    In a notebook to standard output, else to standard error. What other libraries log is left to
+    them, and so is where they print what is logged.
+    """
+    own = logging.getLogger("sanity")
+    ours = [*own.handlers, *logging.getLogger().handlers]
+    # TensorFlow's logging is no set-up of the user's: absl's handler came with an import.
+    if any(type(handler).__module__.partition(".")[0] != "absl" for handler in ours):
+        yield
+        return
+    handler = logging.StreamHandler(sys.stdout if in_notebook() else sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    own.addHandler(handler)
+    own.propagate = False
+    try:
+        yield
+    finally:
+        own.removeHandler(handler)
+        own.propagate = True
+
+
+def log_owners() -> list[logging.Logger]:
+    """The loggers whose handlers get all that is logged: the root, and ours inside `show_log`."""
+    own = logging.getLogger("sanity")
+    return [logging.getLogger()] + ([] if own.propagate else [own])
+
+
 @contextmanager
 def progress(total: int, what: str, unit: str = "gradient") -> Iterator[Tick]:
     """Shows how far some work is, in the style of `shown`.
@@ -44,13 +81,15 @@ def progress(total: int, what: str, unit: str = "gradient") -> Iterator[Tick]:
     """
     style = _style.get()
     if style == "auto":
-        style = "bar" if sys.stderr.isatty() else "lines"
+        style = "bar" if sys.stderr.isatty() or in_notebook() else "lines"
     if style == "bar":
-        from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
 
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # without ipywidgets the bar is one of text
+            from tqdm.auto import tqdm
         with (
-            logging_redirect_tqdm(),
+            logging_redirect_tqdm(log_owners()[-1:]),
             tqdm(
                 total=total, desc=what, unit=f" {_plural(unit)}", smoothing=0.1, mininterval=0.2
             ) as bar,

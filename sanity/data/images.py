@@ -64,6 +64,12 @@ class Images:
         if len(set(self.names)) != len(self.names):
             raise ValueError("the names of images must differ")
 
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.x.shape[1:]))
+        known = sum(label is not None for label in self.labels)
+        labelled = f", {known} labelled" if known else ""
+        return f"Images({len(self)} of {size}{labelled}: {name_some(self.names, 3)})"
+
     def __len__(self) -> int:
         return len(self.names)
 

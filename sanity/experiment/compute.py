@@ -1,6 +1,7 @@
 """The loop: units that are not there yet are computed, scored and stored."""
 
 import logging
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from sanity.analysis.discrimination import discrimination
@@ -64,7 +65,7 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
             write_references(folder.path, references)
         null, names = job.settings.null_model, images.names
         scorer = Scorer(job.metrics, names, null, images.regions, references)
-        for explained in explain(
+        explaining = explain(
             experiment.classifier,
             images,
             experiment.targets,
@@ -76,23 +77,25 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
             entered=told.at,
             originals=originals(job, experiment.classifier, images, experiment.targets),
             groups=ranges,
-        ):
-            if not shapes:
-                shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
-                _lay_out_masks(experiment, folder, kept, shapes)
-            scores = scorer.score(
-                explained.group,
-                explained.stage.index,
-                explained.stage.layer,
-                explained.masks,
-                explained.targets,
-            )
-            unit = unit_name(explained.group, explained.stage.index)
-            if unit not in done:
-                where = slice(explained.group.start, explained.group.stop)
-                for method, masks in explained.masks.items():
-                    folder.write_masks(method, where, explained.stage.index, masks)
-                folder.write_unit(unit, mark(scores, told.reason(explained.stage)))
+        )
+        with closing(explaining):  # or a kept traceback would keep the weights of a stage
+            for explained in explaining:
+                if not shapes:
+                    shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
+                    _lay_out_masks(experiment, folder, kept, shapes)
+                scores = scorer.score(
+                    explained.group,
+                    explained.stage.index,
+                    explained.stage.layer,
+                    explained.masks,
+                    explained.targets,
+                )
+                unit = unit_name(explained.group, explained.stage.index)
+                if unit not in done:
+                    where = slice(explained.group.start, explained.group.stop)
+                    for method, masks in explained.masks.items():
+                        folder.write_masks(method, where, explained.stage.index, masks)
+                    folder.write_unit(unit, mark(scores, told.reason(explained.stage)))
     predicted = told.all()
     scores = folder.scores()
     found, facts = _verdicts(experiment, folder, scores, predicted)

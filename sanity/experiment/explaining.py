@@ -1,7 +1,7 @@
 """Masks: every method on every image at every stage, image group by image group."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -40,6 +40,10 @@ class Explained:
     masks: dict[str, np.ndarray]
     targets: np.ndarray
 
+    def __repr__(self) -> str:
+        images = f"images {self.group.start} to {self.group.stop - 1}"
+        return f"Explained({images}, {self.stage!r}, {', '.join(self.masks)})"
+
 
 def explain(
     classifier: "Classifier",
@@ -54,7 +58,7 @@ def explain(
     entered: Callable[["Stage"], None] = lambda stage: None,
     originals: "Originals | None" = None,
     groups: Sequence[range] | None = None,
-) -> Iterator[Explained]:
+) -> Generator[Explained]:
     """Explains images at all stages, group by group; the trained weights are back at the end.
 
     Images are taken in groups, and each batch of a group through the stages in turn: inputs are

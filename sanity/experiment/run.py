@@ -14,9 +14,10 @@ from sanity.config.job import Job, compose
 from sanity.experiment.announce import announce
 from sanity.experiment.compute import compute
 from sanity.experiment.prepare import Experiment, prepare
+from sanity.experiment.result import Result
 from sanity.experiment.room import say_room, smaller_batch_proposed
 from sanity.metrics.recorded import Recorded
-from sanity.progress import show_progress
+from sanity.progress import log_owners, show_log, show_progress
 from sanity.randomization.stage import randomized
 from sanity.report.finish import finish
 from sanity.results.folder import RunFolder
@@ -33,8 +34,10 @@ _VERSIONS = ("tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scik
 
 def run(
     job: Job | None = None, *, overrides: Sequence[str] = (), hydra: dict[str, Any] | None = None
-) -> Path:
-    """Runs a job, or what is left of it, and returns its folder.
+) -> Result:
+    """Runs a job, or what is left of it; where it was interrupted, the same call goes on.
+
+    What it logs is printed where logging is not set up, as in a notebook.
 
     Args:
         job: A checked job; without one, the configuration is composed from `overrides`.
@@ -46,8 +49,9 @@ def run(
     """
     job = job or compose(overrides)
     chosen = {key: value for key, value in job.choices.items() if isinstance(value, str)}
-    execute(job, hydra or {"runtime": {"choices": chosen}})
-    return job.folder.absolute()
+    with show_log():
+        execute(job, hydra or {"runtime": {"choices": chosen}})
+    return Result(job.folder.absolute())
 
 
 def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
@@ -142,12 +146,14 @@ def _input(seen: "Seen | None") -> dict[str, Any] | None:
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Everything that is logged goes to the run's log as well."""
-    root = logging.getLogger()
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root.addHandler(handler)
+    owners = log_owners()
+    for owner in owners:
+        owner.addHandler(handler)
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        for owner in owners:
+            owner.removeHandler(handler)
         handler.close()

@@ -41,6 +41,10 @@ class Stage:
     facts: Mapping[str, Any] = field(default_factory=dict)
     classes: Classes | None = None
 
+    def __repr__(self) -> str:
+        changed = f", {self.n_randomized} variables" if self.variables else ""
+        return f"Stage({self.index}, {self.change!r}{changed})"
+
     def explained(
         self, classifier: "Classifier", images: "Images", targets: np.ndarray
     ) -> np.ndarray:
