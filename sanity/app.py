@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from sanity.arguments import quiet_when_unread
 from sanity.config.job import Job, resolve
 from sanity.config.options import conf_folder, with_open_keys
 from sanity.config.sentences import sentence
@@ -57,6 +58,12 @@ def main() -> None:
     traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra would print a traceback of its own and exit
     sys.argv[1:] = with_open_keys(sys.argv[1:])
+    logging.raiseExceptions = False  # a run goes on where nobody reads what it says: `| head`
+    with quiet_when_unread():
+        _launch(traceback)
+
+
+def _launch(traceback: bool) -> None:
     try:
         job()
     except KeyboardInterrupt:

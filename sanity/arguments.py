@@ -1,6 +1,7 @@
 """Command lines: their words are read, and a mistake is one sentence."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -61,10 +62,24 @@ class Parser(argparse.ArgumentParser):
 @contextmanager
 def mistakes_told(program: str) -> Iterator[None]:
     """A user's mistake ends the process with one sentence and exit code 2."""
+    with quiet_when_unread():
+        try:
+            yield
+        except ConfigError as error:
+            print(f"{program}: {error}", file=sys.stderr)
+            sys.exit(2)
+
+
+@contextmanager
+def quiet_when_unread() -> Iterator[None]:
+    """Ends without a traceback where nobody reads standard output any more, as after `| head`."""
     try:
-        yield
-    except ConfigError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # `| head`
-        sys.stderr.close()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error.__context__, SystemExit):
+            raise error.__context__ from None

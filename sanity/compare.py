@@ -3,6 +3,8 @@
 import logging
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,12 @@ from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sanity.analysis.thresholds import Thresholds
+    from sanity.analysis.verdict_tables import Evidence
+
+
+_BY = "metric,stage,method"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,62 +51,94 @@ def compare(options: Namespace) -> None:
     if options.rescore:
         _rescore(options.paths, options.rescore)
         return
-    from sanity.analysis.means import caption, means, pivot
+    from sanity.analysis.means import means
     from sanity.analysis.schemes import load_schemes
 
     thresholds = _thresholds(options.verdict or [])
     everything = load_schemes(options.paths)
     scores = _filter(everything, options)
     table = means(scores, options.by.split(","))
-    _write(table, options)
+    _write_means(table, options)
     if options.figure:
         _figure(scores, options.figure)
+    judged: list[Judged] = []
+    if options.report or options.thresholds or options.width or not options.no_verdicts:
+        judged = _judge(everything, scores, thresholds, options)
     if not options.quiet:
-        print(caption(table))
-        print(_text(pivot(table, options.digits)))
+        _print_means(table, judged, options)
     if options.pairs:
         from sanity.analysis.pairs import text
 
         print(text(scores, options.method.split(",") if options.method else None))
-    verdicts = {}
-    if options.report or options.thresholds or options.width or not options.no_verdicts:
-        verdicts = _verdicts(everything, scores, thresholds, options)
+    _write_tables(table, [] if options.no_verdicts else judged, options)
+    _print_judged(judged, thresholds, options)
     if options.report:
         from sanity.report.page.write import write
 
+        verdicts = {one.scheme: one.found for one in judged}
         write(options.report, scores, verdicts, thresholds=thresholds)
 
 
-def _verdicts(
+@dataclass(frozen=True)
+class Judged:
+    """The verdicts of one scheme.
+
+    Attributes:
+        scheme: What sets its runs apart from others.
+        known: What the verdicts are made from.
+        found: Those asked for, see `analysis.verdicts.verdicts`.
+        thresholds: Theirs.
+    """
+
+    scheme: str
+    known: "Evidence"
+    found: "pd.DataFrame"
+    thresholds: "Thresholds"
+
+    @property
+    def runs(self) -> list[Path]:
+        """The folders of its runs."""
+        return [Path(path) for path in dict.fromkeys(self.known.scores["path"].astype(str))]
+
+
+def _judge(
     everything: "pd.DataFrame",
     scores: "pd.DataFrame",
     thresholds: dict[str, Any],
     options: Namespace,
-) -> dict[str, "pd.DataFrame"]:
-    """The verdicts by scheme, and prints what was asked for of them.
-
-    They are made from everything, since they are corrected for how many methods there are.
-    """
-    from sanity.analysis.stability import by_threshold, for_width
+) -> list[Judged]:
+    """The verdicts; from everything, since they are corrected for how many methods there are."""
     from sanity.analysis.verdict_tables import evidence
-    from sanity.analysis.wording import table
 
-    found = {}
+    judged = []
     for scheme, known in evidence(options.paths, everything, trust=options.trust).items():
         whole = known.verdicts(thresholds)
         shown = [whole[name].isin(scores[name].astype(str)) for name in ("method", "metric")]
-        found[scheme] = whole[shown[0] & shown[1]]
-        heading = "\n" + (f"{scheme}\n" if scheme else "")
-        if not options.no_verdicts:
-            print(heading + table(found[scheme]))
+        found = whole[shown[0] & shown[1]]
+        judged.append(Judged(scheme, known, found, known.thresholds(thresholds)))
+    return judged
+
+
+def _print_judged(judged: Sequence[Judged], thresholds: dict[str, Any], options: Namespace) -> None:
+    """Prints what was asked for of the verdicts."""
+    from sanity.analysis.settling import settling
+    from sanity.analysis.stability import by_threshold, for_width
+    from sanity.report.answer import Answer
+    from sanity.report.console import for_console, wrapped
+
+    for one in judged:
+        heading = f"\n{wrapped(one.scheme)}" if one.scheme else ""
+        if not options.no_verdicts and len(one.found):
+            settled = settling(one.runs, one.found)
+            answer = Answer(one.found, one.known.scores, one.thresholds, settled)
+            print(f"{heading}\n{for_console(answer.parts)}")
         if options.thresholds:
-            print(heading + "verdicts with each threshold moved alone")
-            moved = by_threshold(known, thresholds)[["threshold", "value", "changed", "moved"]]
+            print(f"{heading}\nverdicts with each threshold moved alone")
+            moved = by_threshold(one.known, thresholds)[["threshold", "value", "changed", "moved"]]
             print(moved.to_string(index=False))
         if options.width:
-            print(heading + f"images that an interval of width {options.width:g} takes")
-            print(for_width(known, options.width, thresholds).to_string(index=False))
-    return found
+            print(f"{heading}\nimages that an interval of width {options.width:g} takes")
+            print(for_width(one.known, options.width, thresholds).to_string(index=False))
 
 
 def _parser() -> Parser:
@@ -107,7 +147,7 @@ def _parser() -> Parser:
     add("paths", nargs="*", metavar="PATH", help="a run's folder, or a folder above runs")
     add(
         "--by",
-        default="metric,stage,method",
+        default=_BY,
         help="what is told apart, the last one as columns (%(default)s); without stage: the area"
         " under the curve; any column of load_runs",
     )
@@ -115,8 +155,8 @@ def _parser() -> Parser:
     add("--method", help="only these, with commas between")
     add("--digits", type=int, default=2, choices=range(7), help="after the point (%(default)s)")
     add("--csv", metavar="FILE", help="writes the table, one row a mean")
-    add("--markdown", metavar="FILE", help="writes the table as printed")
-    add("--latex", metavar="FILE", help="writes it for LaTeX (booktabs)")
+    add("--markdown", metavar="FILE", help="writes verdicts and means as Markdown")
+    add("--latex", metavar="FILE", help="writes them for LaTeX (booktabs), with captions")
     add("--figure", metavar="FILE", help="writes the curves: .pdf, .png, .svg")
     add(
         "--report", metavar="FILE", help="writes one self-contained HTML page: curves, masks, table"
@@ -182,29 +222,54 @@ def _thresholds(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _text(table: "pd.DataFrame") -> str:
-    """For the terminal: blocks of equal first keys, however many columns there are."""
-    import pandas as pd
-
-    with pd.option_context("display.width", None):
-        return table.to_string(index_names=True)
-
-
-def _write(table: "pd.DataFrame", options: Namespace) -> None:
+def _print_means(table: "pd.DataFrame", judged: Sequence[Judged], options: Namespace) -> None:
+    """Prints the means; by the metric that decides alone where none is asked for."""
     from sanity.analysis.means import caption, pivot
+    from sanity.report.console import for_console, means_parts, wrapped
+
+    others: list[str] = []
+    if options.by == _BY and not options.metric:
+        known = list(dict.fromkeys(table["metric"]))
+        first = [name for one in judged for name in one.found.query("primary")["metric"]]
+        shown = list(dict.fromkeys(first)) or known[:1]
+        others = [name for name in known if name not in shown]
+        table = table[table["metric"].isin(shown)]
+    wide = pivot(table, options.digits)
+    print(f"{caption(table)}\n{for_console(partial(means_parts, wide))}")
+    if others:
+        print(wrapped(f"by others: --metric {','.join(others)}"))
+
+
+def _write_means(table: "pd.DataFrame", options: Namespace) -> None:
     from sanity.files import replace_file
 
     if options.csv:
         replace_file(_ready(options.csv), table.to_csv(index=False).encode())
+
+
+def _write_tables(table: "pd.DataFrame", judged: Sequence[Judged], options: Namespace) -> None:
+    """Writes the verdicts and the means, as Markdown and LaTeX."""
+    from sanity.analysis.means import pivot
+    from sanity.files import replace_file
+    from sanity.report.tables import latex, markdown, means_table, verdict_table
+
     if not (options.markdown or options.latex):
         return
-    wide = pivot(table, options.digits)
-    about = caption(table)
-    if options.markdown:
-        text = f"{_markdown(wide)}\n\n{about[0].upper()}{about[1:]}.\n"
-        replace_file(_ready(options.markdown), text.encode())
-    if options.latex:
-        replace_file(_ready(options.latex), _latex(wide, about).encode())
+    tables = [
+        verdict_table(
+            one.found,
+            int(one.known.scores["stage"].max()),
+            one.thresholds,
+            one.scheme,
+            options.digits,
+        )
+        for one in judged
+        if len(one.found)
+    ]
+    tables.append(means_table(table, pivot(table, options.digits)))
+    for name, text in ((options.markdown, markdown), (options.latex, latex)):
+        if name:
+            replace_file(_ready(name), text(tables).encode())
 
 
 def _ready(name: str) -> Path:
@@ -214,42 +279,6 @@ def _ready(name: str) -> Path:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _cells(table: "pd.DataFrame") -> tuple[list[str], list[list[str]]]:
-    """Head and rows as text."""
-    flat = table.reset_index()
-    return [str(name) for name in flat.columns], flat.astype(str).to_numpy().tolist()
-
-
-def _markdown(table: "pd.DataFrame") -> str:
-    head, rows = _cells(table)
-    keys = table.index.nlevels
-    lines = [head, ["---"] * keys + ["---:"] * (len(head) - keys), *rows]
-    return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in r)} |" for r in lines)
-
-
-def _latex(table: "pd.DataFrame", about: str) -> str:
-    head, rows = _cells(table)
-    keys = table.index.nlevels
-
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(map(_escape, cells)) + r" \\"
-
-    body = "\n".join(map(line, rows))
-    columns = "l" * keys + "r" * (len(head) - keys)
-    return (
-        f"% {about}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{line(head)}\n\\midrule\n"
-        f"{body}\n\\bottomrule\n\\end{{tabular}}\n"
-    )
-
-
-def _escape(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {char: f"\\{char}" for char in "&%$#_{}"} | {"–": "--"}
-    text = "".join(special.get(char, char) for char in text)
-    # After \\ a bracket would be taken for an optional argument, and a minus is no hyphen.
-    return f"{{{text}}}" if text.startswith("[") else text.replace("-0.", "$-$0.")
 
 
 def _figure(scores: "pd.DataFrame", name: str) -> None:

@@ -16,6 +16,20 @@ log = logging.getLogger(__name__)
 _style: ContextVar[Style] = ContextVar("style", default="auto")
 
 
+class ForConsole(logging.Formatter):
+    """What a record has for the console (`say`), the rest as it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        text = getattr(record, "console", None)
+        return super().format(record) if text is None else str(text)
+
+
+def say(text: str, console: str) -> None:
+    """Logs a text, of which the console shows another form: shorter, or in colours."""
+    log.info("%s", text, extra={"console": console})
+
+
 class Tick(Protocol):
     """Says that so many units of work are done."""
 

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 
@@ -46,3 +47,15 @@ def test_exit_code_and_program(module, tmp_path):
     assert done.returncode == 2 and not done.stdout
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith(f"sanity-{module}: --jsn is no option")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_closed_pipe_is_no_traceback(lines):
+    """`| head`: whether it closes before the program ends or only its last flush finds out."""
+    code = (
+        "from sanity.arguments import mistakes_told\n"
+        f"with mistakes_told('x'):\n    for _ in range({lines}): print('line')\n"
+    )
+    command = f'{shlex.quote(sys.executable)} -c "{code}" | sleep 0'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""

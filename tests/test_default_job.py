@@ -79,5 +79,5 @@ def test_the_log_says_what_happened(default_run):
     log = (default_run.folder / "sanity.log").read_text()
     for stage, layer in enumerate(["logits", "head", "block15"], start=1):
         assert f"stage {stage:2d}  {layer}: " in log
-    assert "results are in" in log
+    assert "evidence (run.json) are in" in log
     assert "glyph" not in log

@@ -33,7 +33,7 @@ CASCADE = "cascading"  # the order that takes the decision away first
 COLUMNS = (
     *("method", "metric", "primary", "speaks_for", "verdict", "early", "low", "high", "p"),
     *("score", "null", "images", "seeds", "final_score", "unrelated", "final", "evidence"),
-    *("leans", "enough"),
+    *("leans", "enough", "why"),
 )
 
 
@@ -78,8 +78,8 @@ def verdicts(
         images and seeds (that have all of these scores), final_score (mean at the last stage),
         unrelated (mean between unrelated random networks), final (the former relative to the
         latter), evidence (a line), leans (of an inconclusive verdict the word that more images like
-        these would make it; "" if they would not) and enough (how many images that takes, else
-        NaN).
+        these would make it; "" if they would not), enough (how many images that takes, else NaN)
+        and why (of evidence what is no number, "" where nothing has to be said).
 
     Raises:
         ConfigError: See `primary_metric`.
@@ -263,6 +263,7 @@ def _row(one: Judged, primary: str | None, stages: range, last: int) -> dict[str
         "evidence": "; ".join([*one.said, *_evidence(one, stages, last)]),
         "leans": one.leans,
         "enough": one.enough if one.leans else math.nan,
+        "why": "; ".join(one.said),
     }
 
 

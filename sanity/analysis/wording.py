@@ -44,36 +44,7 @@ def count_of_images(row: Mapping[str, Any]) -> str:
     return f"{row['images']} of {int(row['enough'])} images"
 
 
-def table(found: "pd.DataFrame") -> str:
-    """The verdicts as text, a line each: the primary metric first, insensitive methods first."""
-    lines = [
-        "verdicts (sensitive: the masks change with the weights, which does not make them faithful)"
-    ]
-    rows = records(found)
-    width = max((len(row["method"]) for row in rows), default=0)
-    words = max((len(word(row)) for row in rows), default=0)
-    for metric in sorted({row["metric"]: row for row in rows}.values(), key=_not_primary):
-        lines.append(f"{metric['metric']}{_role(metric)}:")
-        mine = [row for row in rows if row["metric"] == metric["metric"]]
-        for row in sorted(mine, key=lambda row: ORDER.index(row["verdict"])):
-            lines.append(
-                f"  {row['method']:<{width}}  {word(row):<{words}}  {row['evidence']}".rstrip()
-            )
-    return "\n".join(lines)
-
-
 def records(frame: "pd.DataFrame") -> list[dict[str, Any]]:
     """The rows of a frame as JSON can hold them: NaN as None."""
     rows = frame.astype(object).where(frame.notna(), None)
     return rows.to_dict("records")  # type: ignore[return-value]  # its columns have names
-
-
-def _not_primary(row: Mapping[str, Any]) -> bool:
-    return not row.get("primary", False)
-
-
-def _role(row: Mapping[str, Any]) -> str:
-    """What a metric speaks for, and whether it decides."""
-    about = f", of {row['speaks_for']}" if row.get("speaks_for") else ""
-    decides = "decides, corrected over methods" if row.get("primary") else "beside it, uncorrected"
-    return f" ({decides}{about})"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from sanity.analysis.discrimination import discrimination
 from sanity.analysis.health import mark
-from sanity.analysis.thresholds import primary_metric
+from sanity.analysis.settling import settling
 from sanity.analysis.verdict_tables import MOST_BLENDED
 from sanity.analysis.verdicts import verdicts
-from sanity.analysis.wording import records, table
+from sanity.analysis.wording import records
 from sanity.experiment.effort import Effort, Times
 from sanity.experiment.explaining import count_at_once, explain, mask_bytes
 from sanity.experiment.originals import originals
@@ -17,9 +17,11 @@ from sanity.experiment.predictions import StagePredictions
 from sanity.experiment.prepare import Experiment
 from sanity.experiment.references import make_references, write_references
 from sanity.metrics.scoring import Scorer
-from sanity.progress import progress
+from sanity.progress import progress, say
+from sanity.report.answer import Answer
+from sanity.report.console import for_console, for_file, from_here, wrapped
 from sanity.report.finish import IMAGES, finish
-from sanity.report.summary import missing, summary
+from sanity.report.summary import missing
 from sanity.results.folder import RunFolder
 from sanity.results.masks import masks_nbytes
 from sanity.results.units import cut_groups, unit_name
@@ -101,14 +103,12 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
     found, facts = _verdicts(experiment, folder, scores, predicted)
     folder.complete(facts)
     finish(folder.path)
-    first = primary_metric(job.metrics, job.settings.verdict.primary) or next(iter(job.metrics))
-    shown = found[found["metric"] == first]
-    for line in [*summary(scores, first).splitlines(), *table(shown).splitlines()]:
-        log.info("%s", line)
+    settled = settling([folder.path], found)
+    answer = Answer(found, scores, job.settings.verdict, settled)
+    say(f"\n{for_file(answer.parts)}\n", f"\n{for_console(answer.parts)}\n")
     if said := missing(scores):
-        log.info("%s", said)
-    log.info("run.json has the verdicts by all metrics; sanity-compare shows them")
-    log.info("results are in %s", folder.path)
+        say(said, wrapped(said))
+    log.info("report.html, figures and the evidence (run.json) are in\n%s", from_here(folder.path))
 
 
 def _verdicts(

@@ -10,6 +10,7 @@ import numpy as np
 from sanity.analysis.health import FEW, between_share, complaint, feature_share, unsound
 from sanity.data import Images
 from sanity.experiment.prepare import Experiment
+from sanity.progress import say
 from sanity.results.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -167,7 +168,10 @@ class StagePredictions:
         experiment = self._experiment
         classifier = experiment.classifier
         frame = predictions(classifier, experiment.images, experiment.targets, stage)
-        log.info("%s", _stage_line(stage, frame, classifier))
+        say(
+            _stage_line(stage, frame, classifier),
+            _short_line(stage, frame, experiment.stages, classifier.ending.link == "none"),
+        )
         if experiment.job.settings.figures == "stages":
             for line in printed(stage, frame, classifier.class_names):
                 log.info("%s", line)
@@ -217,6 +221,20 @@ def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier")
         f"stage {stage.index:2d}  {what}; predicted {shown}; "
         f"target's {'value' if numbers else how} {value:.2g}{apart}"
     )
+
+
+def _short_line(
+    stage: "Stage", frame: "pd.DataFrame", stages: Sequence["Stage"], numbers: bool
+) -> str:
+    """A stage in at most 78 columns: what became of the classes, and of the one explained."""
+    last, width = len(stages) - 1, min(24, max(len(one.layer) for one in stages) or 1)
+    layer = stage.layer if len(stage.layer) <= width else f"…{stage.layer[1 - width :]}"
+    value = frame["target_logit" if numbers else "target_probability"].mean()
+    said = f"{'output' if numbers else 'probability'} {value:.2g}"
+    if not numbers:
+        same = int((frame["predicted"] == frame["target"]).sum())
+        said = f"{same} of {len(frame)} still the class explained, {said}"
+    return f"stage {stage.index:>{len(str(last))}}/{last}  {layer or 'as trained':<{width}}  {said}"
 
 
 def _counted(classes: "pd.Series", classifier: "Classifier") -> str:

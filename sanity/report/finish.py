@@ -47,7 +47,7 @@ def report(run: Path) -> None:
     """Writes the page."""
     from sanity.report.page.write import write
 
-    log.info("%s shows the results", write(run / "report.html", load_schemes([run])))
+    write(run / "report.html", load_schemes([run]))
 
 
 def draw(run: Path) -> None:

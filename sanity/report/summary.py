@@ -1,28 +1,29 @@
-"""The few numbers that a run ends with."""
+"""The few numbers of scores that a run ends with."""
 
 import pandas as pd
 
 
-def summary(scores: pd.DataFrame, metric: str) -> str:
-    """A table of a metric after the first, the middle and the last stage, means over images.
+def ends(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Means over images of a metric after the first, the middle and the last stage.
 
     Args:
         scores: As in scores.parquet.
         metric: Which of its metrics.
+
+    Returns:
+        A row a method, a column a stage, named by its layer.
     """
     chosen = scores[(scores["metric"] == metric) & (scores["stage"] > 0)]
     stages = sorted(chosen["stage"].unique())
+    if not stages:
+        return pd.DataFrame(index=scores["method"].astype(str).unique())
     shown = list(dict.fromkeys([stages[0], stages[len(stages) // 2], stages[-1]]))
     chosen = chosen[chosen["stage"].isin(shown)]
     layers = chosen.drop_duplicates("stage").set_index("stage")["layer"]
     means = chosen.groupby(["method", "stage"], observed=True, sort=False)["value"].mean()
     table = means.unstack("stage")[shown]
     table.columns = [str(layers[stage]) for stage in shown]
-    table.index.name = None
-    images = chosen["image"].nunique()
-    over = "one image" if images == 1 else f"mean over {images} images"
-    title = f"{metric}: similarity to the original mask, {over}"
-    return f"{title}\n{table.round(2).to_string(na_rep='-')}"
+    return table
 
 
 def missing(scores: pd.DataFrame) -> str | None:

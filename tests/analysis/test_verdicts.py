@@ -11,7 +11,7 @@ from sanity.analysis.relative import relative, unrelated
 from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.verdict_tables import wholly_random
 from sanity.analysis.verdicts import early_stages, verdicts
-from sanity.analysis.wording import records, table, word
+from sanity.analysis.wording import records, word
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.metrics import Emprt, Hog, MeanSquaredError, Pearson, Spearman, Ssim, TopK, score
@@ -400,7 +400,7 @@ def test_a_primary_metric_that_is_none_of_the_runs():
     assert compose(["verdict.primary=hog"]).settings.verdict.primary == "hog"
 
 
-def test_table_and_records():
+def test_records():
     scores = pd.concat(
         [
             scores_of(constant(0.1), constant(0.0), method="gradient"),
@@ -409,16 +409,6 @@ def test_table_and_records():
         ]
     )
     found = verdicts(scores, None, {"ssim": SSIM}, "cascading", controls=["edge_detector"])
-    lines = table(found).splitlines()
-    assert "does not make them faithful" in lines[0]
-    assert lines[1] == "ssim (decides, corrected over methods, of magnitude):"
-    assert "insensitive for this draw" in lines[2]
-    shown = [line.split()[:2] for line in lines[2:]]
-    assert shown == [
-        ["guided_backprop", "insensitive"],
-        ["gradient", "sensitive"],
-        ["edge_detector", "no"],
-    ]
     rows = json.loads(json.dumps(records(found), allow_nan=False, default=lambda v: v.item()))
     assert rows[0]["verdict"] == "sensitive" and rows[0]["final"] is None
 

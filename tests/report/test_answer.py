@@ -1,0 +1,137 @@
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.cells import cell_len
+
+from sanity.analysis.settling import Settling
+from sanity.analysis.thresholds import Thresholds
+from sanity.analysis.verdicts import verdicts
+from sanity.metrics import Pearson, Spearman, Ssim
+from sanity.report.answer import Answer
+from sanity.report.console import WIDTH, for_console, for_file
+
+METRICS = {"ssim": Ssim(), "spearman": Spearman(), "pearson": Pearson()}
+LONG = "integrated_gradients_smoothgrad_of_my_own_network"
+SIMILAR = {"guided_backprop": 0.95, "gradient": 0.1, LONG: 0.5, "edge_detector": 1.0}
+SETTLED = Settling(
+    40, "python -m sanity 'method=[" + ",".join(["gradient"] * 20) + "]' data.limit=40"
+)
+
+
+def scores_of(similar=SIMILAR, images=8, metrics=tuple(METRICS), stages=5, change=None):
+    rows = [
+        (f"i{i}", method, stage, f"block{stage}" if stage else "", metric)
+        for method in similar
+        for metric in metrics
+        for stage in range(stages)
+        for i in range(images)
+    ]
+    table = pd.DataFrame(rows, columns=["image", "method", "stage", "layer", "metric"])
+    value = table["method"].map(similar) + 0.02 * (table["image"].str[1:].astype(int) - 3.5)
+    for (method, metric), new in (change or {}).items():
+        value = value.where((table["method"] != method) | (table["metric"] != metric), new)
+    return table.assign(value=np.where(table["stage"] == 0, 1.0, value), null=0.0, reason="")
+
+
+def answer(scores=None, order="cascading", settled=None):
+    scores = scores_of() if scores is None else scores
+    found = verdicts(scores, None, METRICS, order, controls=["edge_detector"])
+    return Answer(found, scores, Thresholds(), settled)
+
+
+def lines(text, first):
+    return [line for line in text.splitlines() if line.startswith(first)]
+
+
+def test_methods_stand_by_similarity_and_controls_last():
+    text = for_file(answer().parts)
+    names = [line.split()[0] for line in text.splitlines()[1:6]]
+    assert names[0] == "guided_backprop" and names[-2:] == ["gradient", "edge_detector"]
+    row = lines(text, "guided_backprop")[0]
+    assert re.search(r"insensitive +0\.95 \[0\.\d\d, 0\.\d\d\]  ─+┼?─*━+●", row)
+    assert "control" in lines(text, "edge_detector")[0]
+    said = " ".join(text.split())
+    assert said.count("95 % interval") == 1 and "by ssim over stages 1–2 of 4; 8 images" in said
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 78])
+def test_all_fits(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = for_console(answer(settled=SETTLED).parts, io.StringIO())
+    assert max(map(cell_len, text.splitlines())) <= width
+    squeezed = "".join(text.split()).replace("\\", "")
+    for name in SIMILAR:
+        assert name in squeezed or width < 60
+
+
+@pytest.mark.parametrize("width", ["200", "78"])
+def test_it_is_never_wider_than_78(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", width)
+    text = for_console(answer().parts, io.StringIO())
+    assert max(map(cell_len, text.splitlines())) <= WIDTH
+    assert text == for_file(answer().parts)
+
+
+def test_the_metrics_stand_side_by_side_and_disagreement_is_marked():
+    text = for_file(answer(scores_of(change={("guided_backprop", "pearson"): 0.1})).parts)
+    assert "depends on metric" in lines(text, "guided_backprop")[0]
+    assert lines(text, "guided_backprop")[1].split()[1:] == ["0.95", "0.95", "0.10≠"]
+    assert lines(text, "by each metric")[0].split()[3:] == list(METRICS)
+    assert "≠ the opposite of what ssim says" in text
+    assert "≠" not in for_file(answer().parts)
+
+
+def test_the_meaning_in_a_sentence():
+    text = " ".join(for_file(answer().parts).split())
+    assert "guided_backprop keeps its masks though the last layers are random" in text
+    assert "gradient changes with the weights, which does not make it faithful" in text
+    assert "with -m seed=0,1,2" in text
+
+
+def test_what_leans_says_so_and_by_which_command_it_is_settled():
+    text = for_file(answer(scores_of(images=3), settled=SETTLED).parts)
+    assert "leans insensitive" in lines(text, "guided_backprop")[0]
+    assert "As far as 3 images can tell" in text and "40 images:" in text
+    command = text[text.index("python -m") :].replace("\\\n", "")
+    import shlex
+
+    assert shlex.split(command) == shlex.split(str(SETTLED.command))
+
+
+def test_without_a_verdict_the_means_are_shown_and_why():
+    text = for_file(answer(order="independent").parts)
+    assert text.splitlines()[0].split() == ["method", "block1", "block3", "block4"]
+    assert lines(text, "gradient")[0].split() == ["gradient", "0.10", "0.10", "0.10"]
+    assert "no verdict: no cascade from the output (order independent)" in text
+
+
+def test_one_image_has_no_interval_and_nothing_is_minus_zero():
+    text = for_file(answer(scores_of({"gradient": -0.001}, images=1).assign(value=-0.001)).parts)
+    assert "-0.00" not in text and "interval" not in text and "[" not in text
+
+
+def test_a_terminal_gets_colours_unless_told_otherwise(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1;31m" in for_console(answer().parts, Terminal())
+    assert "\x1b" not in for_console(answer().parts, io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search("\x1b\\[[0-9;]*3[0-7]m", for_console(answer().parts, Terminal()))
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in for_console(answer().parts, Terminal())
+
+
+def test_a_terminal_without_unicode_can_show_it():
+    class Ascii(io.StringIO):
+        encoding = "ascii"
+
+    for_console(answer(scores_of(change={("gradient", "pearson"): 0.9})).parts, Ascii()).encode(
+        "ascii"
+    )
