@@ -59,7 +59,6 @@ def masks_of(job: Job) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     ):
         for name, mask in part.masks.items():
             found.setdefault(name, mask[0])
-            print(name, flush=True)
     return images.x[0], found
 
 

@@ -57,7 +57,7 @@ def test_help(file, monkeypatch, capsys):
 
 
 def test_coverage(monkeypatch, capsys):
-    script = load("coverage")
+    script = load("interval_coverage")
     monkeypatch.setattr(script, "RUNS", 10)
     monkeypatch.setattr(script, "width", lambda interval: interval is script.student)
     run(script, monkeypatch)
@@ -151,3 +151,18 @@ def test_bench_asks_for_what_there_is(kind, tmp_path):
 def test_bench_of_nothing_known(bench):
     with pytest.raises(SystemExit, match="modles is none of job, models, growth, batches"):
         bench.main(["modles"])
+
+
+def test_no_script_hides_a_package():
+    """A script's folder comes first on Python's path: `coverage.py` there broke shap's imports."""
+    hidden = [file.stem for file in FILES if importlib.util.find_spec(file.stem) is not None]
+    assert hidden == []
+
+
+def test_gallery(tmp_path):
+    script = load("gallery")
+    image, masks = script.masks_of(compose([*SMALL[:-3], "method=[gradient,edge_detector]"]))
+    assert set(masks) == {"gradient", "edge_detector"}
+    assert all(mask.shape[:2] == image.shape[:2] for mask in masks.values())
+    script.draw(image, masks, tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")

@@ -1,6 +1,6 @@
 """Prints how often 95 % intervals of a mean hold it, by simulation; docs/verdicts.md has the table.
 
-`python scripts/coverage.py`: scores between 0 and 1, of the shapes that scores have.
+`python scripts/interval_coverage.py`: scores between 0 and 1, of the shapes that scores have.
 """
 
 import argparse
