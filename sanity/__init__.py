@@ -4,7 +4,10 @@ Everything the command line does can be done from here; names are imported when 
 `import sanity` is quick.
 """
 
+import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"  # the only place that says it
@@ -42,6 +45,19 @@ __all__ = [
     "run",
     "runs",
 ]
+
+
+def _adopt_conf() -> None:
+    """Lets `sanity.conf` be found where it lies beside the package, as in a clone."""
+    file = Path(__file__).parents[1] / "conf" / "__init__.py"
+    if Path(__file__).with_name("conf").exists() or not file.exists():
+        return
+    spec = spec_from_file_location("sanity.conf", file)
+    if spec is not None:
+        sys.modules.setdefault("sanity.conf", module_from_spec(spec))
+
+
+_adopt_conf()
 
 
 def __dir__() -> list[str]:

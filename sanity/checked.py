@@ -69,7 +69,24 @@ def instantiate(node: Mapping[str, Any], key: str) -> Any:
         ConfigError: There is no such class, or it refuses a field.
     """
     values = dict(node)
-    target = current_target(values.pop("_target_", None))
+    cls = class_of(values.pop("_target_", None), key)
+    for field, value in values.items():
+        if _names_target(value):
+            values[field] = instantiate(value, f"{key}.{field}")
+    return make(cls, values, key)
+
+
+def class_of(target: Any, key: str) -> Callable[..., Any]:
+    """The class that a `_target_` names.
+
+    Args:
+        target: Its dotted name.
+        key: Path of the node, for messages.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    target = current_target(target)
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{key}._target_={target} must be the dotted name of a class")
     module, _, name = target.rpartition(".")
@@ -79,10 +96,96 @@ def instantiate(node: Mapping[str, Any], key: str) -> Any:
         raise ConfigError(f"{key}._target_={target} cannot be imported: {error}") from error
     if not callable(cls):
         raise ConfigError(f"{key}._target_={target} must be the dotted name of a class")
-    for field, value in values.items():
-        if isinstance(value, dict) and "_target_" in value:
-            values[field] = instantiate(value, f"{key}.{field}")
-    return make(cls, values, key)
+    return cls  # type: ignore[no-any-return]
+
+
+def with_wanted_types(node: Any, key: str) -> Any:
+    """A node in which every field has the type that the class of its `_target_` wants.
+
+    See `as_wanted`.
+
+    Args:
+        node: A target and its fields, or whatever else stands in a configuration.
+        key: Its path, for messages.
+
+    Raises:
+        ConfigError: A target is no class.
+    """
+    if not _names_target(node):
+        return node
+    fields = {k: with_wanted_types(value, f"{key}.{k}") for k, value in node.items()}
+    plain = {k: v for k, v in fields.items() if k != "_target_" and not _names_target(v)}
+    return fields | as_wanted(class_of(node["_target_"], key), plain)
+
+
+def _names_target(node: Any) -> bool:
+    return isinstance(node, dict) and "_target_" in node
+
+
+def as_wanted(cls: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for a class, numbers that came as text as the numbers, and text that came as a number.
+
+    So `${oc.env:SLURM_ARRAY_TASK_ID}`, which is text, is a seed, and `2024` a name.
+
+    Args:
+        cls: What is to be made of them.
+        values: Its fields; those that fit, and those that nothing helps, stay as they are.
+    """
+    taken = dict(values)
+    if not hasattr(cls, "__pydantic_fields__"):
+        return taken
+    try:
+        cls(**taken)
+    except ValidationError as error:
+        errors = [one for one in error.errors() if one["loc"]]
+        # What has a wrong value is of a right type, whatever else would be taken there.
+        values_wrong = {one["loc"][0] for one in errors if not _is_of_types(one["type"])}
+        for one in errors:
+            name, read = one["loc"][0], _READ.get(one["type"])
+            if name in taken and name not in values_wrong and read is not None:
+                taken[str(name)] = _read(taken[str(name)], one["input"], read)
+    return taken
+
+
+def _text(value: Any) -> Any:
+    """An integer as text; what was typed of another number, 1e3 or 1.10, can no more be told."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _number(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        try:
+            return kind(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
+
+    return read
+
+
+def _truth(value: Any) -> Any:
+    known = {"true": True, "false": False}
+    return known.get(value.lower(), value) if isinstance(value, str) else value
+
+
+# What pydantic complains of, and what makes of a value the kind that it wants.
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "int_type": _number(int),
+    "float_type": _number(float),
+    "bool_type": _truth,
+    "string_type": _text,
+}
+
+
+def _is_of_types(kind: str) -> bool:
+    """Whether pydantic complains of a type; a Literal does not say of which."""
+    return kind.endswith("_type") or kind in ("literal_error", "none_required")
+
+
+def _read(value: Any, refused: Any, read: Callable[[Any], Any]) -> Any:
+    """A field's value in which what was refused, it or an item of it, is read anew."""
+    if isinstance(value, list):
+        return [read(item) if item is refused else item for item in value]
+    return read(value) if value is refused else value
 
 
 def make(cls: Callable[..., T], values: Mapping[str, Any], key: str) -> T:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sanity.arguments import Parser, mistakes_told
+from sanity.config.given import Overrides
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 
@@ -26,11 +27,11 @@ _ABOUT = """Shows what a model is made of: its signatures, input, outputs, varia
 """
 
 
-def inspect(overrides: Sequence[str] = ()) -> dict[str, Any]:
+def inspect(overrides: Overrides = ()) -> dict[str, Any]:
     """What is to be known of a model before it is explained, as plain lists and dicts.
 
     Args:
-        overrides: As on the command line: `["model=inception_v3"]`.
+        overrides: As on the command line, `["model=inception_v3"]`, or by key.
 
     Raises:
         ConfigError: The model cannot be had.

@@ -3,7 +3,7 @@
 Nothing here imports TensorFlow.
 """
 
-from sanity.config.job import Job, compose, resolve
+from sanity.config.job import Job, compose, composed, resolve
 from sanity.config.settings import Masks, Runtime, Settings
 
-__all__ = ["Job", "Masks", "Runtime", "Settings", "compose", "resolve"]
+__all__ = ["Job", "Masks", "Runtime", "Settings", "compose", "composed", "resolve"]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sanity.analysis.thresholds import Thresholds, primary_metric
-from sanity.checked import instantiate, make, with_current_targets
-from sanity.config.options import LIKE, conf_folder, options, with_open_keys
+from sanity.checked import as_wanted, instantiate, make, with_current_targets, with_wanted_types
+from sanity.config.given import Overrides, check, words
+from sanity.config.options import LIKE, conf_folder, look_in, options, own_hydra, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
 from sanity.config.variants import with_variants
@@ -117,16 +119,18 @@ def resolve(
     if missing:
         raise ConfigError(f"{missing[0]} must be given: {missing[0]}=…")
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]  # of a dict, a dict
-    plain.pop("experiment", None)
+    _refuse_unpacked(plain.pop("experiment", None), choices or {})
     plain = with_current_targets(plain)
-    settings = _settings({k: v for k, v in plain.items() if k not in _ONE + _SEVERAL})
+    settings = _settings(plain)
     for group in _SEVERAL:
-        plain[group] = _chosen(group, plain.get(group))
+        chosen = _chosen(group, plain.get(group))
+        plain[group] = {k: with_wanted_types(v, f"{group}.{k}") for k, v in chosen.items()}
         if not sweep:
             _refuse_idle(group, plain[group], overrides)
     for group in _ONE:
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group}={plain.get(group)} must be one of: {_list(group)}")
+        plain[group] = with_wanted_types(plain[group], group)
     job = Job(
         settings=settings,
         model=as_model(instantiate(plain["model"], "model"), "model._target_"),
@@ -152,31 +156,83 @@ def resolve(
     return job
 
 
-def compose(overrides: Sequence[str] = ()) -> Job:
+def compose(overrides: Overrides = (), config_dir: str | os.PathLike[str] | None = None) -> Job:
     """The checked job for some overrides, without a command line.
 
     Args:
-        overrides: As on the command line: `["seed=1", "method=[gradient]"]`.
+        overrides: As on the command line, `["seed=1", "method=[gradient]"]`, or by key,
+            `{"seed": 1, "method": ["gradient"]}`.
+        config_dir: A folder of YAMLs of one's own, as of `--config-dir`.
 
     Raises:
         ConfigError: A key, a type or a value is wrong.
     """
     import hydra
-    from omegaconf import open_dict
 
-    try:
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = hydra.compose("config", with_open_keys(overrides), return_hydra_config=True)
-            choices = dict(config.hydra.runtime.choices)
-            _say_sweep(choices.get("experiment"), config.hydra.sweeper.get("params"), overrides)
-            with open_dict(config):
-                del config["hydra"]
-            return resolve(config, choices, overrides)
-    except Exception as error:
-        text = sentence(error)
-        if text is None or isinstance(error, ConfigError):
-            raise
-        raise ConfigError(text) from error
+    given = with_open_keys(words(overrides))
+    check(given, sweep=False)
+    with look_in(config_dir, given), own_hydra(config_dir):
+        try:
+            return composed(hydra.compose("config", given, return_hydra_config=True), given)
+        except Exception as error:
+            text = sentence(error)
+            if text is None or isinstance(error, ConfigError):
+                raise
+            raise ConfigError(text) from error
+
+
+def composed(config: DictConfig, overrides: Sequence[str] = ()) -> Job:
+    """The checked job of a configuration that was composed with Hydra's own node.
+
+    Args:
+        config: As `hydra.compose("config", …, return_hydra_config=True)` gives it.
+        overrides: What was overridden.
+
+    Raises:
+        ConfigError: A key, a type or a value is wrong, or Hydra's own node is missing.
+    """
+    if "hydra" not in config:
+        raise ConfigError(
+            "the configuration must be composed with return_hydra_config=True: without Hydra's own "
+            "node it does not say which options were chosen"
+        )
+    refuse_own_folders(config.hydra)
+    choices = dict(config.hydra.runtime.choices)
+    overrides = overrides or list(config.hydra.overrides.task)
+    _say_sweep(choices.get("experiment"), config.hydra.sweeper.get("params"), overrides)
+    config = config.copy()
+    with open_dict(config):
+        del config["hydra"]
+    return resolve(config, choices, overrides)
+
+
+def refuse_own_folders(hydra: DictConfig) -> None:
+    """Refuses another folder of Hydra's than ours: a run's is made of what it is (ConfigError).
+
+    Args:
+        hydra: Hydra's own node.
+    """
+    ours: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "config.yaml"))
+    for key in ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir", "job.chdir"):
+        node, _, name = key.rpartition(".")
+        here = hydra if not node else hydra[node]
+        value = here._get_node(name)
+        found = None if value is None else value._value()
+        wanted = ours["hydra"] if not node else ours["hydra"][node]
+        if found != wanted[name]:
+            raise ConfigError(
+                f"hydra.{key}={found} is not taken, as a run's folder is OUTPUT/NAME/RUN_ID, whose "
+                "id is made from what is computed: output=FOLDER and name=NAME say where"
+            )
+
+
+def _refuse_unpacked(node: Any, choices: Mapping[str, Any]) -> None:
+    """Refuses a preset whose keys would all stand below `experiment`, where nobody reads them."""
+    if isinstance(node, dict) and node:
+        raise ConfigError(
+            f"experiment={choices.get('experiment', '…')} sets experiment.{next(iter(node))}, "
+            "which is no key: the first line of its YAML must be # @package _global_"
+        )
 
 
 def _say_sweep(
@@ -195,12 +251,16 @@ def _say_sweep(
         )
 
 
-def _settings(values: dict[str, Any]) -> Settings:
-    nested = {"masks": Masks, "verdict": Thresholds, "runtime": Runtime}
-    for key, cls in nested.items():
-        if isinstance(values.get(key), dict):
-            values[key] = make(cls, values[key], key)
-    return make(Settings, values, "")
+def _settings(plain: dict[str, Any]) -> Settings:
+    """The keys outside the groups, which are put into the configuration as they are wanted."""
+    nested: dict[str, Any] = {"masks": Masks, "verdict": Thresholds, "runtime": Runtime}
+    outside = {k: v for k, v in plain.items() if k not in _ONE + _SEVERAL}
+    parts = {key: outside.pop(key) for key in nested if isinstance(outside.get(key), dict)}
+    outside = as_wanted(Settings, outside)
+    parts = {key: as_wanted(nested[key], part) for key, part in parts.items()}
+    plain |= outside | parts
+    made = {key: make(nested[key], part, key) for key, part in parts.items()}
+    return make(Settings, {**outside, **made}, "")
 
 
 def _chosen(group: str, nodes: Any) -> dict[str, Any]:

@@ -1,10 +1,17 @@
 """Where the YAML files are, and which options each group has."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
+
+from sanity.errors import ConfigError
 
 LIKE = "like"  # the key of a variant that names its option, see `config.variants`
 _OPEN = ("model.inputs.",)  # keys that take any name below them
+_own: ContextVar[tuple[Path, ...]] = ContextVar("own", default=())
 
 
 def conf_folder() -> Path:
@@ -21,7 +28,84 @@ def options(group: str) -> list[str]:
     hydra = GlobalHydra.instance()
     if hydra.is_initialized():
         return sorted(hydra.config_loader().get_group_options(group))
-    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+    return sorted({path.stem for folder in folders() for path in (folder / group).glob("*.yaml")})
+
+
+def folders() -> list[Path]:
+    """Where YAML files are looked for: folders of a user's own that were named, and ours."""
+    return [*_own.get(), conf_folder()]
+
+
+@contextmanager
+def look_in(config_dir: str | os.PathLike[str] | None, overrides: Sequence[str]) -> Iterator[None]:
+    """Has `folders` know those that a command line names.
+
+    Args:
+        config_dir: Of `--config-dir`.
+        overrides: Which may have `hydra.searchpath=[…]`.
+    """
+    named = [] if config_dir is None else [os.fspath(config_dir)]
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key.lstrip("+") == "hydra.searchpath":
+            named += [path.strip(" '\"").removeprefix("file://") for path in _items(value)]
+    token = _own.set(tuple(Path(path) for path in named if not path.startswith("pkg:")))
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
+@contextmanager
+def own_hydra(config_dir: str | os.PathLike[str] | None = None) -> Iterator[None]:
+    """Hydra set up with our YAML files, whatever it is set up for outside: another app, a notebook.
+
+    Args:
+        config_dir: A folder of YAMLs of one's own, as of `--config-dir`.
+
+    Raises:
+        ConfigError: There is no such folder.
+    """
+    import hydra
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobRuntime
+    from hydra.version import VersionBase
+
+    instances: dict[Any, Any] = Singleton._instances
+    state = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
+    outside = {cls: instances.pop(cls) for cls in state if cls in instances}
+    try:
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            if config_dir is not None:
+                loader: Any = GlobalHydra.instance().config_loader()
+                path = loader.get_search_path()
+                own = f"file://{existing_folder(config_dir)}"
+                path.prepend("command-line", own, SearchPathQuery(provider="schema"))
+                loader.repository.initialize_sources(path)
+            yield
+    finally:
+        for cls in state:
+            instances.pop(cls, None)
+        instances |= outside
+
+
+def existing_folder(config_dir: str | os.PathLike[str]) -> Path:
+    """The folder that `--config-dir` names, absolute.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    path = Path(config_dir).expanduser().absolute()
+    if not path.is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
+    return path
+
+
+def _items(value: str) -> list[str]:
+    return value.strip("[]").split(",")
 
 
 def with_open_keys(overrides: Sequence[str]) -> list[str]:

@@ -1,19 +1,27 @@
 """Hydra's and OmegaConf's exceptions as one sentence in this project's words."""
 
+import fnmatch
 import re
 import traceback
+from collections.abc import Sequence
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sanity.config.options import conf_folder, options
-from sanity.errors import ConfigError, did_you_mean
+from sanity.config.options import folders, options
+from sanity.errors import ConfigError, did_you_mean, how_to_install, near
 
 _OPTION = re.compile(r"Could not (?:find|load) '([^']+)/([^/']+)'")
+_OPTIONS = re.compile(r"Available options in '[^']+':\n((?:\t.+\n?)+)")
 _PLUGIN = re.compile(r"Unknown plugin class ?: 'hydra_plugins\.hydra_([a-z]+)_launcher\.")
 _KEY = re.compile(r"Could not override '([^']+)'")
+_THERE = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
+_GONE = re.compile(r"Could not delete (?:from config\. )?'([^']+)'")
+_VARIABLE = re.compile(r"Environment variable '([^']+)' not found")
+_SWEEP = re.compile(r"does not support sweep type : (\w+)")
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See ")
+_PLUGINS = {"optuna": "optuna"}  # sweepers that plugins bring, and the extra that has them
 
 
 def sentence(error: BaseException) -> str | None:
@@ -25,7 +33,8 @@ def sentence(error: BaseException) -> str | None:
     text = str(error)
     if match := _OPTION.search(text):
         group, option = match.groups()
-        return _unknown_option(group, option)
+        listed = _OPTIONS.search(text)  # with those of a user's own folders
+        return _unknown_option(group, option, listed[1].split() if listed else options(group))
     if match := _PLUGIN.search(text):
         return (
             f"hydra/launcher needs the plugin hydra-{match[1]}-launcher, which is not installed; "
@@ -33,6 +42,17 @@ def sentence(error: BaseException) -> str | None:
         )
     if match := _KEY.search(text):
         return _unknown_key(match[1])
+    if match := _THERE.search(text):
+        return f"+{match[1]} would add what is there already: {match[1]}=… changes it"
+    if match := _GONE.search(text):
+        return f"~{match[1]} would remove what is not there (sanity --cfg job shows what is)"
+    if match := _VARIABLE.search(text):
+        return f"${{oc.env:{match[1]}}}: the environment has no variable {match[1]}"
+    if match := _SWEEP.search(text):
+        return (
+            f"{match[1].lower()}(…) is for hydra/sweeper=optuna: a sweep over all values takes "
+            "KEY=V1,V2, range(…) or glob(…)"
+        )
     lines = (line.strip() for line in text.splitlines())
     text = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     cause = error.__cause__
@@ -47,21 +67,34 @@ def _from_hydra(error: BaseException) -> bool:
     return any(name.split(".")[0] in ("hydra", "omegaconf") for name in names)
 
 
-def _unknown_option(group: str, option: str) -> str:
-    known = options(group)
+def _unknown_option(group: str, option: str, known: Sequence[str]) -> str:
+    if group == "hydra/sweeper" and option in _PLUGINS:
+        return f"{group}={option} needs a plugin: {how_to_install(_PLUGINS[option])} brings it"
     if not known:
         return f"{group}={option}: there is no group of this name (sanity --help shows them)"
-    return f"{group}={option} is none of {', '.join(known)}"
+    if matched := fnmatch.filter(known, option) if any(c in option for c in "*?") else []:
+        hint = f"; did you mean {group}=[{','.join(matched)}]?"
+    else:
+        hint = did_you_mean(option, known, f"{group}=")
+    return f"{group}={option} is none of {', '.join(known)}{hint}"
 
 
 def _unknown_key(key: str) -> str:
-    known = []
-    for path in conf_folder().glob("**/*.yaml"):
-        group = "" if path.parent == conf_folder() else f"{path.parent.name}."
-        known += [group + name for name in _paths(OmegaConf.to_container(OmegaConf.load(path)))]
+    found: dict[str, None] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("**/*.yaml"), key=lambda path: len(path.parts)):
+            group = path.parent.relative_to(folder).as_posix()
+            nodes = OmegaConf.to_container(OmegaConf.load(path))
+            if group != "." and not group.startswith("experiment"):
+                found[group] = None
+                found |= dict.fromkeys(f"{group}.{name}" for name in _paths(nodes))
+            else:
+                found |= dict.fromkeys(_paths(nodes))
+    known = [name for name in found if "/" not in name]
     if key in known:
         return f"{key} belongs to an option that is not chosen (sanity --cfg job shows what is)"
-    hint = did_you_mean(key, known)
+    short = [name for name in known if "." not in name]
+    hint = did_you_mean(key, short if near(key, short) else known)
     return f"{key} is no key of the configuration{hint} (sanity --cfg job shows them)"
 
 

@@ -2,15 +2,18 @@
 
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig
+
 from sanity import __version__
-from sanity.config.job import Job, compose
+from sanity.config.given import Overrides, words
+from sanity.config.job import Job, compose, composed
 from sanity.experiment.announce import announce
 from sanity.experiment.compute import compute
 from sanity.experiment.prepare import Experiment, prepare
@@ -33,21 +36,28 @@ _VERSIONS = ("tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scik
 
 
 def run(
-    job: Job | None = None, *, overrides: Sequence[str] = (), hydra: dict[str, Any] | None = None
+    job: Job | DictConfig | Overrides | None = None,
+    *,
+    overrides: Overrides = (),
+    hydra: dict[str, Any] | None = None,
 ) -> Result:
     """Runs a job, or what is left of it; where it was interrupted, the same call goes on.
 
     What it logs is printed where logging is not set up, as in a notebook.
 
     Args:
-        job: A checked job; without one, the configuration is composed from `overrides`.
-        overrides: As on the command line: `["seed=1", "data.limit=1"]`.
+        job: A checked job, a configuration as `hydra.compose(…, return_hydra_config=True)` gives
+            it, or overrides; without one, the configuration is composed from `overrides`.
+        overrides: As on the command line, `["seed=1", "data.limit=1"]`, or by key, `{"seed": 1}`.
         hydra: Hydra's own configuration, kept beside the results.
 
     Raises:
         ConfigError: Something asked for cannot be done.
     """
-    job = job or compose(overrides)
+    if isinstance(job, DictConfig):
+        job = composed(job)
+    elif not isinstance(job, Job):
+        job = compose([*words(job or ()), *words(overrides)])
     chosen = {key: value for key, value in job.choices.items() if isinstance(value, str)}
     with show_log():
         execute(job, hydra or {"runtime": {"choices": chosen}})

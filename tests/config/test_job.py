@@ -106,7 +106,7 @@ def test_every_experiment_is_composed(experiment, folder_of_images):
         (["masks.keep=some"], r"masks\.keep=some should be 'all' or 'none' or .*integer"),
         (["data=folder"], r"data\.path must be given"),
         (["data=folder", "data.path=nowhere"], r"nowhere"),
-        (["data.limit=["], r"no viable alternative"),
+        (["data.limit=["], r"is never closed"),
         (["method.gradient._target_=os.path.join"], r"."),
         (["method.gradient._target_=sanity.Nothing"], r"sanity\.Nothing cannot be imported"),
         (["method.smoothgrad=3"], r"method\.smoothgrad"),
