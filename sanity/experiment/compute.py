@@ -1,6 +1,9 @@
 """The loop: units that are not there yet are computed, scored and stored."""
 
 import logging
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,7 @@ from sanity.analysis.verdict_tables import MOST_BLENDED
 from sanity.analysis.verdicts import verdicts
 from sanity.analysis.wording import records
 from sanity.experiment.effort import Effort, Times
-from sanity.experiment.explaining import count_at_once, explain, mask_bytes
+from sanity.experiment.explaining import Explained, count_at_once, explain, mask_bytes
 from sanity.experiment.originals import originals
 from sanity.experiment.predictions import StagePredictions
 from sanity.experiment.prepare import Experiment
@@ -80,18 +83,12 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
             originals=originals(job, experiment.classifier, images, experiment.targets),
             groups=ranges,
         )
-        with closing(explaining):  # or a kept traceback would keep the weights of a stage
-            for explained in explaining:
+        scored = _scored(explaining, scorer, len(stages))
+        with closing(explaining), closing(scored):  # or a kept traceback would keep the weights
+            for explained, scores in scored:
                 if not shapes:
                     shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
                     _lay_out_masks(experiment, folder, kept, shapes)
-                scores = scorer.score(
-                    explained.group,
-                    explained.stage.index,
-                    explained.stage.layer,
-                    explained.masks,
-                    explained.targets,
-                )
                 unit = unit_name(explained.group, explained.stage.index)
                 if unit not in done:
                     where = slice(explained.group.start, explained.group.stop)
@@ -109,6 +106,32 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
     if said := missing(scores):
         say(said, wrapped(said))
     log.info("report.html, figures and the evidence (run.json) are in\n%s", from_here(folder.path))
+
+
+def _scored(
+    found: Iterable[Explained], scorer: Scorer, most: int
+) -> Generator[tuple[Explained, "pd.DataFrame"], None, None]:
+    """Masks with their scores, which are computed on a thread while the next masks are.
+
+    In the same order; at most so many wait for their scores, as they are all held in memory.
+    """
+
+    def score(one: Explained) -> "pd.DataFrame":
+        return scorer.score(one.group, one.stage.index, one.stage.layer, one.masks, one.targets)
+
+    with ThreadPoolExecutor(1) as beside:
+        waiting: deque[tuple[Explained, Future[pd.DataFrame]]] = deque()
+        try:
+            for one in found:
+                waiting.append((one, beside.submit(score, one)))
+                while waiting and (len(waiting) > most or waiting[0][1].done()):
+                    first, scores = waiting.popleft()
+                    yield first, scores.result()
+            for first, scores in waiting:
+                yield first, scores.result()
+        except BaseException:
+            beside.shutdown(cancel_futures=True)
+            raise
 
 
 def _verdicts(
