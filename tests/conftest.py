@@ -1,6 +1,7 @@
 import os
 import shutil
 import tempfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +16,12 @@ from sanity.config.options import conf_folder  # noqa: E402
 
 def pytest_unconfigure():
     shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no worker is left with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +59,21 @@ def noise_images(small):
 
 
 @pytest.fixture(scope="session")
-def default_run(tmp_path_factory):
-    """The default job, run once a session from the command line in an empty folder."""
+def default_run(tmp_path_factory, request):
+    """The default job, run from the command line in an empty folder: once for all workers."""
     from types import SimpleNamespace
+
+    from filelock import FileLock
 
     from tests.command import sanity
 
-    cwd = tmp_path_factory.mktemp("default")
-    done = sanity(cwd=cwd)
+    top = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        top = top.parent  # the workers' common one
+    cwd, said = top / "default_run", top / "default_run.txt"
+    with FileLock(top / "default_run.lock"):
+        if not said.exists():
+            cwd.mkdir()
+            said.write_text(sanity(cwd=cwd).stdout)
     (folder,) = cwd.glob("outputs/default/*-seed0-*")
-    return SimpleNamespace(cwd=cwd, folder=folder, stdout=done.stdout)
+    return SimpleNamespace(cwd=cwd, folder=folder, stdout=said.read_text())

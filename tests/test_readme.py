@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.command import ROOT, command
+from tests.command import ROOT, command, sanity_here
 
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TUTORIALS = ("first_run", "own_model", "sweeps", "figure", "own_method")
@@ -18,21 +18,21 @@ PAGES = [
 ]
 
 
-def in_process(line):
-    """The command with this Python in place of the environment that the scripts make."""
-    words = shlex.split(line)
-    variables = {}
+def read(line):
+    """A command's module, its arguments, and the variables that are set for it."""
+    words, variables = shlex.split(line), {}
     while "=" in words[0]:
         name, value = words.pop(0).split("=", 1)
         variables[name] = value
     if words[0] in ("./scripts/run", "sanity"):
-        words = [sys.executable, "-m", "sanity", *words[1:]]
-    assert words[0] in ("python", sys.executable), line
-    return [sys.executable, *words[1:]], variables
+        return "sanity", words[1:], variables
+    assert words[:2] == ["python", "-m"], line
+    return words[2], words[3:], variables
 
 
 @pytest.mark.slow
 def test_every_command_of_the_readme(default_run):
+    """All in this process, but for the default job and the lines of Python."""
     folder = default_run.cwd
     ran, code = 0, ""
     for language, file, text in BLOCKS:
@@ -42,10 +42,12 @@ def test_every_command_of_the_readme(default_run):
             path.write_text(text)
         elif language == "sh":
             for line in text.strip().splitlines():
-                words, variables = in_process(line)
-                if "PYTHONPATH" in variables:
-                    variables["PYTHONPATH"] = f"{folder}:{ROOT}"
-                command(words, folder, **variables)
+                module, words, variables = read(line)
+                path = [
+                    folder / name for name in variables.pop("PYTHONPATH", "").split(":") if name
+                ]
+                assert not variables
+                sanity_here(*words, module=module, cwd=folder, path=path)
                 ran += 1
         elif language == "python":
             code += text  # later blocks go on from earlier ones
