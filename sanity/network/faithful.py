@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from sanity.network.flatten import flatten
 from sanity.network.graph import FlatGraph, trace_graph
+from sanity.network.grouped import make_differentiable
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def faithful(function: Any, outputs: Sequence[str]) -> FlatGraph:
         function: Of images, with a dict of outputs.
         outputs: The names of those that matter.
     """
-    graph = flatten(function)
+    graph = _differentiable(function)
     if not graph.custom.kept and not graph.custom.dropped:
         return graph
     try:
@@ -41,7 +42,7 @@ def faithful(function: Any, outputs: Sequence[str]) -> FlatGraph:
         return graph
     allowed = max(_ALLOWED * _norm(own), 10 * _norm(moved - own))
     if (found := _norm(_flat(graph, outputs, function) - own)) > allowed and graph.custom.dropped:
-        graph = flatten(function, drop=False)
+        graph = _differentiable(function, drop=False)
         found = _norm(_flat(graph, outputs, function) - own)
     share = found / _norm(own) if own.any() else float(found > 0)
     if not found <= allowed:
@@ -88,6 +89,12 @@ def no_gradient(
             f"{graph.custom.lost[lost[0]]}; {others}"
         )
     return None
+
+
+def _differentiable(function: Any, drop: bool = True) -> FlatGraph:
+    images = function.inputs[0]
+    spec = tf.TensorSpec(images.shape, images.dtype)
+    return make_differentiable(flatten(function, drop), spec)
 
 
 def _own(function: Any, outputs: Sequence[str], noise: float) -> np.ndarray:

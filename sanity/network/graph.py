@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
-from sanity.network.custom_gradients import PASSES, Found, is_differentiable
+from sanity.network.custom_gradients import KIND, PASSES, Found, is_differentiable
 
 SCOPE = "net"
 # What has a gradient of 0 everywhere, or lets none through.
@@ -21,6 +21,8 @@ _FLAT = ("Sign", "Round", "Rint", "Floor", "Ceil", "StopGradient", "OneHot")
 # What TensorFlow joins with a batch norm before it: tanh, and mish as softplus, tanh and product.
 _JOINED = ("Tanh", "Softplus")
 NORMS = frozenset(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"))
+# The gradient of a convolution in groups where TensorFlow has none, see `grouped`.
+GROUPED = "SanityGroupedConv2D"
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # What these give depends on no value of what they are given.
 OF_SIZES = frozenset(
@@ -207,29 +209,35 @@ class FlatGraph:
 
     @cached_property
     def _runnable(self) -> GraphDef:
-        """The ops, with an op that waits for another between a batch norm and tanh or mish.
+        """The ops, with an op that changes nothing between two that TensorFlow would join.
 
-        TensorFlow makes one op of a convolution, its batch norm and such a function, and has no
-        kernel for it ("Fusion is not implemented"); it joins nothing that waits.
+        It makes one op of a convolution, its batch norm and tanh or mish, and has no kernel for it
+        ("Fusion is not implemented"), nor on a CPU without oneDNN for a convolution in groups and
+        what follows.
         """
-        readers = [
-            node
+        pairs = [
+            (node.name, index)
             for node in self.graph_def.node
-            if node.op in _JOINED
-            and (before := self.nodes.get(node.input[0])) is not None
-            and before.op in NORMS
+            for index, source in enumerate(node.input)
+            if (before := self.nodes.get(source)) is not None
+            and (
+                (not index and node.op in _JOINED and before.op in NORMS)
+                or (KIND in before.attr and before.attr[KIND].s == GROUPED.encode())
+            )
         ]
-        if not readers:
+        if not pairs:
             return self.graph_def
         new = GraphDef()
         new.CopyFrom(self.graph_def)
         nodes = {node.name: node for node in new.node}
-        for reader in readers:
-            apart = new.node.add(name=f"{reader.name}/apart", op="Identity")
-            waited = new.node.add(name=f"{reader.name}/waited", op="NoOp")
-            apart.attr["T"].CopyFrom(reader.attr["T"])
-            apart.input.extend([reader.input[0], f"^{waited.name}"])
-            nodes[reader.name].input[0] = apart.name
+        for name, index in pairs:
+            source = nodes[nodes[name].input[index]]
+            apart = new.node.add(name=f"{name}/apart{index}", op="EnsureShape")
+            apart.attr["T"].CopyFrom(source.attr["T"])
+            for _ in source.attr["data_format"].s or b"NHWC":
+                apart.attr["shape"].shape.dim.add(size=-1)
+            apart.input.append(source.name)
+            nodes[name].input[index] = apart.name
         return new
 
     def build(

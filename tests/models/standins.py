@@ -1,6 +1,5 @@
 """Models from every source, small, each with the means to compute with it by itself."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +58,6 @@ def shaken(model, preprocess=lambda x: x, seed=0):
     return model
 
 
-# TensorFlow has the gradient of convolutions in groups on a CPU from oneDNN only.
-GROUPS = 1 if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else 4
-
-
 def convolutional(softmax="softmax", channels=3):
     """Branches, a residual sum, depthwise, grouped and transposed convolutions."""
     inputs = layers.Input((20, 20, channels))
@@ -71,7 +66,7 @@ def convolutional(softmax="softmax", channels=3):
     left = layers.Conv2D(8, 1, activation="relu", name="left")(x)
     right = layers.DepthwiseConv2D(3, padding="same", name="right")(x)
     x = layers.Add()([left, right, x])
-    x = layers.Conv2D(12, 3, strides=2, groups=GROUPS, activation="relu", name="grouped")(x)
+    x = layers.Conv2D(12, 3, strides=2, groups=4, activation="relu", name="grouped")(x)
     x = layers.Conv2DTranspose(6, 3, strides=2, activation="relu", name="transposed")(x)
     x = layers.Concatenate()([layers.MaxPooling2D(2)(x), layers.AveragePooling2D(2)(x)])
     x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(x))
