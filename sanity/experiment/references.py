@@ -6,7 +6,7 @@ order of images nor on how they are divided among jobs: every shard explains the
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,19 +66,28 @@ def choose_references(experiment: Experiment) -> Images:
     names = job.data.names_of_all()
     if names is None:
         loaded = experiment.images
-        order = sorted(range(len(loaded)), key=lambda i: _key(loaded.names[i]))
-        candidates = loaded.take(order[: _CANDIDATES * count])
-    else:
-        first = sorted(names, key=_key)[: _CANDIDATES * count]
-        candidates = job.data.named(first).load(ImageSpec.of(experiment.classifier))
-        order = sorted(range(len(candidates)), key=lambda i: _key(candidates.names[i]))
-        candidates = candidates.take(order)
+        return loaded.take(choose(loaded.names, loaded.labels, count))
+    first = sorted(names, key=_key)[: _CANDIDATES * count]
+    candidates = job.data.named(first).load(ImageSpec.of(experiment.classifier))
+    return candidates.take(choose(candidates.names, candidates.labels, count))
+
+
+def choose(names: Sequence[str], classes: Sequence[int | None], count: int) -> list[int]:
+    """Positions of so many images, in an order that their names give; each class in turn.
+
+    Args:
+        names: Of the images.
+        classes: Of each, None where it is not known.
+        count: How many.
+    """
+    order = sorted(range(len(names)), key=lambda i: _key(names[i]))[: _CANDIDATES * count]
     seen: dict[int | None, int] = {}
     ranks = []
-    for place, label in enumerate(candidates.labels):
-        ranks.append((seen.get(label, 0) if label is not None else 0, place))
-        seen[label] = seen.get(label, 0) + 1
-    return candidates.take([place for _, place in sorted(ranks)[:count]])
+    for place, image in enumerate(order):
+        of = classes[image]
+        ranks.append((seen.get(of, 0) if of is not None else 0, place))
+        seen[of] = seen.get(of, 0) + 1
+    return [order[place] for _, place in sorted(ranks)[:count]]
 
 
 def allowed(
@@ -89,17 +98,29 @@ def allowed(
     The classes are the labels where both are known, else those explained. An image for which all
     are of its own class is held against all, itself excepted.
     """
-    found = np.zeros((len(images), len(others)), bool)
-    for i, (name, label) in enumerate(zip(images.names, images.labels, strict=True)):
-        different = np.array([other != name for other in others.names])
-        foreign = np.array(
+    foreign = np.array(
+        [
             [
-                label != other if None not in (label, other) else targets[i] != target
+                label != other if None not in (label, other) else mine != target
                 for other, target in zip(others.labels, other_targets, strict=True)
             ]
-        )
-        found[i] = different & foreign if (different & foreign).any() else different
-    return found
+            for label, mine in zip(images.labels, targets, strict=True)
+        ]
+    )
+    return hold_apart(images.names, others.names, foreign)
+
+
+def hold_apart(names: Sequence[str], others: Sequence[str], foreign: np.ndarray) -> np.ndarray:
+    """Which others each image is held against, (n, K) bool: foreign ones, if there are any.
+
+    Args:
+        names: Of the n images.
+        others: Of the K others.
+        foreign: (n, K) bool, whether they are of different classes.
+    """
+    different = np.array(names)[:, None] != np.array(others)[None]
+    both = different & foreign
+    return np.where(both.any(axis=1, keepdims=True), both, different)
 
 
 def write_references(run: Path, references: References) -> None:

@@ -52,12 +52,14 @@ class Answer:
         scores: That they are made from.
         thresholds: The verdicts'.
         settled: What would decide those that lean.
+        other_draws: How there would be scores of other draws of the weights.
     """
 
     found: "pd.DataFrame"
     scores: "pd.DataFrame"
     thresholds: Thresholds
     settled: Settling | None = None
+    other_draws: str = "by the same command with -m seed=0,1,2"
 
     def parts(self, width: int) -> list[RenderableType]:
         """Table, what holds for all of it, the other metrics, what it means, what to do next."""
@@ -79,8 +81,7 @@ class Answer:
     def _next(self, first: Sequence[Mapping[str, Any]], width: int) -> list[RenderableType]:
         if self.settled is None:
             if any(row["seeds"] == 1 and row["verdict"] in _OPPOSITE for row in first):
-                said = "Next: other draws of the weights, by the same command with -m seed=0,1,2"
-                return ["", Text(f"{said}.")]
+                return ["", Text(f"Next: other draws of the weights, {self.other_draws}.")]
             return []
         if self.settled.command is None:
             return ["", Text(f"Next, to decide what leans: {self.settled.said}.")]

@@ -57,6 +57,7 @@ KEYS: Mapping[str, Counts] = {
     "output": _HOW,
     "runtime": _HOW,
     "seed": _DRAW,
+    "source": _LABEL,
     "verdict": _HOW,
     **dict.fromkeys(RUN_COLUMNS, _LABEL),
 }
