@@ -28,7 +28,6 @@ sys.path.insert(0, str(ROOT))
 from sanity.config.job import compose  # noqa: E402
 from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402
 from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
-from sanity.experiment.references import make_references  # noqa: E402
 from sanity.experiment.run import run  # noqa: E402
 from sanity.metrics.scoring import Scorer  # noqa: E402
 from sanity.network.classifier import Precision  # noqa: E402
@@ -138,7 +137,11 @@ def scoring(experiment: Experiment) -> float:
     """Seconds that all scores of a job take, of masks that are there."""
     job = experiment.job
     parts = (experiment.classifier, experiment.images, experiment.targets, job.methods)
-    references = make_references(experiment, lambda cost: None)
+    references = None
+    if (others := experiment.others) is not None:
+        theirs = (experiment.classifier, others.images, others.targets, job.methods)
+        (found,) = explain(*theirs, experiment.stages[:1], groups=[range(len(others.images))])
+        references = others.explained(found.masks)
     names, null = experiment.images.names, job.settings.null_model
     scorer, took = Scorer(job.metrics, names, null, references=references), 0.0
     for one in explain(*parts, experiment.stages):

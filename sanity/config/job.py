@@ -91,6 +91,15 @@ class Job:
         return found
 
     @property
+    def primary(self) -> str | None:
+        """The metric that decides; None if none can.
+
+        Raises:
+            ConfigError: The one asked for cannot.
+        """
+        return primary_metric(self.metrics, self.settings.verdict.primary)
+
+    @property
     def folder(self) -> Path:
         """The run's folder."""
         return Path(self.settings.output) / self.settings.name / self.run_id
@@ -323,7 +332,7 @@ def _check_together(job: Job) -> None:
     classes = declared.n_classes
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
-    primary_metric(job.metrics, job.settings.verdict.primary)
+    job.primary  # noqa: B018 - refuses one that cannot decide
     for metric in job.metrics.values():
         metric.check_regions(job.data.has_regions, type(job.data).__name__)
     if declared.input_shape:

@@ -10,8 +10,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sanity.analysis.health import outlives, survival
-from sanity.analysis.thresholds import primary_metric
 from sanity.data import Images
 from sanity.experiment.effort import Times
 from sanity.experiment.prepare import Experiment
@@ -45,9 +43,8 @@ def announce(experiment: Experiment) -> Times:
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
         if facts:
             log.info("  %s: %s", stage.layer or "as trained", _said(facts))
-    if said := survival(experiment.survives):
-        none = "; no verdict is given" if outlives(experiment.survives) else ""
-        log.warning("%s%s", said, none)
+    if said := experiment.survival:
+        log.warning("%s", said)
     if job.settings.dry_run:
         _show_costs(experiment)
     units = len(experiment.images) * len(experiment.stages)
@@ -76,8 +73,7 @@ def _question(experiment: Experiment) -> list[str]:
     first, last = stages[1].layer if len(stages) > 1 else "", stages[-1].layer
     through = f"block by block from {first} to {last}" if first != last else f"at {last}"
     name = experiment.classifier.name
-    primary = primary_metric(job.metrics, job.settings.verdict.primary)
-    metrics = [f"{m} (decides)" if m == primary else m for m in job.metrics]
+    metrics = [f"{m} (decides)" if m == job.primary else m for m in job.metrics]
     paragraphs = [
         f"Which of these maps change when {name} loses what it has learned, {through}?",
         f"{_counted(methods, 'method')}: {', '.join(methods)}" if methods else "",

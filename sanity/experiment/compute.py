@@ -2,24 +2,30 @@
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from sanity.analysis.discrimination import discrimination
 from sanity.analysis.health import mark
 from sanity.analysis.settling import settling
+from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.verdict_tables import MOST_BLENDED
 from sanity.analysis.verdicts import verdicts
 from sanity.analysis.wording import records
+from sanity.data import Images
 from sanity.experiment.effort import Effort, Times
-from sanity.experiment.explaining import Explained, count_at_once, explain, mask_bytes
-from sanity.experiment.originals import originals
-from sanity.experiment.predictions import StagePredictions
-from sanity.experiment.prepare import Experiment
-from sanity.experiment.references import make_references, write_references
-from sanity.metrics.scoring import Scorer
+from sanity.experiment.explaining import Explained, explain
+from sanity.experiment.originals import Keeping, originals
+from sanity.experiment.predictions import Asked, StagePredictions
+from sanity.experiment.references import Others, write_references
+from sanity.methods import Cost, Method
+from sanity.metrics import MaskMetric
+from sanity.metrics.scoring import Null, References, Scorer
 from sanity.progress import progress, say
 from sanity.report.answer import Answer
 from sanity.report.console import for_console, for_file, from_here, wrapped
@@ -33,22 +39,78 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sanity.randomization.stage import Stage
+    from sanity.results.originals import Originals
 
 log = logging.getLogger(__name__)
 
 
-def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
-    """Computes the units that are not there yet: a group of images at a stage each."""
-    job, images, stages = experiment.job, experiment.images, experiment.stages
-    told = StagePredictions(experiment, folder)
-    kept = job.settings.masks.count(len(images))
-    shapes = folder.mask_shapes() if kept else None  # known where an earlier try came so far
+@dataclass(frozen=True)
+class Work:
+    """What is to be computed and judged: all that the loop needs of a job.
+
+    Attributes:
+        asked: The network, the images, the stages and the classes explained.
+        others: The images that nulls are made with; None where they are made without.
+        methods: By name.
+        metrics: By name.
+        seed: Of noise and random masks.
+        null: What a score is held against.
+        kept: How many images' masks are stored.
+        at_once: How many images go through the stages together, see `count_at_once`.
+        unit: What an image asks for at a stage.
+        times: What a pass takes.
+        keeping: Where original masks are kept; None where they are not.
+        judged_by: How the scores are judged.
+    """
+
+    asked: Asked
+    others: Others | None
+    methods: Mapping[str, Method]
+    metrics: Mapping[str, MaskMetric]
+    seed: int
+    null: Null
+    kept: int
+    at_once: int
+    unit: Cost
+    times: Times
+    keeping: Keeping | None
+    judged_by: "JudgedBy"
+
+
+@dataclass(frozen=True)
+class JudgedBy:
+    """What verdicts depend on beside scores and predictions: see `analysis.verdicts.verdicts`."""
+
+    thresholds: Thresholds
+    order: str | None
+    begins_at_output: bool
+    survives: Mapping[str, Any] | None
+
+
+def compute(work: Work, folder: RunFolder) -> None:
+    """Computes the units that are not there yet, a group of images at a stage each, and judges."""
+    predicted = _fill(work, folder)
+    scores = folder.scores()
+    found, facts = _verdicts(work, folder, scores, predicted)
+    folder.complete(facts)
+    finish(folder.path)
+    settled = settling([folder.path], found)
+    answer = Answer(found, scores, work.judged_by.thresholds, settled)
+    say(f"\n{for_file(answer.parts)}\n", f"\n{for_console(answer.parts)}\n")
+    if said := missing(scores):
+        say(said, wrapped(said))
+    log.info("report.html, figures and the evidence (run.json) are in\n%s", from_here(folder.path))
+
+
+def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
+    """Writes the units that are not there yet; returns the predictions of all stages."""
+    images, stages = work.asked.images, work.asked.stages
+    told = StagePredictions(work.asked, folder)
+    shapes = folder.mask_shapes() if work.kept else None  # known where an earlier try came so far
     if shapes:
-        _lay_out_masks(experiment, folder, kept, shapes)
-    done = folder.done() if shapes or not kept else set()
-    size = mask_bytes(images, job.methods)
-    at_once = count_at_once(len(images), size, len(stages), experiment.plan.fewest)
-    ranges = cut_groups(len(images), folder.settle("images_at_once", at_once))
+        _lay_out_masks(work, folder, shapes)
+    done = folder.done() if shapes or not work.kept else set()
+    ranges = cut_groups(len(images), folder.settle("images_at_once", work.at_once))
     unfinished = {
         g for g in ranges if any(unit_name(g, stage.index) not in done for stage in stages)
     }
@@ -59,28 +121,28 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
         return group in unfinished and (stage.index == 0 or left)
 
     left = sum(len(group) for group in ranges for stage in stages if wanted(group, stage))
-    if job.settings.null_model == "other_image":
-        left += job.settings.null_images
+    others = work.others if unfinished else None
+    left += len(others.images) if others else 0
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
-    effort = Effort(experiment.cost * left, times)
+    effort = Effort(work.unit * left, work.times)
     with progress(effort.passes, "explaining", effort.unit) as tick:
-        references = make_references(experiment, effort.done(tick)) if unfinished else None
-        if kept and references is not None:
+        done_now = effort.done(tick)
+        references = make_references(work, others, done_now) if others else None
+        if work.kept and references is not None:
             write_references(folder.path, references)
-        null, names = job.settings.null_model, images.names
-        scorer = Scorer(job.metrics, names, null, images.regions, references)
+        scorer = Scorer(work.metrics, images.names, work.null, images.regions, references)
         explaining = explain(
-            experiment.classifier,
+            work.asked.classifier,
             images,
-            experiment.targets,
-            job.methods,
+            work.asked.targets,
+            work.methods,
             stages,
-            job.settings.seed,
+            work.seed,
             wanted=wanted,
             done=effort.done(tick),
             entered=told.at,
-            originals=originals(job, experiment.classifier, images, experiment.targets),
+            originals=_originals(work, images, work.asked.targets),
             groups=ranges,
         )
         scored = _scored(explaining, scorer, len(stages))
@@ -88,24 +150,42 @@ def compute(experiment: Experiment, folder: RunFolder, times: Times) -> None:
             for explained, scores in scored:
                 if not shapes:
                     shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
-                    _lay_out_masks(experiment, folder, kept, shapes)
+                    _lay_out_masks(work, folder, shapes)
                 unit = unit_name(explained.group, explained.stage.index)
                 if unit not in done:
                     where = slice(explained.group.start, explained.group.stop)
                     for method, masks in explained.masks.items():
                         folder.write_masks(method, where, explained.stage.index, masks)
                     folder.write_unit(unit, mark(scores, told.reason(explained.stage)))
-    predicted = told.all()
-    scores = folder.scores()
-    found, facts = _verdicts(experiment, folder, scores, predicted)
-    folder.complete(facts)
-    finish(folder.path)
-    settled = settling([folder.path], found)
-    answer = Answer(found, scores, job.settings.verdict, settled)
-    say(f"\n{for_file(answer.parts)}\n", f"\n{for_console(answer.parts)}\n")
-    if said := missing(scores):
-        say(said, wrapped(said))
-    log.info("report.html, figures and the evidence (run.json) are in\n%s", from_here(folder.path))
+    return told.all()
+
+
+def make_references(work: Work, others: Others, done: Callable[[Cost], None]) -> References:
+    """The masks that nulls are made with: of other images, by the network as trained.
+
+    Args:
+        work: What is computed.
+        others: The images.
+        done: Told what has been computed, each time that something has.
+    """
+    (found,) = explain(
+        work.asked.classifier,
+        others.images,
+        others.targets,
+        work.methods,
+        work.asked.stages[:1],
+        work.seed,
+        done=done,
+        originals=_originals(work, others.images, others.targets),
+        groups=[range(len(others.images))],
+    )
+    return others.explained(found.masks)
+
+
+def _originals(work: Work, images: Images, targets: np.ndarray) -> "Originals | None":
+    if work.keeping is None:
+        return None
+    return originals(work.keeping, work.asked.classifier, images, targets)
 
 
 def _scored(
@@ -135,27 +215,26 @@ def _scored(
 
 
 def _verdicts(
-    experiment: Experiment, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
+    work: Work, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
     """The verdicts, and what run.json records: them, and whether the metrics discriminate.
 
     That takes stored masks; where none are stored, metrics are trusted.
     """
-    job, some = experiment.job, slice(0, min(folder.kept, MOST_BLENDED))
-    controls = [name for name, method in job.methods.items() if method.control]
+    some, by = slice(0, min(folder.kept, MOST_BLENDED)), work.judged_by
+    controls = [name for name, method in work.methods.items() if method.control]
     told_apart = None
     if some.stop:
-        masks = {m: folder.read_masks(m, some, 0) for m in job.methods if m not in controls}
-        names = experiment.images.names[some]
-        told_apart = discrimination(masks, names, job.metrics)
+        masks = {m: folder.read_masks(m, some, 0) for m in work.methods if m not in controls}
+        told_apart = discrimination(masks, work.asked.images.names[some], work.metrics)
     found = verdicts(
         scores,
         predicted,
-        job.metrics,
-        job.randomization.cascade(),
-        begins_at_output=experiment.begins_at_output,
-        survives=experiment.survives,
-        thresholds=job.settings.verdict,
+        work.metrics,
+        by.order,
+        begins_at_output=by.begins_at_output,
+        survives=by.survives,
+        thresholds=by.thresholds,
         discrimination=told_apart,
         controls=controls,
     )
@@ -163,13 +242,12 @@ def _verdicts(
     return found, {name: records(frame) for name, frame in facts.items()}
 
 
-def _lay_out_masks(
-    experiment: Experiment, folder: RunFolder, kept: int, shapes: dict[str, tuple[int, ...]]
-) -> None:
-    layers = [stage.layer for stage in experiment.stages]
-    folder.create_masks(experiment.images.names[:kept], layers, shapes)
+def _lay_out_masks(work: Work, folder: RunFolder, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    images, kept = work.asked.images, work.kept
+    layers = [stage.layer for stage in work.asked.stages]
+    folder.create_masks(images.names[:kept], layers, shapes)
     some = min(kept, IMAGES)
-    folder.write_images(experiment.images.names[:some], experiment.images.x[:some])
+    folder.write_images(images.names[:some], images.x[:some])
     size = masks_nbytes(kept, len(layers), shapes)
     of = "image" if kept == 1 else "images"
     log.info("masks of %d %s take up to %.0f MB", kept, of, size / 1e6)

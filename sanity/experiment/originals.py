@@ -4,17 +4,17 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from sanity.contents import by_content, code_is_known
-from sanity.methods.base import AdaptedMethod
+from sanity.methods.base import AdaptedMethod, Method
 from sanity.results.columns import RESULTS_FORMAT
 from sanity.results.originals import FOLDER, Originals
 
@@ -30,20 +30,45 @@ _PACKAGES = (
 _SWITCHES = ("TF_ENABLE_", "TF_XLA", "XLA_", "ONEDNN_", "DNNL_")  # environment variables
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """What of a job says where its original masks are kept, and which are its.
+
+    Attributes:
+        output: The folder for results.
+        methods: By name.
+        nodes: Their configurations.
+        seed: Of what they draw.
+        fresh: Whether nothing is to be found, but all to be computed.
+    """
+
+    output: Path
+    methods: Mapping[str, Method]
+    nodes: Mapping[str, Any]
+    seed: int
+    fresh: bool
+
+    @classmethod
+    def of(cls, job: "Job") -> Self | None:
+        """That of a job; None where it is asked to keep nothing."""
+        settings = job.settings
+        if not settings.originals:
+            return None
+        nodes = job.config["method"]
+        return cls(Path(settings.output), job.methods, nodes, settings.seed, settings.force)
+
+
 def originals(
-    job: "Job", classifier: "Classifier", images: "Images", targets: np.ndarray
-) -> Originals | None:
-    """What is kept of a job's masks at stage 0; None where it is asked to keep nothing.
+    keeping: Keeping, classifier: "Classifier", images: "Images", targets: np.ndarray
+) -> Originals:
+    """What is kept of some images' masks at stage 0.
 
     Args:
-        job: `force=true` finds nothing.
+        keeping: Where, and of which methods.
         classifier: The job's network; its trained weights count, not those in place.
-        images: All images of the job, whose positions `Originals` takes.
+        images: Whose positions `Originals` takes.
         targets: (n,), the class explained of each.
     """
-    settings = job.settings
-    if not settings.originals:
-        return None
     shared = [
         RESULTS_FORMAT,
         _package(),
@@ -51,24 +76,23 @@ def originals(
         {name: _version(name) for name in _PACKAGES},
         classifier.weights.sha256,
         _graph(classifier),
-        settings.precision,
+        classifier.precision,
         classifier.batch_size,
     ]
     pixels = [hashlib.sha256(np.ascontiguousarray(x).data).hexdigest() for x in images.x]
     keys = {}
-    for name, method in job.methods.items():
-        node = job.config["method"][name]
+    for name, method in keeping.methods.items():
         if method.control or not all(code_is_known(type(part)) for part in _parts(method)):
             continue  # its code cannot be told, or it is computed faster than it is read
-        own = [*shared, by_content(node, method)]
+        own = [*shared, by_content(keeping.nodes[name], method)]
         drawn = [
-            [settings.seed, image] if method.depends_on_seed() else [] for image in images.names
+            [keeping.seed, image] if method.depends_on_seed() else [] for image in images.names
         ]
         keys[name] = [
             _digest([*own, list(images.x.shape[1:]), shown, int(target), draw])
             for shown, target, draw in zip(pixels, targets, drawn, strict=True)
         ]
-    return Originals(Path(settings.output) / FOLDER, keys, fresh=settings.force)
+    return Originals(keeping.output / FOLDER, keys, fresh=keeping.fresh)
 
 
 def _digest(content: Any) -> str:

@@ -3,13 +3,13 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sanity.analysis.health import FEW, between_share, complaint, feature_share, unsound
 from sanity.data import Images
-from sanity.experiment.prepare import Experiment
 from sanity.progress import say
 from sanity.results.folder import RunFolder
 
@@ -152,6 +152,27 @@ def printed(stage: "Stage", frame: "pd.DataFrame", class_names: Sequence[str] | 
     return lines
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What the network is asked at every stage.
+
+    Attributes:
+        classifier: The network.
+        images: What it sees.
+        targets: (n,), the classes of stage 0.
+        stages: Of its weights.
+        dead: Least share of the logits' variance between images for masks to mean something.
+        printed: Whether the article's lines are logged.
+    """
+
+    classifier: "Classifier"
+    images: Images
+    targets: np.ndarray
+    stages: Sequence["Stage"]
+    dead: float
+    printed: bool = False
+
+
 class StagePredictions:
     """The network's predictions at every stage; a line is logged for each.
 
@@ -159,26 +180,25 @@ class StagePredictions:
     take a while to make, and the first gradient need not wait for that.
     """
 
-    def __init__(self, experiment: Experiment, folder: RunFolder):
-        self._experiment, self._folder = experiment, folder
+    def __init__(self, asked: Asked, folder: RunFolder):
+        self._asked, self._folder = asked, folder
         self._frames: dict[int, pd.DataFrame] = {}
 
     def at(self, stage: "Stage") -> None:
         """Makes those of a stage, whose weights are in place."""
-        experiment = self._experiment
-        classifier = experiment.classifier
-        frame = predictions(classifier, experiment.images, experiment.targets, stage)
+        asked, classifier = self._asked, self._asked.classifier
+        frame = predictions(classifier, asked.images, asked.targets, stage)
         say(
             _stage_line(stage, frame, classifier),
-            _short_line(stage, frame, experiment.stages, classifier.ending.link == "none"),
+            _short_line(stage, frame, asked.stages, classifier.ending.link == "none"),
         )
-        if experiment.job.settings.figures == "stages":
+        if asked.printed:
             for line in printed(stage, frame, classifier.class_names):
                 log.info("%s", line)
-        if said := complaint(frame, experiment.job.settings.verdict.dead):
+        if said := complaint(frame, asked.dead):
             log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
         self._frames[stage.index] = frame
-        if len(self._frames) == len(experiment.stages):
+        if len(self._frames) == len(asked.stages):
             self._folder.write_predictions(self._joined())
 
     def reason(self, stage: "Stage") -> str:
@@ -188,9 +208,9 @@ class StagePredictions:
 
     def all(self) -> "pd.DataFrame":
         """Those of all stages, which are stored by then; the trained weights are back in place."""
-        classifier = self._experiment.classifier
+        classifier = self._asked.classifier
         with classifier.weights.restored():
-            for stage in self._experiment.stages:
+            for stage in self._asked.stages:
                 if stage.index not in self._frames:  # where an earlier try had come so far
                     classifier.weights.put(stage.make_weights())
                     self.at(stage)

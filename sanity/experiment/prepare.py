@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.analysis.health import outlives, survival
 from sanity.config.job import Job
 from sanity.data import Folder, Images, ImageSpec
 from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
-from sanity.experiment.explaining import gradient_plan
+from sanity.experiment.explaining import count_at_once, gradient_plan, mask_bytes
+from sanity.experiment.references import Others, allowed, choose_references
 from sanity.methods import Cost, Plan
 from sanity.metrics import check_sizes
 from sanity.models.kept import load_kept
 from sanity.network.tensorflow import start_tensorflow
 from sanity.randomization.stage import predicted as predicted_classes
+from sanity.randomization.stage import randomized
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
@@ -36,8 +39,7 @@ class Experiment:
         images: What is explained.
         targets: (n,), the class explained of each image at stage 0.
         stages: The states of the weights.
-        survivors: What stays as trained at the end against the scheme's intent, see
-            `Scheme.survivors`.
+        layers: The blocks chosen, from output to input.
         left_out: Methods that the model refuses, which nobody asked for by name, and why.
     """
 
@@ -46,7 +48,7 @@ class Experiment:
     images: Images
     targets: np.ndarray
     stages: list["Stage"]
-    survivors: list[str] | None = None
+    layers: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -62,11 +64,34 @@ class Experiment:
             total += method.cost(self.classifier, self.images)
         return total
 
+    @cached_property
+    def others(self) -> Others | None:
+        """The images that nulls are made with; None where they are made without other images."""
+        job, images = self.job, self.images
+        if job.settings.null_model != "other_image":
+            return None
+        spec = ImageSpec.of(self.classifier)
+        chosen = choose_references(job.data, images, spec, job.settings.null_images)
+        if len(chosen) == 1 and chosen.names == images.names:
+            return None
+        targets = explained_targets(job, self.classifier, chosen)
+        return Others(chosen, targets, allowed(images, self.targets, chosen, targets))
+
     @property
     def beside(self) -> int:
         """How many images are explained once more, as trained: those that nulls are made with."""
-        settings = self.job.settings
-        return settings.null_images if settings.null_model == "other_image" else 0
+        return 0 if self.others is None else len(self.others.images)
+
+    @property
+    def mask_bytes(self) -> int:
+        """Bytes of an image's masks at one stage, if all have channels."""
+        return mask_bytes(self.images, self.job.methods)
+
+    @property
+    def at_once(self) -> int:
+        """How many images go through the stages together."""
+        n_images, n_stages = len(self.images), len(self.stages)
+        return count_at_once(n_images, self.mask_bytes, n_stages, self.plan.fewest)
 
     @property
     def begins_at_output(self) -> bool:
@@ -75,22 +100,34 @@ class Experiment:
             n for stage in self.stages[1:2] for n in stage.new
         )
 
-    @property
+    @cached_property
     def survives(self) -> dict[str, Any] | None:
         """How many learned parameters survive, of how many, and which; None if all may.
 
         Constants that the images are multiplied by count: whatever they learned, it stays.
         """
-        if self.survivors is None:
+        survivors = self.job.randomization.survivors(self.classifier, self.layers)
+        if survivors is None:
             return None
         parameters = self.classifier.parameters
         constants = self.classifier.network.constant_kernels
         fixed = sum(constants.values())
         return {
-            "parameters": sum(parameters[name].size for name in self.survivors) + fixed,
+            "parameters": sum(parameters[name].size for name in survivors) + fixed,
             "of": sum(p.size for p in parameters.values() if p.learned) + fixed,
-            "variables": [*self.survivors, *constants],
+            "variables": [*survivors, *constants],
         }
+
+    @property
+    def survival(self) -> str | None:
+        """What stays as trained though it should not, and what follows; None if nothing does."""
+        said = survival(self.survives)
+        return f"{said}; no verdict is given" if said and outlives(self.survives) else said
+
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """How large each block is and what of it is random by stage, see `randomized`."""
+        return randomized(self.classifier.blocks, self.classifier.parameters, self.stages)
 
     @property
     def facts(self) -> list[dict[str, Any]]:
@@ -121,8 +158,7 @@ def prepare(job: Job) -> Experiment:
     targets = explained_targets(job, classifier, images)
     if settings.target == "predicted_each_stage":
         stages = [replace(stage, classes=predicted_classes) for stage in stages]
-    survivors = job.randomization.survivors(classifier, layers)
-    return Experiment(job, classifier, images, targets, stages, survivors, left_out)
+    return Experiment(job, classifier, images, targets, stages, layers, left_out)
 
 
 def explained_targets(job: Job, classifier: "Classifier", images: Images) -> np.ndarray:

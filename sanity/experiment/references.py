@@ -6,69 +6,56 @@ order of images nor on how they are divided among jobs: every shard explains the
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sanity.data import Images, ImageSpec
-from sanity.experiment.explaining import explain
-from sanity.experiment.originals import originals
-from sanity.experiment.prepare import Experiment, explained_targets
+from sanity.data import Dataset, Images, ImageSpec
 from sanity.files import replace_file
 from sanity.metrics.scoring import References
 from sanity.results.tables import damage
-
-if TYPE_CHECKING:
-    from sanity.methods import Cost
 
 FILE = "references.npz"
 _CANDIDATES = 4  # times as many are looked at, for their classes to differ
 
 
-def make_references(experiment: Experiment, done: "Callable[[Cost], None]") -> References | None:
-    """The masks that a job's nulls are made with; None where they are made without other images.
+@dataclass(frozen=True)
+class Others:
+    """The images that nulls are made with, before they are explained.
 
-    Args:
-        experiment: The job.
-        done: Told what has been computed, each time that something has.
+    Attributes:
+        images: K of them.
+        targets: (K,), the class explained of each.
+        allowed: (n, K) bool, see `References`.
     """
-    job, images = experiment.job, experiment.images
-    if job.settings.null_model != "other_image":
-        return None
-    others = choose_references(experiment)
-    if len(others) == 1 and others.names == images.names:
-        return None
-    targets = explained_targets(job, experiment.classifier, others)
-    (found,) = explain(
-        experiment.classifier,
-        others,
-        targets,
-        job.methods,
-        experiment.stages[:1],
-        job.settings.seed,
-        done=done,
-        originals=originals(job, experiment.classifier, others, targets),
-        groups=[range(len(others))],
-    )
-    return References(
-        others.names, found.masks, allowed(images, experiment.targets, others, targets)
-    )
+
+    images: Images
+    targets: np.ndarray
+    allowed: np.ndarray
+
+    def explained(self, masks: Mapping[str, np.ndarray]) -> References:
+        """The references, given their masks by method."""
+        return References(self.images.names, masks, self.allowed)
 
 
-def choose_references(experiment: Experiment) -> Images:
-    """The images of which `null_images` asks for so many, in an order that their names give.
+def choose_references(data: Dataset, images: Images, spec: ImageSpec, count: int) -> Images:
+    """So many images to make nulls with, in an order that their names give.
 
     Those of one class come after those of others, as far as labels are known.
+
+    Args:
+        data: Where they come from: from the images of all shards, where it tells their names.
+        images: Those of this job, from which they come elsewhere.
+        spec: What the model wants.
+        count: How many, at the most.
     """
-    job, count = experiment.job, experiment.job.settings.null_images
-    names = job.data.names_of_all()
+    names = data.names_of_all()
     if names is None:
-        loaded = experiment.images
-        return loaded.take(choose(loaded.names, loaded.labels, count))
+        return images.take(choose(images.names, images.labels, count))
     first = sorted(names, key=_key)[: _CANDIDATES * count]
-    candidates = job.data.named(first).load(ImageSpec.of(experiment.classifier))
+    candidates = data.named(first).load(spec)
     return candidates.take(choose(candidates.names, candidates.labels, count))
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sanity.errors import ConfigError
-from sanity.experiment.explaining import count_at_once, mask_bytes
 from sanity.experiment.prepare import Experiment
 from sanity.network.tensorflow import is_out_of_memory
 
@@ -41,17 +40,15 @@ def say_room(experiment: Experiment) -> None:
     The memory is the most that this process has taken so far, with model, images and, where a pass
     has been timed, a whole batch, and the masks that are held at a time.
     """
-    settings, images, stages = experiment.job.settings, experiment.images, experiment.stages
-    size = mask_bytes(images, experiment.job.methods)
-    kept = settings.masks.count(len(images))
-    disk = kept * len(stages) * size
+    settings, n_stages = experiment.job.settings, len(experiment.stages)
+    kept = settings.masks.count(len(experiment.images))
+    disk = kept * n_stages * experiment.mask_bytes
     where = _existing(Path(settings.output))
     free = shutil.disk_usage(where).free
     log.info("  on disk: masks of up to %.0f MB; %.0f MB are free", disk / 1e6, free / 1e6)
     if disk > free:
         log.warning("the masks may not fit on the disk: masks.keep=N stores those of N images")
-    held = count_at_once(len(images), size, len(stages), experiment.plan.fewest)
-    masks = held * (len(stages) + 1) * size
+    masks = experiment.at_once * (n_stages + 1) * experiment.mask_bytes
     if (taken := _peak()) is not None:
         said = "in memory: about %.1f GB with runtime.batch_size=%d, masks among them"
         log.info(f"  {said}", (taken + masks) / 1e9, settings.runtime.batch_size)

@@ -15,13 +15,14 @@ from sanity import __version__
 from sanity.config.given import Overrides, words
 from sanity.config.job import Job, compose, composed
 from sanity.experiment.announce import announce
-from sanity.experiment.compute import compute
+from sanity.experiment.compute import JudgedBy, Work, compute
+from sanity.experiment.originals import Keeping
+from sanity.experiment.predictions import Asked
 from sanity.experiment.prepare import Experiment, prepare
 from sanity.experiment.result import Result
 from sanity.experiment.room import say_room, smaller_batch_proposed
 from sanity.metrics.recorded import Recorded
 from sanity.progress import log_owners, show_log, show_progress
-from sanity.randomization.stage import randomized
 from sanity.report.finish import finish
 from sanity.results.folder import RunFolder
 from sanity.results.recorded import configuration
@@ -74,10 +75,7 @@ def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
 def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
     settings = job.settings
     if settings.dry_run:
-        with smaller_batch_proposed(settings.runtime.batch_size):
-            experiment = prepare(job)
-            announce(experiment)
-        say_room(experiment)
+        _show(job)
         return "shown"
     with RunFolder.open(
         job.folder, job.config, job.overrides, hydra, force=settings.force
@@ -88,12 +86,56 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
                 finish(folder.path)
             _say_what_is_not_done(job, folder.path)
             return "already"
-        with smaller_batch_proposed(settings.runtime.batch_size):
-            experiment = prepare(job)
-            folder.start(_facts(experiment))
-            with _log_file(folder.log_path):
-                compute(experiment, folder, announce(experiment))
+        _compute(job, folder)
     return "finished"
+
+
+def _show(job: Job) -> None:
+    """Loads what a job names, and says what it would compute."""
+    with smaller_batch_proposed(job.settings.runtime.batch_size):
+        experiment = prepare(job)
+        announce(experiment)
+        say_room(experiment)
+
+
+def _compute(job: Job, folder: RunFolder) -> None:
+    """Loads what a job names, says what it will compute, and does so."""
+    with smaller_batch_proposed(job.settings.runtime.batch_size):
+        experiment = prepare(job)
+        folder.start(_facts(experiment))
+        with _log_file(folder.log_path):
+            times = announce(experiment)
+            # A method that the model refuses is no longer among the experiment's.
+            methods, settings, images = experiment.job.methods, job.settings, experiment.images
+            asked = Asked(
+                experiment.classifier,
+                images,
+                experiment.targets,
+                experiment.stages,
+                settings.verdict.dead,
+                printed=settings.figures == "stages",
+            )
+            judged_by = JudgedBy(
+                settings.verdict,
+                job.randomization.cascade(),
+                experiment.begins_at_output,
+                experiment.survives,
+            )
+            work = Work(
+                asked,
+                experiment.others,
+                methods,
+                job.metrics,
+                seed=settings.seed,
+                null=settings.null_model,
+                kept=settings.masks.count(len(images)),
+                at_once=experiment.at_once,
+                unit=experiment.cost,
+                times=times,
+                keeping=Keeping.of(experiment.job),
+                judged_by=judged_by,
+            )
+            compute(work, folder)
 
 
 def _say_what_is_not_done(job: Job, run: Path) -> None:
@@ -134,7 +176,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         "input": _input(classifier.network.seen),
         "layers": [stage.layer for stage in experiment.stages],
         "changes": [stage.change for stage in experiment.stages],
-        "blocks": randomized(classifier.blocks, classifier.parameters, experiment.stages),
+        "blocks": experiment.blocks,
         "stages": experiment.facts,
         "begins_at_output": experiment.begins_at_output,
         "survives": experiment.survives,

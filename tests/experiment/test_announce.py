@@ -75,12 +75,13 @@ def test_one_method_of_any_kind_is_timed(small, noise_images, caplog, method):
 
 def test_each_kind_of_batch_is_timed_once(small, noise_images, caplog, monkeypatch):
     chosen = {"gradient": methods.Gradient(), "mine": Perturbing()}
-    announced(small, noise_images, chosen, caplog)
+    shuffled = "null_model=shuffled"  # without other images, whose classes are asked for
+    announced(small, noise_images, chosen, caplog, shuffled)
     caplog.clear()
     with monkeypatch.context() as patched:
         patched.setattr(small, "batch_gradient", None)
         patched.setattr(small, "logits", None)
-        _, second = announced(small, noise_images, chosen, caplog)
+        _, second = announced(small, noise_images, chosen, caplog, shuffled)
     assert "gradients of" in second[-1]
     patterns = []
 
@@ -89,8 +90,10 @@ def test_each_kind_of_batch_is_timed_once(small, noise_images, caplog, monkeypat
         return lambda targets: None
 
     monkeypatch.setattr(small, "batch_gradient", batch)
-    announced(small, noise_images.take(range(3)), {"gradient": methods.Gradient()}, caplog)
-    announced(small, noise_images, {"guided_backprop": methods.GuidedBackprop()}, caplog)
+    announced(
+        small, noise_images.take(range(3)), {"gradient": methods.Gradient()}, caplog, shuffled
+    )
+    announced(small, noise_images, {"guided_backprop": methods.GuidedBackprop()}, caplog, shuffled)
     assert patterns == [(2, "plain"), (3, "plain"), (2, "guided_backprop"), (5, "guided_backprop")]
 
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sanity.data import Digits, Images
+from sanity.data import Digits, Images, ImageSpec
 from sanity.experiment.references import allowed, choose_references
 from sanity.experiment.run import run as run_job
 from sanity.results.load import load_runs
@@ -20,8 +20,7 @@ def chosen(data, count, images=None):
     classifier = SimpleNamespace(
         input_shape=(8, 8, 1), class_offset=0, class_names=None, n_classes=10
     )
-    job = SimpleNamespace(data=data, settings=SimpleNamespace(null_images=count))
-    return choose_references(SimpleNamespace(job=job, images=images, classifier=classifier))
+    return choose_references(data, images, ImageSpec.of(classifier), count)
 
 
 def test_shards_and_orders_share_their_references():
