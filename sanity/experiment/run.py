@@ -24,6 +24,7 @@ from sanity.experiment.room import say_room, smaller_batch_proposed
 from sanity.metrics.recorded import Recorded
 from sanity.progress import log_owners, show_log, show_progress
 from sanity.report.finish import finish
+from sanity.results.columns import RESULTS_FORMAT
 from sanity.results.folder import RunFolder
 from sanity.results.recorded import configuration
 
@@ -167,6 +168,7 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
             "metrics": len(experiment.job.metrics),
             "gradients": experiment.plan.distinct * len(images) * len(experiment.stages),
         },
+        "format": RESULTS_FORMAT,
         "content": experiment.job.content,
         "metrics": {
             name: Recorded.of(metric).values() for name, metric in experiment.job.metrics.items()

@@ -212,6 +212,7 @@ def _facts(asked: _Asked) -> dict[str, Any]:
     layers = given.layers
     return {
         "versions": {"sanity": __version__, "numpy": np.__version__},
+        "format": RESULTS_FORMAT,
         "counts": {
             "images": len(given.images),
             "stages": len(layers),
