@@ -26,7 +26,7 @@ def twin(classifier):
     It folds, cuts and joins as the classifier does, and takes and gives float32.
     """
     other = copy.copy(classifier)
-    other._readers, other._chains, other._layer_gradients = {}, {}, {}  # traced ones
+    other._readers, other._chains, other._gradients_at = {}, {}, {}  # traced ones
     images, outputs = other.network.images, [other.logits_tensor]
     other._computed = lambda graph: in_float64(graph, images, outputs)
     return other

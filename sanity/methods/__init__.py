@@ -1,6 +1,12 @@
 """Saliency methods: from a classifier and images to masks."""
 
 from sanity.methods.activations import GradCam, GradCamPlusPlus, GuidedGradCam
+from sanity.methods.attention import (
+    AttentionRelevance,
+    AttentionRollout,
+    AttnLRP,
+    GradCamTokens,
+)
 from sanity.methods.backprop import Deconvnet, DeepLiftRescale, EpsilonLRP, GuidedBackprop
 from sanity.methods.base import GradientMethod, Method, as_method
 from sanity.methods.controls import Constant, EdgeDetector, Input, RandomMask
@@ -27,6 +33,9 @@ from sanity.methods.subject import Subject
 
 __all__ = [
     "Against",
+    "AttentionRelevance",
+    "AttentionRollout",
+    "AttnLRP",
     "BlindEdges",
     "BlurIG",
     "Constant",
@@ -40,6 +49,7 @@ __all__ = [
     "FixedPattern",
     "GradCam",
     "GradCamPlusPlus",
+    "GradCamTokens",
     "Gradient",
     "GradientMethod",
     "GradientXInput",

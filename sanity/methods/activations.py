@@ -45,7 +45,7 @@ class GradCam(Method):
     def maps(self, classifier: "Classifier", x: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The maps (n, h, w) in the layer's own size, not negative."""
         tensor = classifier.network.spatial_tensor(self.layer)
-        activations, gradients = classifier.layer_gradients(x, targets, tensor)
+        (activations,), (gradients,) = classifier.gradients_at(x, targets, [tensor])
         a, g = activations.astype(np.float64), gradients.astype(np.float64)
         maps: np.ndarray = np.maximum(np.einsum("nhwc,nc->nhw", a, self.weights(a, g)), 0)
         return maps

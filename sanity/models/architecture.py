@@ -1,5 +1,6 @@
 """What a small network trained here is made of."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +11,40 @@ from sanity.randomness import generator
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """Convolutions, each with ReLU and 2×2 max pooling, then dense layers with ReLU, then logits.
+class Layers(ABC):
+    """The layers of a network that can be trained here; what it is, its fields say.
 
     Attributes:
         input_shape: (H, W, C).
+    """
+
+    input_shape: tuple[int, int, int]
+
+    @property
+    @abstractmethod
+    def blocks(self) -> list[str]:
+        """The blocks' names, from output to input."""
+
+    @abstractmethod
+    def initial(self, seed: int) -> dict[str, np.ndarray]:
+        """The weights to begin with, float32, each keyed by (seed, its name)."""
+
+    @abstractmethod
+    def network(self, weights: Mapping[str, Any]) -> Callable[[Any], Any]:
+        """The function from images (n, H, W, C) to logits (n, classes), of variables by name."""
+
+
+@dataclass(frozen=True)
+class Architecture(Layers):
+    """Convolutions, each with ReLU and 2×2 max pooling, then dense layers with ReLU, then logits.
+
+    Attributes:
         filters: Of each convolution; none for a multilayer perceptron.
         kernel: Side of the convolutions' kernels, in pixels.
         units: Of each dense layer before the logits.
         classes: Number of logits.
     """
 
-    input_shape: tuple[int, int, int]
     filters: tuple[int, ...]
     kernel: int
     units: tuple[int, ...]

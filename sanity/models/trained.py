@@ -15,7 +15,7 @@ from sanity.checked import checked
 from sanity.data.base import TrainingData
 from sanity.errors import ConfigError
 from sanity.files import cache_folder
-from sanity.models.architecture import Architecture
+from sanity.models.architecture import Architecture, Layers
 from sanity.models.base import Declared, Model
 from sanity.network.training import Fitted, Training
 
@@ -68,7 +68,7 @@ class Trained(Model):
         return value
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> Layers:
         """Its layers."""
         raise NotImplementedError
 
@@ -181,7 +181,7 @@ class Mlp(Trained):
 
 
 def _once(
-    architecture: Architecture,
+    architecture: Layers,
     recipe: "Recipe",
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],

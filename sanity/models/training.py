@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from sanity.errors import ConfigError
-from sanity.models.architecture import Architecture
+from sanity.models.architecture import Layers
 from sanity.network.training import Fitted
 from sanity.progress import progress
 from sanity.randomness import generator
@@ -39,7 +39,7 @@ class Recipe:
 class Learner:
     """A network that learns: its variables, one step of Adam, its accuracy."""
 
-    def __init__(self, architecture: Architecture, weights: Mapping[str, np.ndarray], batch: int):
+    def __init__(self, architecture: Layers, weights: Mapping[str, np.ndarray], batch: int):
         self._variables = {name: tf.Variable(value) for name, value in weights.items()}
         self._means = {name: tf.Variable(tf.zeros_like(value)) for name, value in weights.items()}
         self._squares = {name: tf.Variable(tf.zeros_like(value)) for name, value in weights.items()}
@@ -94,7 +94,7 @@ class Learner:
 
 
 def fit(
-    architecture: Architecture,
+    architecture: Layers,
     recipe: Recipe,
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],

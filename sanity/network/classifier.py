@@ -20,6 +20,7 @@ from sanity.network.passes.moments import Calibrated, build_calibrated, calibrat
 from sanity.network.passes.segments import Chain, Walk, chain_segments, cuts
 from sanity.network.training import Training
 from sanity.network.weights import Weights
+from sanity.randomness import generator
 
 BATCH_SIZE = 24  # as `runtime.batch_size`, where nothing else is said
 _LEAST = 4  # images of half a batch: with fewer it is not worth a thread
@@ -27,6 +28,7 @@ _LEAST = 4  # images of half a batch: with fewer it is not worth a thread
 # core, the other uses.
 _beside = ThreadPoolExecutor(1)
 Precision = Literal["float32", "bfloat16"]
+_Wanted = tuple[Precision, tuple[str, ...], tuple[int, ...] | None]  # tensors, and their shape
 
 
 class Classifier:
@@ -95,9 +97,9 @@ class Classifier:
         self.training = training
         self.batch_size = batch_size
         self.precision: Precision = "float32"
-        self._readers: dict[tuple[Precision, tuple[str, ...]], Callable[..., Any]] = {}
+        self._readers: dict[_Wanted, Callable[..., Any]] = {}
         self._chains: dict[tuple[Precision, str], Chain] = {}
-        self._layer_gradients: dict[tuple[Precision, str], Callable[..., Any]] = {}
+        self._gradients_at: dict[_Wanted, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
         height, width, channels = self.input_shape
@@ -164,9 +166,17 @@ class Classifier:
         """Logits (n, classes) of images (n, H, W, C)."""
         return self.read(images, [self.logits_tensor])[0]
 
-    def read(self, images: np.ndarray, tensors: Sequence[str]) -> list[np.ndarray]:
-        """The values (n, …) of any tensors of the graph, by name."""
-        return self._batched(self._reader(tuple(tensors)), images)
+    def read(
+        self, images: np.ndarray, tensors: Sequence[str], shape: tuple[int, ...] | None = None
+    ) -> list[np.ndarray]:
+        """The values (n, …) of any tensors of the graph, by name.
+
+        Args:
+            images: (n, H, W, C).
+            tensors: Their names.
+            shape: What each is reshaped to, (n, *shape); None for as they are.
+        """
+        return self._batched(self._reader(tuple(tensors), shape), images)
 
     def gradients(
         self,
@@ -252,20 +262,42 @@ class Classifier:
             raise ValueError(f"baselines {baselines.shape} differ from images {images.shape}")
         return baselines
 
-    def layer_gradients(
-        self, images: np.ndarray, targets: np.ndarray, tensor: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """A tensor's values (n, …), and the gradient of each image's target logit there.
+    def gradients_at(
+        self,
+        images: np.ndarray,
+        targets: np.ndarray,
+        tensors: Sequence[str],
+        shape: tuple[int, ...] | None = None,
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The values of several tensors, and the gradients of each image's target logit there.
 
         Args:
             images: (n, H, W, C).
             targets: (n,), the class whose logit is explained.
-            tensor: Its name, `"a/b:0"`; the logits must depend on it.
+            tensors: Their names, `"a/b:0"`; the logits must depend on each.
+            shape: What each is reshaped to, (n, *shape); None for as they are.
         """
-        values, gradients = self._batched(
-            self._layer_gradient(tensor), images, np.asarray(targets, np.int32)
-        )
-        return values, gradients
+        function = self._layer_gradients(tuple(tensors), shape)
+        found = self._batched(function, images, np.asarray(targets, np.int32))
+        return found[: len(tensors)], found[len(tensors) :]
+
+    @cached_property
+    def read_tokens(self) -> np.ndarray:
+        """Which tokens' states after attention the logits depend on, (tokens,) of bool.
+
+        A class token alone, or all where their mean is taken. It is asked once, of noise, with the
+        weights then in place; where no gradient arrives at all, all are said to be.
+
+        Raises:
+            ConfigError: See `Network.attention`.
+        """
+        last = self.network.attention[0][-1]
+        classes = np.arange(min(self.n_classes, _LEAST))
+        noise = generator("tokens").random((len(classes), *self.input_shape), np.float32)
+        shape = (-1, last.count, last.count)
+        _, (gradients,) = self.gradients_at(noise, classes, [last.weights], shape)
+        read: np.ndarray = (gradients != 0).any(axis=(0, 1, 3))
+        return read if read.any() else ~read
 
     def batch_moments(self, images: np.ndarray) -> Callable[[Iterable[str]], dict[str, np.ndarray]]:
         """What gives moving statistics that fit some images, under the weights then in place.
@@ -319,13 +351,17 @@ class Classifier:
     def _computed(self, graph: FlatGraph) -> FlatGraph:
         return graph if self.precision == "float32" else in_bfloat16(graph)
 
-    def _reader(self, tensors: tuple[str, ...]) -> Callable[..., Any]:
-        key = self.precision, tensors
+    def _reader(
+        self, tensors: tuple[str, ...], shape: tuple[int, ...] | None = None
+    ) -> Callable[..., Any]:
+        key = self.precision, tensors, shape
         if key not in self._readers:
             graph = self._computed(self.graph)
-            self._readers[key] = trace_graph(
-                lambda images: graph.build(images, list(tensors)), [self.network.images]
-            )
+
+            def values(images: Any) -> list[Any]:
+                return _reshape(graph.build(images, list(tensors)), images, shape)
+
+            self._readers[key] = trace_graph(values, [self.network.images])
         return self._readers[key]
 
     @cached_property
@@ -363,16 +399,26 @@ class Classifier:
             self._chains[key] = chain_segments(*parts, rows=rows)
         return self._chains[key]
 
-    def _layer_gradient(self, tensor: str) -> Callable[..., Any]:
-        key = self.precision, tensor
-        if key not in self._layer_gradients:
+    def _layer_gradients(
+        self, tensors: tuple[str, ...], shape: tuple[int, ...] | None
+    ) -> Callable[..., Any]:
+        key = self.precision, tensors, shape
+        if key not in self._gradients_at:
             graph = self._computed(self.graph)
 
-            def gradient(images: Any, targets: Any) -> list[Any]:
-                logits, values = graph.build(images, [self.logits_tensor, tensor])
+            def gradients(images: Any, targets: Any) -> list[Any]:
+                logits, *values = graph.build(images, [self.logits_tensor, *tensors])
                 explained = tf.gather(logits, targets, batch_dims=1)
-                return [values, tf.gradients(explained, values)[0]]
+                both = [*values, *tf.gradients(explained, values)]
+                return _reshape(both, images, shape)
 
             specs = [self.network.images, tf.TensorSpec([None], tf.int32)]
-            self._layer_gradients[key] = trace_graph(gradient, specs)
-        return self._layer_gradients[key]
+            self._gradients_at[key] = trace_graph(gradients, specs)
+        return self._gradients_at[key]
+
+
+def _reshape(tensors: list[Any], images: Any, shape: tuple[int, ...] | None) -> list[Any]:
+    """Tensors as (n, *shape), where a shape is given."""
+    if shape is None:
+        return tensors
+    return [tf.reshape(tensor, [tf.shape(images)[0], *shape]) for tensor in tensors]

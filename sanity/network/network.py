@@ -8,6 +8,12 @@ from typing import Any
 import tensorflow as tf
 
 from sanity.errors import ConfigError
+from sanity.network.anatomy.attention import (
+    Attention,
+    TokenGrid,
+    find_attention,
+    find_mixing,
+)
 from sanity.network.anatomy.batch_norm import BatchNorm, find
 from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
@@ -116,6 +122,21 @@ class Network:
     def spatial_tensors(self) -> dict[str, tuple[int, ...]]:
         """Name and shape (h, w, channels) of the maps between image and logits, in this order."""
         return feature_maps(self.graph, self.path, self.images)
+
+    @cached_property
+    def has_attention(self) -> bool:
+        """Whether softmaxes of the image weigh values of it, as in a transformer."""
+        return bool(find_mixing(self.graph, self.logits))
+
+    @cached_property
+    def attention(self) -> tuple[list[Attention], TokenGrid]:
+        """The layers of self-attention from input to output, and where their tokens stand.
+
+        Raises:
+            ConfigError: There is none that can be followed through the layers.
+        """
+        maps = self.spatial_tensors
+        return find_attention(self.graph, self.logits, self.images, maps, self.name)
 
     def spatial_tensor(self, name: str | None = None) -> str:
         """The tensor of a layer: the last map before the logits, or the one of this name.

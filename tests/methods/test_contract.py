@@ -93,7 +93,7 @@ def asked(name):
     for function, kind in (
         ("logits", "forward"),
         ("gradients", "gradients"),
-        ("layer_gradients", "gradients"),
+        ("gradients_at", "gradients"),
     ):
         setattr(classifier, function, counted(getattr(classifier, function), kind))
     method_of(name).check(classifier)

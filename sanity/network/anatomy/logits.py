@@ -244,16 +244,16 @@ def _last_activation(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], tupl
     A part of sigmoids is the sigmoid of that part.
     """
     after, node = _back(graph, tensor)
-    found = _activation(graph, node)
+    found = find_activation(graph, node)
     if node.op == "StridedSlice" and op_of(node.input[0]) in graph.nodes:
         more, inside = _back(graph, tensor_of(node.input[0]))
-        whole = _activation(graph, inside)
+        whole = find_activation(graph, inside)
         if whole is not None and whole[0] == "Sigmoid":
             return [*after, node, *more], whole
     return after, found
 
 
-def _activation(graph: FlatGraph, node: NodeDef) -> tuple[str, str] | None:
+def find_activation(graph: FlatGraph, node: NodeDef) -> tuple[str, str] | None:
     """The softmax or sigmoid that a node computes, and the tensor it is of; written out as well."""
     if node.op in _SOFTMAX or node.op == "Sigmoid":
         return node.op, tensor_of(node.input[0])
@@ -299,7 +299,7 @@ def _is_mixed(graph: FlatGraph, tensor: str) -> bool:
         if name == graph.input:
             return False
         node = graph.nodes[name]
-        if _activation(graph, node) is not None:
+        if find_activation(graph, node) is not None:
             found = True
         elif node.op in _MIXING:
             waiting += [op_of(i) for i in node.input]

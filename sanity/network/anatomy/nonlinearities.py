@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.network.anatomy.logits import find_activation
 from sanity.network.graph import NORMS, FlatGraph, op_of, search, tensor_of
 
 RECTIFIERS = ("Relu", "Relu6")
@@ -54,6 +55,8 @@ _MOVES = frozenset(
     "Identity IdentityN Cast Snapshot Reshape Squeeze ExpandDims Transpose Tile BroadcastTo Split "
     "SplitV StridedSlice Slice Unpack ResizeBilinear ResizeNearestNeighbor".split()
 )
+_MATRIX_PRODUCTS = frozenset("MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum".split())
+_REDUCTIONS = frozenset("Mean Sum Max Min Prod EuclideanNorm".split())
 _DIVIDES = frozenset("Rsqrt Sqrt Reciprocal Inv RealDiv Div DivNoNan".split())
 _SLACK = 1 + 1e-5  # 6 · (1/6) in single precision
 
@@ -89,6 +92,20 @@ class Product:
     normalizes: bool
 
 
+@dataclass(frozen=True)
+class Norm:
+    """A division by a statistic of the image itself, as layer normalization's.
+
+    Attributes:
+        op: Its name.
+        spread: Which operand of a product or quotient the statistic, or its inverse, is; None where
+            a single op takes the statistics and divides by them.
+    """
+
+    op: str
+    spread: int | None
+
+
 @dataclass
 class Course:
     """What relevance passes on its way from the logits to the images.
@@ -98,12 +115,15 @@ class Course:
         products: Of two tensors that both depend on the images.
         maxima: Names of the ops that choose the largest (or least) of several entries.
         others: The ops that are neither these nor linear.
+        norms: Divisions by a statistic of the image; among `products` and `others` where softmaxes
+            are not looked for.
     """
 
     functions: list[Function] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     maxima: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    norms: list[Norm] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -118,16 +138,19 @@ class Nonlinearities:
     graph: FlatGraph
     output: str
 
-    def course(self, through_gates: bool) -> Course:
+    def course(self, through_gates: bool, attention: bool = False) -> Course:
         """What stands between the logits and the images.
 
         Args:
             through_gates: Whether what a gate's values are computed from belongs to it.
+            attention: Whether softmaxes, of however many ops, are one op each and nothing that has
+                to be listed, products of matrices are products, and norms stand by themselves.
         """
         course = Course()
 
         def passed(tensor: str) -> list[str]:
-            sources = self._passed(tensor, course, through_gates)
+            found = self._attended(tensor, course) if attention else None
+            sources = self._passed(tensor, course, through_gates) if found is None else found
             return [source for source in sources if op_of(source) in self.graph.valued]
 
         search([tensor_of(self.output)], passed)
@@ -182,6 +205,49 @@ class Nonlinearities:
         elif not self._is_linear(node, sources):
             course.others.append(name)
         return [sources[int(tensor.split(":")[1])]] if node.op == "IdentityN" else sources
+
+    def _attended(self, tensor: str, course: Course) -> list[str] | None:
+        """As `_passed`, of what attention and its norms are made of; None for other ops."""
+        node = self.graph.nodes.get(op_of(tensor))
+        if node is None or node.name not in self.graph.valued:
+            return None
+        sources = self._sources(node)
+        activation = find_activation(self.graph, node)
+        if activation is not None and activation[0] == "Softmax":
+            return [activation[1]]
+        if node.op in _MATRIX_PRODUCTS and len(sources) == 2:
+            course.products.append(Product(node.name, None, False))
+            return sources
+        if node.op in NORMS and len(sources) == 1 and node.attr["is_training"].b:
+            course.norms.append(Norm(node.name, None))
+            return sources
+        spread = self._spread(node) if len(sources) == 2 else None
+        if spread is None:
+            return None
+        course.norms.append(Norm(node.name, spread))
+        return [tensor_of(node.input[1 - spread])]
+
+    def _spread(self, node: NodeDef) -> int | None:
+        """The operand by which an op normalizes the other one, see `Norm`."""
+        if node.op in _QUOTIENTS and self._is_statistic(node.input[1]):
+            return 1
+        if node.op == "Mul":
+            divisors = [i for i in (0, 1) if self._is_statistic(node.input[i])]
+            divisors = [i for i in divisors if self._divided(node.input[i])]
+            return divisors[0] if len(divisors) == 1 else None
+        return None
+
+    def _is_statistic(self, tensor: str) -> bool:
+        """Whether a tensor depends on the image by means, sums or the like of it alone."""
+
+        def back(tensor: str) -> list[str]:
+            node = self.graph.nodes.get(op_of(tensor))
+            inside = node is not None and node.op in _ELEMENTWISE | _MOVES
+            return self._sources(node) if node is not None and inside else []
+
+        ends = [t for t in search([tensor_of(tensor)], back) if not back(t)]
+        ops = [self.graph.nodes[op_of(t)].op for t in ends if op_of(t) in self.graph.nodes]
+        return len(ops) == len(ends) and all(op in _REDUCTIONS for op in ops)
 
     def _function(self, node: NodeDef, sources: list[str]) -> Function | None:
         """The function whose values an op gives, as a product of several or by itself."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -110,10 +111,14 @@ class PropagationRule(Rule):
         if not self.product:
             for product in course.products:
                 _stop(new.graph_def, nodes[product.op], product.gate)
+        self._insert_functions(graph, new.graph_def, course)
+        return replace(graph, graph_def=new.graph_def)
+
+    def _insert_functions(self, graph: FlatGraph, graph_def: GraphDef, course: Course) -> None:
+        nodes = {node.name: node for node in graph_def.node}
         for function in course.functions:
             types = [graph.nodes[function.y].attr["T"].type, _type_of(graph, function)]
-            _insert(new.graph_def, nodes[function.y], function.x, types, self.function)
-        return replace(graph, graph_def=new.graph_def)
+            _insert(graph_def, nodes[function.y], function.x, types, self.function)
 
     def _check(self, graph: FlatGraph, course: Course, model: str) -> None:
         chosen = any(graph.nodes[name].op in self.maxima for name in course.maxima)
@@ -142,6 +147,35 @@ class PropagationRule(Rule):
         )
 
 
+@dataclass(frozen=True)
+class AttentionRule(PropagationRule):
+    """A rule that hands relevance on through softmax, products and norms as well.
+
+    In terms of gradients (relevance by value): a softmax has its own, the linear part of its Taylor
+    expansion; a product of two tensors of the image gives each half of its own; by what a norm
+    divides is a constant.
+    """
+
+    def applied(self, graph: FlatGraph, output: str, model: str) -> FlatGraph:
+        """See `Rule.applied`."""
+        course = Nonlinearities(graph, output).course(through_gates=True, attention=True)
+        for name in course.others:
+            raise self._refusal(graph.nodes[name], _said(graph.nodes[name].op), model)
+        fused = {norm.op: "SanityFixedNorm" for norm in course.norms if norm.spread is None}
+        new = _overridden(graph, fused)
+        nodes = {node.name: node for node in new.graph_def.node}
+        for node in nodes.values():  # relevance follows what is computed, not custom gradients
+            if node.op == "IdentityN":
+                node.attr.pop(KIND, None)
+        for norm in course.norms:
+            if norm.spread is not None:
+                _stop(new.graph_def, nodes[norm.op], norm.spread)
+        for product in course.products:
+            _halve(new.graph_def, nodes[product.op])
+        self._insert_functions(graph, new.graph_def, course)
+        return replace(graph, graph_def=new.graph_def)
+
+
 def _said(op: str) -> str:
     """What an op without a rule is, in words."""
     if op.startswith(("Softmax", "MatMul", "BatchMatMul", "Einsum")):
@@ -154,13 +188,15 @@ def _said(op: str) -> str:
 
 
 def rule(name: str) -> Rule:
-    """The rule of a name: one of `RULES`, or `"epsilon_lrp:EPSILON"`.
+    """The rule of a name: one of `RULES`, `"epsilon_lrp:EPSILON"` or `"attn_lrp:EPSILON"`.
 
     Raises:
         KeyError: There is none.
     """
     base, _, parameter = name.partition(":")
-    return epsilon_lrp(float(parameter)) if base == "epsilon_lrp" else RULES[name]
+    if base in _OF_EPSILON:
+        return _OF_EPSILON[base](float(parameter))
+    return RULES[name]
 
 
 # Editing the graph
@@ -183,6 +219,20 @@ def _stop(graph_def: GraphDef, product: NodeDef, gate: int | None) -> None:
     stop.input.append(product.input[gate])
     stop.attr["T"].CopyFrom(product.attr["T"])
     product.input[gate] = stop.name
+
+
+def _halve(graph_def: GraphDef, product: NodeDef) -> None:
+    """Has half of the gradient that arrives at a product go through it; it keeps its name."""
+    inner, name = NodeDef(), product.name
+    inner.CopyFrom(product)
+    inner.name = f"{name}/product"
+    kind = product.attr["Tout" if "Tout" in product.attr else "T"].type
+    product.Clear()
+    product.name, product.op = name, "IdentityN"
+    product.input.append(inner.name)
+    product.attr["T"].list.type.append(kind)
+    product.attr[KIND].s = b"SanityHalve"
+    graph_def.node.append(inner)
 
 
 def _type_of(graph: FlatGraph, function: Function) -> int:
@@ -227,6 +277,35 @@ def _deconvnet(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(gradient)
 
 
+@register("SanityHalve")
+def _half(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
+    return gradient / 2
+
+
+@register("SanityFixedNorm")
+def _fixed_norm(op: tf.Operation, gradient: tf.Tensor, *_: tf.Tensor) -> tuple[Any, ...]:
+    """Of a norm by the image's own moments: its mean follows the image, its spread is given."""
+    x, scale = op.inputs[0], op.inputs[1]
+    first = op.get_attr("data_format").startswith(b"NC")
+    axes = [0, 2, 3] if first else [0, 1, 2]
+    _, variance = tf.nn.moments(x, axes, keepdims=True)
+    given = gradient * tf.reshape(scale, [-1, 1, 1] if first else [-1])
+    given *= tf.math.rsqrt(variance + op.get_attr("epsilon"))
+    return (given - tf.reduce_mean(given, axes, keepdims=True), *(None,) * (len(op.inputs) - 1))
+
+
+@cache
+def attn_lrp(epsilon: float) -> Rule:
+    """AttnLRP (Achtibat et al. 2024), in terms of gradients: relevance divided by value.
+
+    Softmax by proposition 3.1, products by 3.3, norms by 3.4; nonlinearities and linear layers as
+    by ε-LRP (equation 8 and 9 there). A gate is a product as any other.
+    """
+    slope = epsilon_lrp(epsilon)
+    assert isinstance(slope, PropagationRule)
+    return AttentionRule(f"attn_lrp:{epsilon!r}", function=slope.function, own=MAXIMA)
+
+
 @cache
 def epsilon_lrp(epsilon: float) -> Rule:
     """ε-LRP: output by input in place of a nonlinearity's slope (Ancona et al. 2018, prop. 1).
@@ -266,4 +345,5 @@ RESCALE = PropagationRule(
     product=PRODUCT,
 )
 
+_OF_EPSILON = {"epsilon_lrp": epsilon_lrp, "attn_lrp": attn_lrp}
 RULES: dict[str, Rule] = {rule.name: rule for rule in (PLAIN, GUIDED, DECONVNET, RESCALE)}
