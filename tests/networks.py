@@ -36,3 +36,19 @@ def small_classifier(seed=0, relu=tf.nn.relu, softmax=False, **options):
     classifier = Classifier(network, (16, 16, 3), **options)
     classifier.source = network
     return classifier
+
+
+def small_transformer(seed=0, **options):
+    """Two blocks of a vision transformer; 16×16×3 to 7 classes."""
+    from sanity.models.transformer import Transformer
+
+    layers = Transformer((16, 16, 3), patch=4, width=8, heads=2, depth=2, units=12, classes=7)
+    draw = np.random.default_rng(seed)
+    variables = {
+        name: tf.Variable(
+            value + 0.3 * draw.standard_normal(value.shape), name=name, dtype="float32"
+        )
+        for name, value in layers.initial(seed).items()
+    }
+    options = {"name": "transformer", "blocks": layers.blocks, **options}
+    return Classifier(layers.network(variables), (16, 16, 3), **options)

@@ -46,6 +46,7 @@ class _OfTokens(Method):
         """Refuses a model without attention, or whose tokens cannot be followed (ConfigError)."""
         layers, _ = classifier.network.attention
         classifier.network.check_gradient(layers[0].weights)
+        assert classifier.read_tokens.any()  # asked for while the trained weights are in place
 
 
 @checked

@@ -6,7 +6,7 @@ from sanity.models.hub import Hub
 from sanity.models.keras import Keras, KerasApplication
 from sanity.models.known import KnownTruth
 from sanity.models.saved_model import SavedModel
-from sanity.models.trained import Cnn, Mlp
+from sanity.models.trained import Cnn, Mlp, Vit
 
 __all__ = [
     "Cnn",
@@ -19,5 +19,6 @@ __all__ = [
     "Mlp",
     "Model",
     "SavedModel",
+    "Vit",
     "as_model",
 ]

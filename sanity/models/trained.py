@@ -1,4 +1,4 @@
-"""Small networks trained here: the paper's convolutional network and multilayer perceptron."""
+"""Small networks trained here: the paper's two, and a vision transformer."""
 
 import hashlib
 import io
@@ -6,10 +6,10 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sanity.checked import checked
 from sanity.data.base import TrainingData
@@ -17,6 +17,7 @@ from sanity.errors import ConfigError
 from sanity.files import cache_folder
 from sanity.models.architecture import Architecture, Layers
 from sanity.models.base import Declared, Model
+from sanity.models.transformer import Transformer
 from sanity.network.training import Fitted, Training
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class Trained(Model):
         """Its layers."""
         raise NotImplementedError
 
+    def variation(self) -> dict[str, Any]:
+        """What more is to be said of how it learns, see `models.training.Recipe`."""
+        return {}
+
     @property
     def blocks(self) -> list[str]:
         """The layers, from output to input."""
@@ -115,7 +120,9 @@ class Trained(Model):
         images, labels = self.data.arrays("train")
         test = self.data.arrays("test")
         architecture = self.architecture
-        recipe = Recipe(self.learning_rate, self.batch, self.epochs, self.stop_at)
+        recipe = Recipe(
+            self.learning_rate, self.batch, self.epochs, self.stop_at, **self.variation()
+        )
 
         def fit(some_labels: np.ndarray, called: str) -> Fitted:
             what = f"{self.name} on {called}"
@@ -180,6 +187,62 @@ class Mlp(Trained):
         return Architecture(self.input_shape, (), 1, tuple(self.units), self.n_classes)
 
 
+@checked
+class Vit(Trained):
+    """A small vision transformer with a class token (Dosovitskiy et al. 2021).
+
+    Attributes:
+        patch: Side of a patch, in pixels.
+        width: Of a token.
+        heads: Of attention; they share the width.
+        depth: Number of blocks.
+        units: Of each block's layer of GELUs.
+        decay: Whether the learning rate falls to 0, see `models.training.Recipe`.
+        shift: By how many pixels images are moved while it learns.
+        flip: Whether they are mirrored, left to right.
+    """
+
+    patch: _Size = 4
+    width: _Size = 64
+    heads: _Size = 4
+    depth: _Size = 4
+    units: _Size = 128
+    decay: bool = True
+    shift: Annotated[int, Field(ge=0)] = 2
+    flip: bool = True
+    learning_rate: Annotated[float, Field(gt=0)] = 1.5e-3
+    batch: _Size = 64
+    epochs: _Size = 24
+    stop_at: Annotated[float, Field(gt=0, le=1)] = 0.9
+
+    name: ClassVar[str] = "vit"
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            raise ConfigError(
+                f"model.width={self.width} cannot be shared by model.heads={self.heads}: choose a "
+                "multiple of it"
+            )
+        height, width, _ = self.data.image_shape
+        if height % self.patch or width % self.patch:
+            raise ConfigError(
+                f"model.patch={self.patch} does not divide the {height}×{width} pixels of the "
+                "images: choose a divisor of both sides"
+            )
+        return self
+
+    @property
+    def architecture(self) -> Layers:
+        """Its layers."""
+        sizes = self.patch, self.width, self.heads, self.depth, self.units
+        return Transformer(self.input_shape, *sizes, self.n_classes)
+
+    def variation(self) -> dict[str, Any]:
+        """As its fields say."""
+        return {"decay": self.decay, "shift": self.shift, "flip": self.flip}
+
+
 def _once(
     architecture: Layers,
     recipe: "Recipe",
@@ -196,7 +259,9 @@ def _once(
     from sanity.files import FolderLock
     from sanity.models.training import fit
 
-    settings = [_FORMAT, asdict(architecture), asdict(recipe), seed]
+    # What a recipe leaves as it is does not count, so that it may learn to say more.
+    plain = {key: value for key, value in asdict(recipe).items() if value}
+    settings = [_FORMAT, asdict(architecture), plain, seed]
     digest = hashlib.sha256(json.dumps(settings).encode())
     for array in (*train, *test):
         digest.update(f"{array.shape}{array.dtype}".encode())

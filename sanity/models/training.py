@@ -28,12 +28,38 @@ class Recipe:
         batch: Images a step; what does not fill a batch is left out of that epoch.
         epochs: How often it may see the images, at the most.
         stop_at: Training accuracy at which it stops, and which it must reach.
+        decay: Whether the learning rate falls from epoch to epoch, evenly, to end at 0 after the
+            last one. Then it learns to the last one, and must have reached the accuracy there.
+        shift: By how many pixels images are moved, at the most, right and left, up and down, each
+            at random and anew in each epoch; black comes in.
+        flip: Whether as many are mirrored as not, at random, left to right.
     """
 
     learning_rate: float
     batch: int
     epochs: int
     stop_at: float
+    decay: bool = False
+    shift: int = 0
+    flip: bool = False
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate in an epoch, of which the first is 1."""
+        return self.learning_rate * (1 - (epoch - 1) / self.epochs if self.decay else 1)
+
+    def vary(self, images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Images (n, H, W, C), moved and mirrored."""
+        if self.shift:
+            height, width = images.shape[1:3]
+            padding = [(0, 0), (self.shift, self.shift), (self.shift, self.shift), (0, 0)]
+            padded = np.pad(images, padding)
+            down, right = random.integers(0, 2 * self.shift + 1, (2, len(images), 1, 1))
+            rows, columns = down + np.arange(height)[:, None], right + np.arange(width)
+            images = padded[np.arange(len(images))[:, None, None], rows, columns]
+        if self.flip:
+            mirrored = random.random(len(images)) < 0.5
+            images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+        return images
 
 
 class Learner:
@@ -103,8 +129,8 @@ def fit(
 ) -> Fitted:
     """Trains a network until it tells `recipe.stop_at` of the training images right.
 
-    Its first weights are keyed by (seed, name), the order of the images by (seed, epoch): both are
-    the same whatever the labels are.
+    Its first weights are keyed by (seed, name), the order of the images, and how they are moved
+    and mirrored, by (seed, epoch): they are the same whatever the labels are.
 
     Args:
         architecture: Its layers.
@@ -125,16 +151,18 @@ def fit(
     with progress(recipe.epochs * steps, f"training {what}, at most", unit="step") as tick:
         for epoch in range(1, recipe.epochs + 1):
             order = generator("shuffle", seed, epoch).permutation(len(images))
-            right = 0
+            varied = recipe.vary(images, generator("varied", seed, epoch))
+            rate, right = recipe.rate(epoch), 0
             for step in range(steps):
                 chosen = order[step * batch : (step + 1) * batch]
-                right += learner.step(images[chosen], labels[chosen], recipe.learning_rate)
+                right += learner.step(varied[chosen], labels[chosen], rate)
                 tick(1)
             # The share classified correctly on the way lags behind: only once it is there is it
             # worth a pass over all images, which costs a third of an epoch.
             underway = right / (steps * batch)
             log.debug("%s: %.4f classified correctly in epoch %d", what, underway, epoch)
-            if underway >= recipe.stop_at or epoch == recipe.epochs:
+            enough = underway >= recipe.stop_at and not recipe.decay
+            if enough or epoch == recipe.epochs:
                 accuracy = learner.accuracy(images, labels)
                 if accuracy >= recipe.stop_at:
                     facts = {

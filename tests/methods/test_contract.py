@@ -1,6 +1,7 @@
 """The contract of methods (`sanity.methods.base`), for every option and for one's own."""
 
 from collections import Counter
+from copy import copy
 from dataclasses import fields, replace
 from functools import cache
 
@@ -16,7 +17,7 @@ from sanity.methods.base import as_method
 from sanity.methods.points import noisy
 from sanity.randomness import generator
 from tests.contracts import check_repr, options
-from tests.networks import small_classifier
+from tests.networks import small_classifier, small_transformer
 
 FEW = {"samples": 20, "steps": 4, "segmentation": "grid", "segments": 9}
 
@@ -58,6 +59,7 @@ class Structural:
 
 OWN = {"own": Own(), "of_gradients": OwnOfGradients(), "structural": Structural()}
 NAMES = [*options("method"), *OWN]
+OF_TRANSFORMERS = ("attention_rollout", "attention_relevance", "grad_cam_tokens", "attn_lrp")
 
 
 @cache
@@ -68,6 +70,12 @@ def method_of(name):
     made = compose([f"method=[{name}]"]).methods[name]
     few = {f.name: FEW[f.name] for f in fields(made) if f.name in FEW}
     return replace(made, **few)
+
+
+@cache
+def network_for(name, seed=0):
+    """A network that the method is for; leave its weights as you found them."""
+    return (small_transformer if name in OF_TRANSFORMERS else small_classifier)(seed=seed)
 
 
 def images(seed=0, prefix="image"):
@@ -81,7 +89,8 @@ TARGETS = np.array([1, 5, 2])
 @cache
 def asked(name):
     """The masks of three images, and how often the network was asked for what."""
-    classifier, calls = small_classifier(), Counter()
+    method_of(name).check(network_for(name))
+    classifier, calls = copy(network_for(name)), Counter()
 
     def counted(function, kind):
         def call(x, *args, **kwargs):
@@ -91,12 +100,11 @@ def asked(name):
         return call
 
     for function, kind in (
-        ("logits", "forward"),
+        ("read", "forward"),
         ("gradients", "gradients"),
         ("gradients_at", "gradients"),
     ):
         setattr(classifier, function, counted(getattr(classifier, function), kind))
-    method_of(name).check(classifier)
     return method_of(name).masks(classifier, images(), TARGETS, 0), calls
 
 
@@ -114,17 +122,17 @@ def test_a_mask_for_each_image_of_its_size(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_mask_depends_on_its_own_image_alone(name, small):
+def test_a_mask_depends_on_its_own_image_alone(name):
     """Neither on the order, nor on what else is explained, nor on an earlier call."""
     masks, _ = asked(name)
-    some = method_of(name).masks(small, images().take([2, 0]), TARGETS[[2, 0]], 0)
+    some = method_of(name).masks(network_for(name), images().take([2, 0]), TARGETS[[2, 0]], 0)
     close(some, masks[[2, 0]])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_says_whether_it_draws(name, small):
+def test_it_says_whether_it_draws(name):
     method, (masks, _) = method_of(name), asked(name)
-    other = method.masks(small, images(prefix="other"), TARGETS, 1)
+    other = method.masks(network_for(name), images(prefix="other"), TARGETS, 1)
     if method.depends_on_seed():
         assert not np.allclose(other, masks, rtol=1e-3)
     else:
@@ -134,16 +142,16 @@ def test_it_says_whether_it_draws(name, small):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_whether_it_looks_at_the_network(name):
     method, (masks, _) = method_of(name), asked(name)
-    other = method.masks(small_classifier(seed=1), images(), TARGETS, 0)
+    other = method.masks(network_for(name, 1), images(), TARGETS, 0)
     blind = bool(np.array_equal(other, masks))
     # Those whose verdict is known are blind, and no controls, so that they get one.
     assert blind if name.startswith("known_") else method.control == blind
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_cost_is_what_it_asks_for(name, small):
+def test_its_cost_is_what_it_asks_for(name):
     method, (_, calls) = method_of(name), asked(name)
-    cost = method.cost(small, images())
+    cost = method.cost(network_for(name), images())
     if name == "structural":
         assert (cost.gradients, cost.forward) == (0, 0)  # it does not say
         return

@@ -35,9 +35,10 @@ NEEDS = {
     "mlp": ["data=digits"],
     "keras": ["model.path=."],
     "saved_model": ["model.path=."],
+    "vit": ["data=animal_mnist"],
 }
 # Options that can be had without a network, without files and in a moment, and stand-ins.
-LOADED = ["cnn", "mlp", *OWN]
+LOADED = ["cnn", "mlp", "vit", *OWN]
 STANDINS = ["switched", "tf2_hub"]
 
 

@@ -12,9 +12,10 @@ from sanity.config.job import compose
 from sanity.data import Digits, ImageNetSamples
 from sanity.errors import ConfigError
 from sanity.files import cache_folder
-from sanity.models import Cnn, EfficientNetLite, Mlp
+from sanity.models import Cnn, EfficientNetLite, Mlp, Vit
 from sanity.models.architecture import Architecture
-from sanity.models.training import Learner
+from sanity.models.training import Learner, Recipe
+from sanity.randomization import Randomization
 from sanity.randomization.permuted_labels import PermutedLabels
 
 FEW = {"data": Digits(), "batch": 50, "stop_at": 0.9, "learning_rate": 0.003}
@@ -50,6 +51,41 @@ def test_a_network_learns_and_is_told_the_truth_about(model, cache):
     assert {p.kind for p in classifier.parameters.values()} == {"kernel", "bias"}
     assert classifier.class_names == list("0123456789")
     classifier.network.check_rule("guided_backprop")
+
+
+def test_a_transformer_learns_and_every_part_of_it_is_drawn_anew(cache):
+    sizes = {"patch": 2, "width": 16, "heads": 2, "depth": 1, "units": 16}
+    learning = {"batch": 32, "epochs": 8, "stop_at": 0.8, "flip": False, "learning_rate": 0.01}
+    model = Vit(seed=0, data=Digits(), shift=0, **sizes, **learning)
+    classifier = model.load()
+    assert classifier.facts["epochs"] == 8  # with decay it learns to the end
+    assert classifier.facts["test_accuracy"] > 0.75
+    assert classifier.blocks == ["logits", "block1", "embedding"]
+    stage = Randomization().stages(classifier, classifier.blocks, 0)[-1]
+    assert {*stage.variables} == {*classifier.parameters} == {*model.architecture.shapes()}
+    kinds = {name.split("/")[-1]: p.kind for name, p in classifier.parameters.items()}
+    same = {name: name for name in ("kernel", "bias", "scale", "offset", "position")}
+    assert kinds == {**same, "class_token": "token"}
+    _, grid = classifier.network.attention
+    assert (grid.rows, grid.columns, grid.first) == (4, 4, 1)
+
+
+@pytest.mark.slow
+def test_the_transformer_as_its_option_has_it():
+    facts = compose(["model=vit", "data=animal_mnist", "metric=[mse]"]).model.load().facts
+    assert facts["test_accuracy"] >= 0.9
+
+
+def test_a_recipe_varies_images():
+    x = np.zeros((200, 6, 6, 1), np.float32)
+    x[:, 2, 3] = 1
+    moved = Recipe(0.1, 1, 1, 1, shift=2, flip=True).vary(x, np.random.default_rng(0))
+    places = np.argwhere(moved[..., 0])
+    assert len(places) == 200  # nowhere pushed out, so none is lost
+    assert np.unique(places[:, 1]).tolist() == [0, 1, 2, 3, 4]
+    assert np.unique(places[:, 2]).tolist() == [0, 1, 2, 3, 4, 5]  # 1 to 5, and 0 to 4 mirrored
+    assert Recipe(0.1, 1, 1, 1).vary(x, np.random.default_rng(0)) is x
+    assert [Recipe(0.1, 1, 4, 1, decay=True).rate(e) for e in (1, 3)] == [0.1, 0.05]
 
 
 def test_it_stops_on_reaching_the_accuracy(cache):
@@ -217,6 +253,8 @@ def test_what_is_refused_before_anything_is_trained(small, cache):
         (["model=cnn"], r"model=cnn .*ImageNetSamples"),
         (["randomization=labels"], r"randomization=labels .*EfficientNetLite"),
         (["model=mlp", "data=digits", "model.stop_at=2"], r"model\.stop_at=2"),
+        (["model=vit", "data=digits", "model.patch=3"], r"model\.patch=3 does not divide the 8×8"),
+        (["model=vit", "data=digits", "model.heads=5"], r"width=64 cannot be shared by .*heads=5"),
         (["model=mlp", "data=animal_mnist", "layers.names=[conv1]"], r"dense3, dense2, dense1"),
         (["model=mlp", "data=digits", "metric=[spearman]", "target=10"], r"target=10"),
         (["model=mlp", "data=digits", "metric=[ssim]"], r"metric\.ssim.* at least 11×11"),

@@ -89,6 +89,90 @@ def channels_first(images):
     return top(layers.Permute((2, 3, 1))(layers.ReLU()(x)))
 
 
+def encoder(x, tokens, window=None):
+    """A block of attention, within windows if they are asked for, and of two dense layers."""
+    y = layers.LayerNormalization()(x)
+    if window:  # as Swin's: of window × window tokens
+        side, width = int(tokens**0.5), x.shape[-1]
+        cut = (-1, side // window, window, side // window, window, width)
+        y = keras.ops.transpose(keras.ops.reshape(y, cut), (0, 1, 3, 2, 4, 5))
+        y = keras.ops.reshape(y, (-1, window**2, width))
+    y = Biased(2, window)(y) if window else layers.MultiHeadAttention(2, 4)(y, y)
+    if window:
+        y = keras.ops.reshape(y, (-1, cut[1], cut[1], window, window, width))
+        y = keras.ops.reshape(keras.ops.transpose(y, (0, 1, 3, 2, 4, 5)), (-1, tokens, width))
+    x = layers.Add()([x, Weighted("factor")(y)])
+    y = layers.Dense(12, activation="gelu")(layers.LayerNormalization()(x))
+    return layers.Add()([x, Weighted("factor")(layers.Dense(x.shape[-1])(y))])
+
+
+class Biased(layers.Layer):
+    """Attention from one projection for queries, keys and values, with biases of position."""
+
+    def __init__(self, heads, window):
+        super().__init__()
+        self.heads, self.window = heads, window
+
+    def build(self, shape):
+        self.qkv, self.out = layers.Dense(3 * shape[-1]), layers.Dense(shape[-1])
+        self.qkv.build(shape)
+        self.out.build(shape)
+        self.bias = self.add_weight(shape=((2 * self.window - 1) ** 2, self.heads))
+        places = np.stack(np.meshgrid(*[np.arange(self.window)] * 2, indexing="ij")).reshape(2, -1)
+        offsets = places[:, :, None] - places[:, None] + self.window - 1
+        self.index = offsets[0] * (2 * self.window - 1) + offsets[1]
+
+    def call(self, x):
+        count, width = x.shape[1:]
+        parts = keras.ops.reshape(self.qkv(x), (-1, count, 3, self.heads, width // self.heads))
+        q, k, v = keras.ops.unstack(keras.ops.transpose(parts, (2, 0, 3, 1, 4)))
+        scores = keras.ops.matmul(q, keras.ops.transpose(k, (0, 1, 3, 2)))
+        near = keras.ops.transpose(keras.ops.take(self.bias, self.index, axis=0), (2, 0, 1))
+        y = keras.ops.matmul(keras.ops.softmax(scores + near[None]), v)
+        return self.out(keras.ops.reshape(keras.ops.transpose(y, (0, 2, 1, 3)), (-1, count, width)))
+
+
+def vit(images):
+    x = Weighted("sequence")(layers.Reshape((16, 8))(layers.Conv2D(8, 4, 4)(images)))
+    x = layers.LayerNormalization()(encoder(encoder(x, 17), 17))
+    return layers.Dense(5)(x[:, 0])
+
+
+def deit(images):
+    """With a second token, for distillation; the mean of two heads."""
+    x = layers.Reshape((16, 8))(layers.Conv2D(8, 4, 4)(images))
+    x = layers.LayerNormalization()(encoder(Weighted("sequence")(Weighted("sequence")(x)), 18))
+    return layers.Average()([layers.Dense(5)(x[:, 0]), layers.Dense(5)(x[:, 1])])
+
+
+def swin(images):
+    x = layers.LayerNormalization()(layers.Conv2D(8, 2, 2)(images))
+    x = encoder(layers.Reshape((64, 8))(x), 64, window=4)
+    rows = keras.ops.reshape(x, (-1, 8, 8, 8))
+    rows = keras.ops.roll(rows, (-2, -2), (1, 2))  # the shifted windows of every second block
+    x = encoder(keras.ops.reshape(rows, (-1, 64, 8)), 64, window=4)
+    four = keras.ops.reshape(x, (-1, 4, 2, 4, 2, 8))  # merges two by two patches
+    x = keras.ops.reshape(keras.ops.transpose(four, (0, 1, 3, 2, 4, 5)), (-1, 16, 32))
+    x = layers.Dense(16, use_bias=False)(layers.LayerNormalization()(x))
+    x = layers.LayerNormalization()(encoder(x, 16, window=4))
+    return layers.Dense(5)(layers.GlobalAveragePooling1D()(x))
+
+
+def convnext(images):
+    """Keras' own, with layer scale, small."""
+    from keras.src.applications.convnext import ConvNeXt
+
+    model = ConvNeXt(
+        depths=[1, 1, 1, 1],
+        projection_dims=[4, 6, 8, 8],
+        weights=None,
+        include_top=False,
+        input_shape=(32, 32, 3),
+        include_preprocessing=False,
+    )
+    return top(model(layers.UpSampling2D(2)(images)))
+
+
 def sequence(images):
     x = layers.Conv1D(6, 3)(layers.Reshape((16, 48))(images))
     return layers.Dense(5)(
@@ -96,7 +180,9 @@ def sequence(images):
     )
 
 
+TRANSFORMERS = (vit, deit, swin)
 FORMS = (two_towers, prelu, tokens, layer_scale, gate, group_norm, channels_first, sequence)
+FORMS += (*TRANSFORMERS, convnext)
 
 
 def disturbed(form):
@@ -134,7 +220,7 @@ def test_a_full_cascade_takes_all_that_is_trainable(form):
     assert len(moving) == sum("moving" in v.path for v in model.variables)
 
 
-@pytest.mark.parametrize("form", [two_towers, tokens], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("form", [two_towers, vit, swin], ids=lambda form: form.__name__)
 def test_so_it_does_of_an_export_where_names_are_lost(form, tmp_path):
     model = disturbed(form)
     module = tf.Module()
