@@ -74,6 +74,7 @@ _KNOWN = {
     "gradient_x_input": Style(GREEN, SOLID, "^"),
     "epsilon_lrp": Style(GREEN, LONG, "P"),
     "deeplift_rescale": Style(GREEN, DASHDOT, "D"),
+    "attn_lrp": Style(GREEN, SHORT, "o"),
     # other rules in the backward pass through a ReLU
     "guided_backprop": Style(VERMILLION, SOLID, "D"),
     "deconvnet": Style(VERMILLION, LONG, "v"),
@@ -85,9 +86,12 @@ _KNOWN = {
     "blur_ig": Style(PURPLE, SHORT, "D"),
     "guided_ig": Style(PURPLE, LONG, "P"),
     "xrai": Style(PURPLE, DASHDOT, "X"),
-    # activations
+    # activations, attention
     "grad_cam": Style(PINK, SOLID, "P"),
     "grad_cam_plus_plus": Style(PINK, LONG, "X"),
+    "grad_cam_tokens": Style(PINK, DASHDOT, "s"),
+    "attention_rollout": Style(PINK, SHORT, "o"),
+    "attention_relevance": Style(PINK, LONG, "D"),
     # perturbations
     "occlusion": Style(RED, SOLID, "X"),
     "rise": Style(RED, LONG, "o"),
