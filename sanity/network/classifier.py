@@ -11,7 +11,7 @@ import tensorflow as tf
 from sanity.network.anatomy.batch_norm import BatchNorm
 from sanity.network.anatomy.logits import Activation, Ending
 from sanity.network.anatomy.parameters import Parameter
-from sanity.network.graph import FlatGraph, trace_graph
+from sanity.network.graph import FlatGraph, reshape_rows, trace_graph
 from sanity.network.network import Network, read_network
 from sanity.network.passes.backprop_rules import rule as rule_of
 from sanity.network.passes.bfloat16 import in_bfloat16
@@ -359,7 +359,7 @@ class Classifier:
             graph = self._computed(self.graph)
 
             def values(images: Any) -> list[Any]:
-                return _reshape(graph.build(images, list(tensors)), images, shape)
+                return reshape_rows(graph.build(images, list(tensors)), images, shape)
 
             self._readers[key] = trace_graph(values, [self.network.images])
         return self._readers[key]
@@ -410,15 +410,8 @@ class Classifier:
                 logits, *values = graph.build(images, [self.logits_tensor, *tensors])
                 explained = tf.gather(logits, targets, batch_dims=1)
                 both = [*values, *tf.gradients(explained, values)]
-                return _reshape(both, images, shape)
+                return reshape_rows(both, images, shape)
 
             specs = [self.network.images, tf.TensorSpec([None], tf.int32)]
             self._gradients_at[key] = trace_graph(gradients, specs)
         return self._gradients_at[key]
-
-
-def _reshape(tensors: list[Any], images: Any, shape: tuple[int, ...] | None) -> list[Any]:
-    """Tensors as (n, *shape), where a shape is given."""
-    if shape is None:
-        return tensors
-    return [tf.reshape(tensor, [tf.shape(images)[0], *shape]) for tensor in tensors]

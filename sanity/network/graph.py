@@ -272,6 +272,13 @@ def trace_graph(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -
     return tf.compat.v1.wrap_function(function, inputs)
 
 
+def reshape_rows(tensors: list[Any], images: Any, shape: tuple[int, ...] | None) -> list[Any]:
+    """Tensors as (n, *shape), n the number of images; as they are where no shape is given."""
+    if shape is None:
+        return tensors
+    return [tf.reshape(tensor, [tf.shape(images)[0], *shape]) for tensor in tensors]
+
+
 def passing(node: NodeDef) -> list[str]:
     """The inputs of a node to which a gradient may lead."""
     inputs = [source for source in node.input if not source.startswith("^")]

@@ -73,7 +73,7 @@ def test_a_transformer_learns_and_every_part_of_it_is_drawn_anew(cache):
 @pytest.mark.slow
 def test_the_transformer_as_its_option_has_it():
     facts = compose(["model=vit", "data=animal_mnist", "metric=[mse]"]).model.load().facts
-    assert facts["test_accuracy"] >= 0.9
+    assert facts["test_accuracy"] > 0.89  # 0.908 here; it depends on the processor
 
 
 def test_a_recipe_varies_images():
