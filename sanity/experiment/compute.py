@@ -1,9 +1,7 @@
 """The loop: units that are not there yet are computed, scored and stored."""
 
 import logging
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from sanity.analysis.verdict_tables import MOST_BLENDED
 from sanity.analysis.verdicts import verdicts
 from sanity.analysis.wording import records
 from sanity.data import Images
+from sanity.experiment.beside import Beside
 from sanity.experiment.effort import Effort, Times
 from sanity.experiment.explaining import Explained, explain
 from sanity.experiment.originals import Keeping, originals
@@ -145,18 +144,24 @@ def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
             originals=_originals(work, images, work.asked.targets),
             groups=ranges,
         )
-        scored = _scored(explaining, scorer, len(stages))
-        with closing(explaining), closing(scored):  # or a kept traceback would keep the weights
-            for explained, scores in scored:
+
+        def store(explained: Explained) -> None:
+            group, stage = explained.group, explained.stage
+            scores = scorer.score(
+                group, stage.index, stage.layer, explained.masks, explained.targets
+            )
+            if (unit := unit_name(group, stage.index)) not in done:
+                where = slice(group.start, group.stop)
+                for method, masks in explained.masks.items():
+                    folder.write_masks(method, where, stage.index, masks)
+                folder.write_unit(unit, mark(scores, told.reason(stage)))
+
+        with closing(explaining), Beside(store, most=len(stages)) as storing:
+            for explained in explaining:
                 if not shapes:
                     shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
                     _lay_out_masks(work, folder, shapes)
-                unit = unit_name(explained.group, explained.stage.index)
-                if unit not in done:
-                    where = slice(explained.group.start, explained.group.stop)
-                    for method, masks in explained.masks.items():
-                        folder.write_masks(method, where, explained.stage.index, masks)
-                    folder.write_unit(unit, mark(scores, told.reason(explained.stage)))
+                storing.take(explained)
     return told.all()
 
 
@@ -186,32 +191,6 @@ def _originals(work: Work, images: Images, targets: np.ndarray) -> "Originals | 
     if work.keeping is None:
         return None
     return originals(work.keeping, work.asked.classifier, images, targets)
-
-
-def _scored(
-    found: Iterable[Explained], scorer: Scorer, most: int
-) -> Generator[tuple[Explained, "pd.DataFrame"], None, None]:
-    """Masks with their scores, which are computed on a thread while the next masks are.
-
-    In the same order; at most so many wait for their scores, as they are all held in memory.
-    """
-
-    def score(one: Explained) -> "pd.DataFrame":
-        return scorer.score(one.group, one.stage.index, one.stage.layer, one.masks, one.targets)
-
-    with ThreadPoolExecutor(1) as beside:
-        waiting: deque[tuple[Explained, Future[pd.DataFrame]]] = deque()
-        try:
-            for one in found:
-                waiting.append((one, beside.submit(score, one)))
-                while waiting and (len(waiting) > most or waiting[0][1].done()):
-                    first, scores = waiting.popleft()
-                    yield first, scores.result()
-            for first, scores in waiting:
-                yield first, scores.result()
-        except BaseException:
-            beside.shutdown(cancel_futures=True)
-            raise
 
 
 def _verdicts(

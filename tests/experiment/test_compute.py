@@ -1,17 +1,10 @@
 """The loop over units: resuming, and what a run says of its methods."""
 
-import threading
-
-import numpy as np
 import pytest
 
 import sanity
-from sanity.errors import ConfigError
-from sanity.experiment.compute import _scored
-from sanity.experiment.explaining import Explained
 from sanity.files import read_json
 from sanity.randomization import Randomization
-from sanity.randomization.stage import Stage
 from sanity.results import load_runs
 from tests.pieces import QUICK, run_interrupted
 
@@ -29,50 +22,6 @@ def test_a_run_resumes_though_groups_would_be_of_another_size(tmp_path, monkeypa
     assert not resumed.duplicated(keys).any()
     one, two = (found[columns].sort_values(keys, ignore_index=True) for found in (resumed, whole))
     assert one.equals(two)
-
-
-class Scoring:
-    """Gives a mask's stage as its scores; from stage `held` on only after some time."""
-
-    def __init__(self, held=99, fails=99):
-        self.held, self.fails, self.done = held, fails, []
-        self.wait = threading.Event()
-        threading.Timer(0.2, self.wait.set).start()
-
-    def score(self, group, stage, layer, masks, targets):
-        if stage >= self.held:
-            self.wait.wait(10)
-        if stage == self.fails:
-            raise ConfigError("no")
-        self.done.append(stage)
-        return stage
-
-
-def units_of(count, made):
-    for index in range(count):
-        made.append(index)
-        yield Explained(range(1), Stage(index, "", (), dict), {}, np.zeros(1))
-
-
-def test_scores_come_in_order_and_no_more_wait_than_may():
-    made = []
-    scored = _scored(units_of(9, made), Scoring(held=0), most=3)
-    one, scores = next(scored)
-    assert one.stage.index == scores == 0 and len(made) == 4
-    assert [scores for _, scores in scored] == list(range(1, 9))
-
-
-def test_what_scoring_refuses_is_raised():
-    with pytest.raises(ConfigError, match="no"):
-        list(_scored(units_of(9, []), Scoring(fails=1), most=5))
-
-
-def test_what_waits_is_not_scored_once_nobody_asks():
-    scoring = Scoring(held=1)
-    scored = _scored(units_of(9, []), scoring, most=5)
-    next(scored)
-    scored.close()
-    assert scoring.done in ([0], [0, 1])
 
 
 def test_a_method_is_no_control_for_its_name(tmp_path):
