@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -40,7 +40,14 @@ class Features:
     def take(self, indices: Sequence[int] | np.ndarray) -> "Features":
         """The features of some of the masks, in the order of the indices."""
         rows = np.asarray(indices, np.intp)
+        if len(rows) == len(self) and (rows == np.arange(len(self))).all():
+            return self
         return Features({k: v[rows] for k, v in self.parts.items()}, self.problems[rows])
+
+    def repeat(self, index: int, n: int) -> "Features":
+        """Those of one mask n times, without copies."""
+        parts = {k: np.broadcast_to(v[index], (n, *v.shape[1:])) for k, v in self.parts.items()}
+        return Features(parts, np.broadcast_to(self.problems[index], n))
 
 
 class Described(Protocol):
@@ -182,6 +189,28 @@ def score(metric: MaskMetric, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return metric.compare(metric.features(a), metric.features(b))
 
 
+def all_features(metrics: Mapping[str, MaskMetric], masks: np.ndarray) -> dict[str, Any]:
+    """What each metric keeps of masks (n, H, W[, C]), by name.
+
+    Metrics that prepare masks alike share the preparation.
+    """
+    found: dict[str, Any] = {}
+    alike: dict[tuple[Any, ...], dict[str, Metric]] = {}
+    for name, metric in metrics.items():
+        if isinstance(metric, Metric) and type(metric).features is Metric.features:
+            metric.check(masks.shape[1:], type(metric).__name__)
+            how = type(metric).prepare, *metric.preparation
+            alike.setdefault(how, {})[name] = metric
+        else:
+            found[name] = metric.features(masks)
+    for some in alike.values():
+        prepared, problems = next(iter(some.values())).prepare(masks)
+        for left, (name, metric) in zip(range(len(some))[::-1], some.items(), strict=True):
+            own = prepared.copy() if left else prepared  # a metric may write to what it is given
+            found[name] = metric.keep(own, problems)
+    return found
+
+
 def reasons(*features: Any) -> list[str]:
     """Why each image has no score, by what is wrong with the first of its masks; "" if it has one.
 
@@ -228,8 +257,11 @@ class Metric(Preparation, MaskMetric):
         if masks.ndim not in (3, 4):
             raise ValueError(f"masks must be (n, H, W) or (n, H, W, C), not {masks.shape}")
         self.check(masks.shape[1:], type(self).__name__)
-        prepared, problems = self.prepare(masks)
-        return Features(self.parts(prepared), problems)
+        return self.keep(*self.prepare(masks))
+
+    def keep(self, masks: np.ndarray, problems: np.ndarray) -> Features:
+        """What is kept of masks that are prepared, and what is wrong with each: see `prepare`."""
+        return Features(self.parts(masks), problems)
 
     def compare(self, a: Features, b: Features) -> np.ndarray:
         """The similarity of each mask of `a` with the one at the same place in `b`, (n,)."""
@@ -242,6 +274,11 @@ class Metric(Preparation, MaskMetric):
         if good.any():
             values[good] = self.similarity(a.parts, b.parts)
         return values
+
+    @property
+    def preparation(self) -> tuple[Any, ...]:
+        """How masks are prepared; metrics of which it is equal prepare them alike."""
+        return tuple(repr(getattr(self, field.name)) for field in fields(Preparation))
 
     @abstractmethod
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.metrics.base import Aspect, Features, Metric, Parts, Range
+from sanity.metrics.oriented import BlockNorm, describe
 from sanity.metrics.preparation import Channels, Clip, Scale
 
 
@@ -33,9 +34,9 @@ class Directional(Metric):
         length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         return {"direction": vectors / np.where(length > 0, length, 1)[:, None]}
 
-    def features(self, masks: np.ndarray) -> Features:
-        """As `Metric.features`; a vector of zeros has no direction and is a problem."""
-        found = super().features(masks)
+    def keep(self, masks: np.ndarray, problems: np.ndarray) -> Features:
+        """As `Metric.keep`; a vector of zeros has no direction and is a problem."""
+        found = super().keep(masks, problems)
         zero = ~found.parts["direction"].any(1) & (found.problems == "")
         return Features(found.parts, np.where(zero, f"constant {self.what}", found.problems))
 
@@ -126,7 +127,7 @@ class Hog(Directional):
     orientations: Annotated[int, Field(ge=2)] = 9
     pixels_per_cell: Annotated[int, Field(ge=2)] = 16
     cells_per_block: Annotated[int, Field(ge=1)] = 3
-    block_norm: Literal["L1", "L1-sqrt", "L2", "L2-Hys"] = "L2-Hys"
+    block_norm: BlockNorm = "L2-Hys"
     correlation: Literal["pearson", "spearman"] = "pearson"
 
     @property
@@ -146,20 +147,12 @@ class Hog(Directional):
 
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """The histograms, or their ranks, without their mean."""
-        from skimage.feature import hog
-
-        histograms = np.stack(
-            [
-                hog(
-                    mask if len(mask) > 1 else mask[0],
-                    orientations=self.orientations,
-                    pixels_per_cell=(self.pixels_per_cell, self.pixels_per_cell),
-                    cells_per_block=(self.cells_per_block, self.cells_per_block),
-                    block_norm=self.block_norm,
-                    channel_axis=0 if len(mask) > 1 else None,
-                )
-                for mask in masks
-            ]
+        histograms = describe(
+            masks,
+            self.orientations,
+            self.pixels_per_cell,
+            self.cells_per_block,
+            self.block_norm,
         )
         return _centre(average_ranks(histograms) if self.correlation == "spearman" else histograms)
 
@@ -168,16 +161,43 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1 within each row of (n, length), tied values at their mean rank, float64.
 
     Equal to `scipy.stats.rankdata(values, axis=1)`, several times as fast: SciPy sorts stably,
-    which mean ranks do not need.
+    which mean ranks do not need, and only where values are tied are means taken here.
     """
+    values = np.ascontiguousarray(values, np.float64)
     ranks = np.empty(values.shape)
     for row, out in zip(values, ranks, strict=True):
-        order = np.argsort(row)
+        order = _order(row)
         ordered = row[order]
-        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-        counts = np.diff(starts, append=len(row))
-        out[order] = np.repeat(starts + (counts + 1) / 2, counts)
+        places = np.arange(1.0, len(row) + 1)
+        same = np.flatnonzero(ordered[1:] == ordered[:-1])  # as the next one
+        if len(same):
+            first = np.concatenate([[True], np.diff(same) > 1])
+            starts = same[first]
+            lengths = np.diff(np.flatnonzero(first), append=len(same)) + 1
+            before = np.cumsum(lengths) - lengths
+            tied = np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+            places[tied] = np.repeat(starts + (lengths + 1) / 2, lengths)
+        out[order] = places
     return ranks
+
+
+def _order(row: np.ndarray) -> np.ndarray:
+    """An order in which values rise: twice as fast as `numpy.argsort` of float64.
+
+    NumPy sorts whole numbers several times as fast as it sorts their places. So a value's bits,
+    which as a whole number are in its order once those of negative ones are inverted, give their
+    last ones up to its place. Values that differ in these bits alone may come out in the wrong
+    order; then they are sorted in earnest.
+    """
+    bits = row.view(np.int64)
+    keys = bits ^ ((bits >> 63) & np.iinfo(np.int64).max)
+    low = (1 << (len(row) - 1).bit_length()) - 1
+    keys &= ~low
+    keys |= np.arange(len(row))
+    keys.sort()
+    keys &= low
+    ordered = row[keys]
+    return keys if (ordered[1:] >= ordered[:-1]).all() else np.argsort(row)
 
 
 def _rows(masks: np.ndarray) -> np.ndarray:

@@ -86,11 +86,14 @@ class Preparation:
             not constant (more than 99 % of its values are its minimum, say). Such a mask is zeros.
         """
         planes = np.moveaxis(masks, -1, 1) if masks.ndim == 4 else masks[:, None]
-        flat = masks.reshape(len(masks), -1)
-        nan, finite = np.isnan(flat).any(1), np.isfinite(flat).all(1)
-        if not finite.all():
-            planes = np.where(finite[:, None, None, None], planes, 0)
         x = self._combine(planes)
+        nan = finite = np.zeros(len(masks), bool)
+        if np.isfinite(x.sum()):  # there is one pass less over most masks
+            finite = ~nan
+        else:
+            flat = masks.reshape(len(masks), -1)
+            nan, finite = np.isnan(flat).any(1), np.isfinite(flat).all(1)
+            x = self._combine(np.where(finite[:, None, None, None], planes, 0))
         if self.sign == "abs":
             x = np.abs(x)
         if self.pool > 1:
@@ -133,13 +136,33 @@ class Preparation:
         if self.scale == "max_abs":
             return zero, np.abs(x).max(1)
         if self.scale == "percentile":
-            return x.min(1), np.percentile(x, self.percentile, axis=1)
+            return x.min(1), _percentile(x, self.percentile)
         if self.scale == "diverging":
-            high = np.abs(np.percentile(x, self.percentile, axis=1))
+            high = np.abs(_percentile(x, self.percentile))
             return -high, high
         if self.scale == "second_moment":
             return zero, np.sqrt(np.einsum("ij,ij->i", x, x) / x.shape[1])
         return zero, zero + 1
+
+
+def _percentile(x: np.ndarray, percentile: float) -> np.ndarray:
+    """Of each row of (n, values), (n,): `numpy.percentile`, to the bit, several times as fast.
+
+    NumPy looks for two neighbours in the order of values at once; but the lower one is the greatest
+    of those that come before the upper.
+    """
+    place = (x.shape[1] - 1) * (percentile / 100)
+    upper = min(int(place) + 1, x.shape[1] - 1)
+    ordered = np.partition(x, upper, axis=1)
+    high = ordered[:, upper]
+    low = ordered[:, :upper].max(1) if upper > place else high
+    return _between(low, high, place - int(place))
+
+
+def _between(low: np.ndarray, high: np.ndarray, share: float) -> np.ndarray:
+    """Linear interpolation from the nearer end, as NumPy does it."""
+    span: np.ndarray = high - low
+    return high - span * (1 - share) if share >= 0.5 else low + span * share
 
 
 def _pool(x: np.ndarray, pool: int) -> np.ndarray:

@@ -1,18 +1,19 @@
 """Scores: each randomized mask against the original one, by every metric, beside its null."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sanity.metrics.base import Features, MaskMetric, reasons
+from sanity.metrics.base import Features, MaskMetric, all_features, reasons
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Null = Literal["other_image", "shuffled"]
+_CACHED = 2**19  # bytes of masks in float32; scoring needs some ten times as much
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,8 @@ class Scorer:
         self._regions = regions
         self._references = references
         self._group: range | None = None
-        self._originals: dict[tuple[str, str], Any] = {}  # what a metric keeps of the group's
-        self._altered: dict[tuple[str, str], Any] = {}  # and of those flipped or shuffled
-        self._foreign: dict[tuple[str, str], Any] = {}  # and of the references
+        self._originals: dict[tuple[str, int], _Kept] = {}  # by method and first image
+        self._foreign: dict[str, Mapping[str, Any]] = {}  # and of the references, by method
 
     def score(
         self,
@@ -88,37 +88,54 @@ class Scorer:
 
         if stage == 0:
             self._group = group
+            self._originals.clear()
         elif self._group != group:
             raise RuntimeError(f"stage {stage} of {group} came before its stage 0")
-        names = [self._names[i] for i in group]
+        n, count = len(group), len(self._metrics)
+        values, nulls = np.empty((2, len(masks), count, n))
+        why = np.empty((len(masks), count, n), object)
+        for row, (method, own) in enumerate(masks.items()):
+            for some in _parts(own):
+                found = self._score_some(group[some], stage, method, own[some])
+                for column, (value, null, reason) in enumerate(found):
+                    values[row, column, some] = value
+                    nulls[row, column, some] = null
+                    why[row, column, some] = reason
+        names = np.array([self._names[i] for i in group], object)
+        return pd.DataFrame(
+            {
+                "image": np.tile(names, len(masks) * count),
+                "target": np.tile(targets, len(masks) * count),
+                "method": np.repeat(np.array(list(masks), object), count * n),
+                "stage": stage,
+                "layer": layer,
+                "metric": np.tile(np.repeat(np.array(list(self._metrics), object), n), len(masks)),
+                "value": values.ravel(),
+                "null": nulls.ravel(),
+                "reason": why.ravel(),
+            }
+        )
+
+    def _score_some(
+        self, group: range, stage: int, method: str, masks: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
+        """Value, null and reason of a few masks, metric by metric."""
         regions = None if self._regions is None else self._regions[list(group)]
         metrics = {name: metric.of(regions) for name, metric in self._metrics.items()}
-        parts = []
-        for method, own in masks.items():
-            altered = self._alter(own, names) if not stage else None
-            for name, metric in metrics.items():
-                key = method, name
-                features = metric.features(own)
-                if not stage:
-                    self._originals[key] = features
-                    if altered is not None:
-                        self._altered[key] = metric.features(altered)
-                parts.append(
-                    pd.DataFrame(
-                        {
-                            "image": names,
-                            "target": targets,
-                            "method": method,
-                            "stage": stage,
-                            "layer": layer,
-                            "metric": name,
-                            "value": metric.compare(self._originals[key], features),
-                            "null": self._nulls(key, metric, group, features),
-                            "reason": reasons(self._originals[key], features),
-                        }
-                    )
-                )
-        return pd.concat(parts, ignore_index=True)
+        features = all_features(metrics, masks)
+        key = method, group.start
+        if not stage:
+            altered = self._alter(masks, [self._names[i] for i in group])
+            self._originals[key] = _Kept(
+                features, {} if altered is None else all_features(metrics, altered)
+            )
+        kept = self._originals[key]
+        for name, metric in metrics.items():
+            yield (
+                metric.compare(kept.own[name], features[name]),
+                self._nulls(method, name, metric, group, features[name], kept),
+                reasons(kept.own[name], features[name]),
+            )
 
     def _alter(self, masks: np.ndarray, names: list[str]) -> np.ndarray | None:
         """What nulls are made with that need no other image's mask; None where they do."""
@@ -128,34 +145,62 @@ class Scorer:
         return masks[:, :, ::-1] if len(self._names) == 1 and self._references is None else None
 
     def _nulls(
-        self, key: tuple[str, str], metric: MaskMetric, group: range, features: Any
+        self,
+        method: str,
+        name: str,
+        metric: MaskMetric,
+        group: range,
+        features: Any,
+        kept: "_Kept",
     ) -> np.ndarray:
-        """The nulls (n,) of a group's masks, of which the metric keeps `features`."""
+        """The nulls (n,) of a few masks, of which a metric keeps `features`."""
         if metric.needs_regions:  # a mask's own region is its null, and no other's mask
-            return metric.null(self._originals[key], features)
-        if key in self._altered:
-            return metric.null(self._altered[key], features)
+            return metric.null(kept.own[name], features)
+        if kept.altered:
+            return metric.null(kept.altered[name], features)
         references, n = self._references, len(group)
-        if references is None or key[0] not in references.masks:
+        if references is None or method not in references.masks:
             return np.full(n, np.nan)
-        allowed = references.allowed[list(group)]
-        total, count = np.zeros(n), np.zeros(n)
-        for k, mask in enumerate(references.masks[key[0]]):
-            which = np.flatnonzero(allowed[:, k])
-            if not len(which):
-                continue
-            if isinstance(features, Features):
-                if key not in self._foreign:
-                    self._foreign[key] = metric.features(references.masks[key[0]])
-                other, some = self._foreign[key].take([k] * len(which)), features.take(which)
-                null = metric.null(other, some)
-            else:  # whose features cannot be cut
-                null = metric.null(metric.features(np.repeat(mask[None], n, axis=0)), features)
-                null = null[which]
-            finite = np.isfinite(null)
-            total[which] += np.where(finite, null, 0)
-            count[which] += finite
+        allowed, foreign = references.allowed[list(group)], self._foreign_of(method, references)
+        values = np.full(allowed.shape, np.nan)
+        if not isinstance(features, Features):  # which cannot be cut
+            for k in np.flatnonzero(allowed.any(0)):
+                repeated = np.repeat(references.masks[method][k][None], n, axis=0)
+                values[:, k] = metric.null(metric.features(repeated), features)
+            values[~allowed] = np.nan
+        elif n < len(foreign[name]):  # all others at once, image by image
+            for i, which in enumerate(map(np.flatnonzero, allowed)):
+                others = foreign[name].take(which)
+                values[i, which] = metric.null(others, features.repeat(i, len(which)))
+        else:
+            for k, which in enumerate(map(np.flatnonzero, allowed.T)):
+                others = foreign[name].repeat(k, len(which))
+                values[which, k] = metric.null(others, features.take(which))
+        finite = np.isfinite(values)
+        count = finite.sum(1)
+        total = np.where(finite, values, 0).sum(1)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    def _foreign_of(self, method: str, references: References) -> Mapping[str, Any]:
+        """What each metric keeps of the references' masks, computed once."""
+        if method not in self._foreign:
+            metrics = {k: m for k, m in self._metrics.items() if not m.needs_regions}
+            self._foreign[method] = all_features(metrics, references.masks[method])
+        return self._foreign[method]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What metrics keep, by name, of a few original masks, and of those flipped or shuffled."""
+
+    own: Mapping[str, Any]
+    altered: Mapping[str, Any]
+
+
+def _parts(masks: np.ndarray) -> Iterator[slice]:
+    """Cuts (n, …) masks into as many at a time as a processor's cache holds, at least one."""
+    at_once = max(1, _CACHED // max(masks[0].nbytes, 1))
+    return (slice(i, min(i + at_once, len(masks))) for i in range(0, len(masks), at_once))
 
 
 def _shuffle(mask: np.ndarray, name: str) -> np.ndarray:

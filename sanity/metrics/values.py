@@ -8,7 +8,9 @@ from pydantic import Field, field_validator
 from sanity.checked import checked
 from sanity.metrics.base import Metric, Parts, Range
 from sanity.metrics.preparation import Channels, Clip, Scale
+from sanity.metrics.windows import gaussian, windowed
 
+_CACHED = 2**15  # windows at a time, so that what is computed of them stays in the cache
 _TRUNCATE = 3.5  # a Gaussian window's half width in sigmas, as in scikit-image
 
 
@@ -61,44 +63,66 @@ class Ssim(Metric):
         self._require(self._side, shape, f"{key}.{name}={getattr(self, name)}")
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
-        """The masks, and the mean and the variance in each window."""
-        mean = self._windowed(masks)
-        return {
-            "mask": masks,
-            "mean": mean,
-            "variance": self._norm * (self._windowed(masks * masks) - mean * mean),
-        }
+        """The masks, and in each window the mean, and what it and the variance add below.
+
+        Equation 13 is computed of halves, (m m' + c1/2) (cov + c2/2) 4 / ((m² + m'² + c1) (v + v' +
+        c2)), so that the sums below are of one term for each mask.
+        """
+        mean, variance = self._windowed(masks), self._windowed(masks * masks)
+        squares = mean * mean
+        variance -= squares
+        if self.use_sample_covariance:
+            variance *= self._norm
+        c1, c2 = self._halves
+        return {"mask": masks, "mean": mean, "squares": squares + c1, "variance": variance + c2}
 
     def similarity(self, a: Parts, b: Parts) -> np.ndarray:
         """The mean over windows of the product of equation 13."""
-        c1, c2 = (0.01 * self.data_range) ** 2, (0.03 * self.data_range) ** 2
-        values = np.empty(len(a["mask"]))
-        for i in range(len(values)):  # one by one, so that the arrays stay in the cache
-            product = a["mean"][i] * b["mean"][i]
-            covariance = self._norm * (self._windowed(a["mask"][i] * b["mask"][i]) - product)
-            luminance = (2 * product + c1) / (a["mean"][i] ** 2 + b["mean"][i] ** 2 + c1)
-            structure = (2 * covariance + c2) / (a["variance"][i] + b["variance"][i] + c2)
-            values[i] = (luminance * structure).mean()
-        return values
+        n, _, height, width = a["mean"].shape
+        channels = max(a["mean"].shape[1], b["mean"].shape[1])  # one plane is held against all
+        total = np.zeros(n)
+        size = max(16, _CACHED // (n * channels * width * 16) * 16)
+        for top in range(0, height, size):
+            rows = np.s_[:, :, top : top + size]
+            wider = np.s_[:, :, top : top + size + self._side - 1]
+            covariance = self._windowed(a["mask"][wider] * b["mask"][wider])
+            total += self._sum(
+                covariance, {k: v[rows] for k, v in a.items()}, {k: v[rows] for k, v in b.items()}
+            )
+        means: np.ndarray = 4 * total / (channels * height * width)
+        return means
+
+    def _sum(self, products: np.ndarray, a: Parts, b: Parts) -> np.ndarray:
+        """The sums (n,) over windows; products, their means in each, are written to."""
+        c1, c2 = self._halves
+        means = a["mean"] * b["mean"]
+        products -= means
+        if self.use_sample_covariance:
+            products *= self._norm
+        means += c1
+        products += c2
+        products *= means
+        below = a["squares"] + b["squares"]
+        below *= np.add(a["variance"], b["variance"], out=means)
+        products /= below
+        sums: np.ndarray = products.sum((1, 2, 3))
+        return sums
+
+    @property
+    def _halves(self) -> tuple[float, float]:
+        return (0.01 * self.data_range) ** 2 / 2, (0.03 * self.data_range) ** 2 / 2
 
     @property
     def _norm(self) -> float:
         pixels = self._side**2
-        return pixels / (pixels - 1) if self.use_sample_covariance else 1.0
+        return pixels / (pixels - 1)
 
     def _windowed(self, x: np.ndarray) -> np.ndarray:
         """Weighted means (…, H, W) over the windows within the mask."""
-        from scipy.ndimage import gaussian_filter, uniform_filter
-
-        if self.gaussian_weights:
-            means = gaussian_filter(
-                x, self.sigma, mode="reflect", truncate=_TRUNCATE, axes=(-2, -1)
-            )
-        else:
-            means = uniform_filter(x, self.window, axes=(-2, -1))
-        edge = self._side // 2
-        inner: np.ndarray = means[..., edge : x.shape[-2] - edge, edge : x.shape[-1] - edge]
-        return inner
+        side = self._side
+        weights = gaussian(self.sigma, side) if self.gaussian_weights else (1 / side,) * side
+        means = windowed(x.reshape(-1, *x.shape[-2:]), weights)
+        return means.reshape(*x.shape[:-2], *means.shape[-2:])
 
 
 @checked

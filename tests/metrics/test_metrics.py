@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 from saliency.core import VisualizeImageDiverging, VisualizeImageGrayscale
+from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.spatial.distance import cosine
 from scipy.stats import pearsonr, rankdata, spearmanr
 from skimage.feature import hog
@@ -40,7 +41,11 @@ from sanity.metrics import (
     reasons,
     score,
 )
+from sanity.metrics.base import all_features
 from sanity.metrics.directions import average_ranks
+from sanity.metrics.oriented import describe
+from sanity.metrics.preparation import _percentile
+from sanity.metrics.windows import gaussian, windowed
 
 CONF = Path(__file__).parents[2] / "conf" / "metric"
 # All similarities of two masks; tests/test_regions.py and tests/test_emprt.py have the others.
@@ -252,7 +257,14 @@ def test_option_equals_the_libraries(name, changes, kind):
             assert np.isfinite(found).all()
             continue
         expected = [reference(m, x, y) for x, y in zip(a, b, strict=True)]
-        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=_tolerance(m, kind))
+
+
+def _tolerance(m: Metric, kind: str) -> float:
+    """scikit-image adds up histograms in single precision, which gives ties an order by chance."""
+    if not isinstance(m, Hog):
+        return 1e-11
+    return 2e-3 if m.correlation == "spearman" and kind == "tied" else 1e-6
 
 
 def test_paper_code():
@@ -281,7 +293,8 @@ def test_paper_code():
             spearmanr(VisualizeImageDiverging(x).ravel(), VisualizeImageDiverging(y).ravel())[0],
             spearmanr(VisualizeImageGrayscale(x).ravel(), VisualizeImageGrayscale(y).ravel())[0],
         ]
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        for one, other, atol in zip(found, expected, (0, 1e-6, 0, 0), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=atol)
 
 
 # By hand
@@ -371,6 +384,45 @@ def test_hog_by_hand():
 )
 def test_average_ranks_are_scipys(values):
     np.testing.assert_array_equal(average_ranks(values), rankdata(values, axis=1))
+
+
+def test_ranks_of_values_that_differ_in_their_last_bits():
+    values = 1 + np.random.default_rng(0).integers(-40, 40, (3, 2000)) * 2.0**-52
+    values[1] *= -1
+    values[2, ::2] = -0.0
+    np.testing.assert_array_equal(average_ranks(values), rankdata(values, axis=1))
+    np.testing.assert_array_equal(average_ranks(values[:, ::3]), rankdata(values[:, ::3], axis=1))
+
+
+@given(
+    arrays(np.float64, (2, 37), elements=st.floats(-1e300, 1e300)),
+    st.one_of(st.sampled_from([0.001, 50.0, 99.0, 100.0]), st.floats(0.001, 100)),
+)
+def test_percentiles_are_numpys_to_the_bit(values, percentile):
+    for n in (1, 2, 37):
+        expected = np.percentile(values[:, :n], percentile, axis=1)
+        np.testing.assert_array_equal(_percentile(values[:, :n], percentile), expected)
+
+
+@pytest.mark.parametrize("shape", [(11, 11), (11, 40), (27, 12), (64, 43)])
+@pytest.mark.parametrize("side", [3, 11])
+def test_windows_are_scipys(shape, side):
+    x = np.random.default_rng(0).standard_normal((2, *shape))
+    inside = np.s_[:, side // 2 : shape[0] - side // 2, side // 2 : shape[1] - side // 2]
+    uniform = uniform_filter(x, side, axes=(1, 2))[inside]
+    np.testing.assert_allclose(windowed(x, (1 / side,) * side), uniform, atol=1e-14)
+    smooth = gaussian_filter(x, 1.5, radius=side // 2, axes=(1, 2))[inside]
+    np.testing.assert_allclose(windowed(x, gaussian(1.5, side)), smooth, atol=1e-14)
+
+
+@pytest.mark.parametrize("orientations", [2, 4, 9, 12, 300])
+def test_gradients_along_the_axes_and_diagonals(orientations):
+    """Where angles lie on the edges of bins, and opposite directions are one orientation."""
+    steps = np.random.default_rng(0).integers(-1, 2, (3, 1, 40, 33)).astype(float)
+    for norm in ("L1", "L1-sqrt", "L2", "L2-Hys"):
+        expected = [hog(x[0], orientations, (8, 8), (2, 2), norm) for x in steps]
+        found = describe(steps, orientations, 8, 2, norm)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 # What has no score
@@ -615,6 +667,31 @@ def test_a_metric_made_from_parts():
     assert m.identity is None
     with pytest.raises(ValidationError):
         MeanDifference(weigth=2.0)
+
+
+def test_metrics_that_prepare_masks_alike_share_it(monkeypatch):
+    """And none of them sees what another one writes to what it was given."""
+
+    @checked
+    class Writes(Metric):
+        def parts(self, masks):
+            masks *= 0
+            return {"zero": masks}
+
+        def similarity(self, a, b):
+            return np.zeros(len(a["zero"]))
+
+    some = {f"{k} {pool}": c(pool=pool) for k, c in enumerate([Writes, Pearson, Writes, Cosine])
+            for pool in (1, 2)}  # fmt: skip
+    masks = make("normal")
+    alone = {name: m.features(masks).parts for name, m in some.items()}
+    calls, own = [], Preparation.prepare
+    monkeypatch.setattr(Metric, "prepare", lambda m, x: calls.append(m.pool) or own(m, x))
+    together = all_features(some, masks)
+    assert sorted(calls) == [1, 2]
+    for name, parts in alone.items():
+        for key, value in parts.items():
+            np.testing.assert_array_equal(together[name].parts[key], value)
 
 
 def test_a_metric_from_scratch():
