@@ -162,6 +162,13 @@ def count_enough(judged: Sequence[Judged], primary: str | None, thresholds: Thre
             one.leans = ""
 
 
+def least_images(tests: int, thresholds: Thresholds) -> int:
+    """The least number of images that can decide on one of so many methods, however alike."""
+    level, unrelated = 1 - (1 - LEVEL) / tests, np.zeros(1)
+    found = intervals.images_to_exclude(unrelated, np.ones(1), thresholds.threshold, level)
+    return max(found or 0, thresholds.images)
+
+
 def _rank(one: Judged, threshold: float) -> tuple[float, float]:
     """What Holm orders by: the p-value; of one image, which has none, how far it is."""
     assert one.values is not None and one.nulls is not None and one.identity is not None

@@ -4,12 +4,15 @@ import itertools
 import logging
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from sanity.analysis.judged import least_images
+from sanity.analysis.verdicts import CASCADE
+from sanity.config.job import Job
 from sanity.data import Images
 from sanity.experiment.effort import Times
 from sanity.experiment.prepare import Experiment
@@ -20,6 +23,7 @@ from sanity.randomness import generator
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
+    from sanity.randomization.stage import Stage
 
 log = logging.getLogger(__name__)
 WIDTH = 78  # of what is printed, columns
@@ -70,16 +74,15 @@ def _question(experiment: Experiment) -> list[str]:
     job, stages, images = experiment.job, experiment.stages, experiment.images
     controls = [name for name, method in job.methods.items() if method.control]
     methods = [name for name in job.methods if name not in controls]
-    first, last = stages[1].layer if len(stages) > 1 else "", stages[-1].layer
-    through = f"block by block from {first} to {last}" if first != last else f"at {last}"
     name = experiment.classifier.name
     metrics = [f"{m} (decides)" if m == job.primary else m for m in job.metrics]
     paragraphs = [
-        f"Which of these maps change when {name} loses what it has learned, {through}?",
+        f"Which of these maps change when {name} {_loss(stages, job.randomization.cascade())}?",
         f"{_counted(methods, 'method')}: {', '.join(methods)}" if methods else "",
         f"{_counted(controls, 'control')}: {', '.join(controls)}" if controls else "",
         f"{_counted(images, 'image')} at {_counted(stages, 'stage')}, compared by "
         f"{', '.join(metrics)}",
+        _too_few(job, len(images), len(methods)),
     ]
     return [
         line
@@ -92,6 +95,35 @@ def _question(experiment: Experiment) -> list[str]:
             break_on_hyphens=False,
         )
     ]
+
+
+def _loss(stages: Sequence["Stage"], order: str | None) -> str:
+    """What befalls the network, in words."""
+    changed = stages[1:] or stages[:1]
+    first, last = changed[0], changed[-1]
+    if not last.index:
+        return "is as it was trained"
+    if last.facts:
+        return f"learns {last.layer} instead"
+    if not last.variables:
+        return f"is asked otherwise: {last.layer}"
+    if last is first:
+        what = "all that it has learned"
+        return f"loses {what}" if last.layer == "all" else f"loses {what} in {last.layer}"
+    blocks = "in one block at a time" if order == "independent" else "block by block"
+    return f"loses what it has learned, {blocks} from {first.layer} to {last.layer}"
+
+
+def _too_few(job: Job, n_images: int, n_methods: int) -> str:
+    """That verdicts can only lean with so few images; "" where they may be reached."""
+    names = job.data.names_of_all()  # of all shards
+    count = n_images if names is None else len(names)
+    if job.randomization.cascade() != CASCADE or job.primary is None or not n_methods:
+        return ""
+    least = least_images(n_methods, job.settings.verdict)
+    if count >= least:
+        return ""
+    return f"{least} images or more can decide; fewer say where a verdict leans"
 
 
 def _counted(things: Sized, what: str) -> str:

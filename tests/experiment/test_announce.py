@@ -131,6 +131,32 @@ def test_it_says_what_is_asked_and_of_what(small, noise_images, caplog):
     assert max(map(len, messages)) <= 78
 
 
+@pytest.mark.parametrize(
+    ("randomization", "asked"),
+    [
+        ("cascading_bottom_up", "loses what it has learned, block by block from stem to top"),
+        ("independent", "loses what it has learned, in one block at a time from top to stem"),
+        ("full", "loses all that it has learned"),
+        ("other_class", "is asked otherwise: other class"),
+    ],
+)
+def test_the_question_is_the_randomizations(small, noise_images, caplog, randomization, asked):
+    job = compose(["method=[edge_detector]", "metric=[ssim]", f"randomization={randomization}"])
+    stages = job.randomization.stages(small, small.blocks, 0)
+    targets = np.zeros(len(noise_images), np.int32)
+    with caplog.at_level(logging.INFO):
+        announce(Experiment(job, small, noise_images, targets, stages))
+    said = " ".join(caplog.messages)
+    assert f"Which of these maps change when small {asked}?" in said
+
+
+@pytest.mark.parametrize(("limit", "said"), [(5, "6 images or more can decide"), (6, None)])
+def test_too_few_images_are_said_beforehand(small, noise_images, caplog, limit, said):
+    chosen = {f"gradient_{k}": methods.Gradient() for k in range(5)}
+    _, messages = announced(small, noise_images, chosen, caplog, f"data.limit={limit}")
+    assert any(said in line for line in messages) if said else "decide;" not in caplog.text
+
+
 def test_controls_cost_nothing(small, noise_images, caplog):
     rows, messages = announced(small, noise_images, {"one": methods.RandomMask()}, caplog)
     assert rows["in all"] == (0, 0)
