@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sanity.errors import ConfigError
     from sanity.experiment.explaining import explain
     from sanity.experiment.run import run
+    from sanity.experiment.sweep import sweep
     from sanity.results import load_images, load_masks, load_predictions, load_runs, runs
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "rank_methods": "sanity.analysis.pairs",
     "run": "sanity.experiment.run",
     "runs": "sanity.results",
+    "sweep": "sanity.experiment.sweep",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "rank_methods",
     "run",
     "runs",
+    "sweep",
 ]
 
 

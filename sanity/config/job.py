@@ -165,13 +165,19 @@ def resolve(
     return job
 
 
-def compose(overrides: Overrides = (), config_dir: str | os.PathLike[str] | None = None) -> Job:
+def compose(
+    overrides: Overrides = (),
+    config_dir: str | os.PathLike[str] | None = None,
+    *,
+    sweep: bool = False,
+) -> Job:
     """The checked job for some overrides, without a command line.
 
     Args:
         overrides: As on the command line, `["seed=1", "method=[gradient]"]`, or by key,
             `{"seed": 1, "method": ["gradient"]}`.
         config_dir: A folder of YAMLs of one's own, as of `--config-dir`.
+        sweep: See `resolve`.
 
     Raises:
         ConfigError: A key, a type or a value is wrong.
@@ -182,7 +188,8 @@ def compose(overrides: Overrides = (), config_dir: str | os.PathLike[str] | None
     check(given, sweep=False)
     with look_in(config_dir, given), own_hydra(config_dir):
         try:
-            return composed(hydra.compose("config", given, return_hydra_config=True), given)
+            config = hydra.compose("config", given, return_hydra_config=True)
+            return composed(config, given, sweep=sweep)
         except Exception as error:
             text = sentence(error)
             if text is None or isinstance(error, ConfigError):
@@ -190,12 +197,13 @@ def compose(overrides: Overrides = (), config_dir: str | os.PathLike[str] | None
             raise ConfigError(text) from error
 
 
-def composed(config: DictConfig, overrides: Sequence[str] = ()) -> Job:
+def composed(config: DictConfig, overrides: Sequence[str] = (), *, sweep: bool = False) -> Job:
     """The checked job of a configuration that was composed with Hydra's own node.
 
     Args:
         config: As `hydra.compose("config", …, return_hydra_config=True)` gives it.
         overrides: What was overridden.
+        sweep: See `resolve`.
 
     Raises:
         ConfigError: A key, a type or a value is wrong, or Hydra's own node is missing.
@@ -212,7 +220,7 @@ def composed(config: DictConfig, overrides: Sequence[str] = ()) -> Job:
     config = config.copy()
     with open_dict(config):
         del config["hydra"]
-    return resolve(config, choices, overrides)
+    return resolve(config, choices, overrides, sweep=sweep)
 
 
 def refuse_own_folders(hydra: DictConfig) -> None:

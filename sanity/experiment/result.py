@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -103,14 +104,19 @@ class Result(os.PathLike[str]):
     def _repr_html_(self) -> str:
         parts = [f"<p><code>{escape(str(self.path))}</code><br>{escape(self._said())}</p>"]
         if self.status == "completed":
-            parts += [_answer(self.info.get("verdicts", [])), _figure(self.path / _FIGURE)]
+            parts += [answer_html(self.info.get("verdicts", [])), _figure(self.path / _FIGURE)]
         elif self.status == "new":
             parts.append("<p>nothing was computed</p>")
         return "\n".join(part for part in parts if part)
 
 
-def _answer(verdicts: list[dict[str, Any]]) -> str:
-    """The verdicts by the primary metric, as a table."""
+def answer_html(verdicts: Sequence[Mapping[str, Any]], about: str = "") -> str:
+    """The verdicts by the primary metric, as a table.
+
+    Args:
+        verdicts: Rows, see `analysis.verdicts`.
+        about: What they are of.
+    """
     rows = [row for row in verdicts if row.get("primary")]
     if not rows:
         return ""
@@ -119,8 +125,8 @@ def _answer(verdicts: list[dict[str, Any]]) -> str:
     body = "".join(
         f"<tr>{''.join(f'{left}{escape(text)}</td>' for text in row)}</tr>" for row in cells
     )
-    metric = escape(str(rows[0]["metric"]))
-    return f"<table><caption>by {metric}</caption><tbody>{body}</tbody></table>"
+    caption = escape(f"{about}: by {rows[0]['metric']}" if about else f"by {rows[0]['metric']}")
+    return f"<table><caption>{caption}</caption><tbody>{body}</tbody></table>"
 
 
 def _figure(path: Path) -> str:
