@@ -10,9 +10,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sanity.analysis.judged import least_images
-from sanity.analysis.verdicts import CASCADE
-from sanity.config.job import Job
 from sanity.data import Images
 from sanity.experiment.effort import Times
 from sanity.experiment.prepare import Experiment
@@ -76,13 +73,15 @@ def _question(experiment: Experiment) -> list[str]:
     methods = [name for name in job.methods if name not in controls]
     name = experiment.classifier.name
     metrics = [f"{m} (decides)" if m == job.primary else m for m in job.metrics]
+    least = experiment.least
+    too_few = f"{least} images or more can decide; fewer say where a verdict leans" if least else ""
     paragraphs = [
         f"Which of these maps change when {name} {_loss(stages, job.randomization.cascade())}?",
         f"{_counted(methods, 'method')}: {', '.join(methods)}" if methods else "",
         f"{_counted(controls, 'control')}: {', '.join(controls)}" if controls else "",
         f"{_counted(images, 'image')} at {_counted(stages, 'stage')}, compared by "
         f"{', '.join(metrics)}",
-        _too_few(job, len(images), len(methods)),
+        too_few,
     ]
     return [
         line
@@ -112,18 +111,6 @@ def _loss(stages: Sequence["Stage"], order: str | None) -> str:
         return f"loses {what}" if last.layer == "all" else f"loses {what} in {last.layer}"
     blocks = "in one block at a time" if order == "independent" else "block by block"
     return f"loses what it has learned, {blocks} from {first.layer} to {last.layer}"
-
-
-def _too_few(job: Job, n_images: int, n_methods: int) -> str:
-    """That verdicts can only lean with so few images; "" where they may be reached."""
-    names = job.data.names_of_all()  # of all shards
-    count = n_images if names is None else len(names)
-    if job.randomization.cascade() != CASCADE or job.primary is None or not n_methods:
-        return ""
-    least = least_images(n_methods, job.settings.verdict)
-    if count >= least:
-        return ""
-    return f"{least} images or more can decide; fewer say where a verdict leans"
 
 
 def _counted(things: Sized, what: str) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.analysis.health import outlives, survival
+from sanity.analysis.judged import least_images
+from sanity.analysis.verdicts import CASCADE
 from sanity.config.job import Job
 from sanity.data import Folder, Images, ImageSpec
 from sanity.data import targets as explained_classes
@@ -63,6 +65,16 @@ class Experiment:
         for method in self.job.methods.values():
             total += method.cost(self.classifier, self.images)
         return total
+
+    @property
+    def least(self) -> int | None:
+        """How many images can decide, where there are fewer in all shards; None elsewhere."""
+        job, names = self.job, self.job.data.names_of_all()
+        methods = [method for method in job.methods.values() if not method.control]
+        if job.randomization.cascade() != CASCADE or job.primary is None or not methods:
+            return None
+        least = least_images(len(methods), job.settings.verdict)
+        return least if len(self.images if names is None else names) < least else None
 
     @cached_property
     def others(self) -> Others | None:
