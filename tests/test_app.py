@@ -1,4 +1,4 @@
-"""The command line, as processes of their own."""
+"""The command line, as a process of its own where one is what is tested."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sanity as library
-from tests.command import sanity
+from tests.command import sanity, sanity_here
 
 QUICK = ["data.limit=1", "layers.names=[logits,head]", "metric=[ssim,spearman]"]
 
@@ -51,12 +51,18 @@ ELSEWHERE = "hydra_plugins.hydra_elsewhere_launcher.Launcher"
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_a_sentence_and_exit_code_2(arguments, message, tmp_path):
-    done = sanity(*arguments, cwd=tmp_path, check=False)
+    done = sanity_here(*arguments, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.glob("outputs/*/*/*"))
+
+
+def test_so_it_is_of_a_process(tmp_path):
+    done = sanity("seed=-1", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("sanity: seed=-1 should be") and done.stderr.count("\n") == 1
 
 
 def test_hydra_full_error_shows_the_traceback(tmp_path):
@@ -67,7 +73,7 @@ def test_hydra_full_error_shows_the_traceback(tmp_path):
 
 @pytest.mark.slow
 def test_a_class_beyond_the_models_is_refused_after_loading(tmp_path):
-    done = sanity(*QUICK, "target=zebrah", cwd=tmp_path, check=False)
+    done = sanity_here(*QUICK, "target=zebrah", cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert "target=zebrah" in done.stderr
     assert "zebra" in done.stderr.replace("zebrah", "")
@@ -78,10 +84,10 @@ def test_a_class_beyond_the_models_is_refused_after_loading(tmp_path):
 @pytest.mark.slow
 def test_sweep_seeds_and_running_again(tmp_path):
     chosen = ["method=[gradient,smoothgrad,edge_detector]", "method.smoothgrad.samples=3", *QUICK]
-    sanity("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
-    again = sanity("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
+    sanity_here("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
+    again = sanity_here("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
     assert again.stdout.count("is there already") == 2
-    sanity("seed=0", "name=second", *chosen, cwd=tmp_path)
+    sanity_here("seed=0", "name=second", *chosen, cwd=tmp_path)
     scores = library.load_runs(tmp_path / "outputs")
     assert (scores["status"] == "completed").all()
     assert scores["run"].nunique() == 2
@@ -104,7 +110,7 @@ def test_sweep_seeds_and_running_again(tmp_path):
 
 @pytest.mark.slow
 def test_just_what_was_asked_for(tmp_path):
-    sanity(
+    sanity_here(
         "method=[smoothgrad]",
         "method.smoothgrad.samples=10",
         "layers.names=[logits,head]",
@@ -133,5 +139,5 @@ def test_just_what_was_asked_for(tmp_path):
     log = (run / "sanity.log").read_text()
     assert "stage  1  logits: 2 variables randomized; predicted" in log
     assert re.search(r"smoothgrad +10 +0$", log, re.MULTILINE)
-    again = sanity("--cfg", "job", cwd=tmp_path).stdout
+    again = sanity_here("--cfg", "job", cwd=tmp_path).stdout
     assert "samples: 25" in again  # the run changed nothing but its folder

@@ -6,7 +6,7 @@ from sanity import load_runs
 from sanity.config.job import compose, resolve
 from sanity.errors import ConfigError
 from sanity.randomization import Layers
-from tests.command import sanity
+from tests.command import sanity_here
 
 
 def test_a_home_folder_is_expanded(monkeypatch, tmp_path):
@@ -62,7 +62,7 @@ def test_one_job_of_a_preset_that_is_a_sweep_says_so(caplog):
 
 
 def test_a_sweep_over_presets_that_are_sweeps_is_refused(tmp_path):
-    done = sanity("-m", "experiment=quick,paper", cwd=tmp_path, check=False)
+    done = sanity_here("-m", "experiment=quick,paper", cwd=tmp_path, check=False)
     assert done.returncode == 2 and done.stderr.startswith(
         "sanity: experiment=paper is a sweep of its own, over randomization.order="
     )

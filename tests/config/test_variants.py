@@ -7,7 +7,7 @@ from sanity.config.job import compose
 from sanity.config.options import with_open_keys
 from sanity.errors import ConfigError
 from sanity.methods import SmoothGrad
-from tests.command import sanity
+from tests.command import sanity_here
 
 FEW = ["method.few.like=smoothgrad", "method.few.samples=5"]
 
@@ -80,7 +80,7 @@ def test_a_variant_of_a_users_own_option_is_swept(tmp_path):
     node = {"mine": {"_target_": "sanity.methods.SmoothGrad", "samples": 3, "noise": 0.2}}
     OmegaConf.save(OmegaConf.create(node), tmp_path / "method" / "mine.yaml")
     words = ["-cd", str(tmp_path), "-m", "method=[gradient]", "method.few.like=mine"]
-    done = sanity(*words, "method.few.samples=0,-1", cwd=tmp_path, check=False)
+    done = sanity_here(*words, "method.few.samples=0,-1", cwd=tmp_path, check=False)
     assert done.returncode == 2 and "sweep of 2 jobs: 2 failed" in done.stdout
     assert "method.few.samples=0 should be greater" in done.stderr
     assert "method.few.samples=-1 should be greater" in done.stderr
