@@ -21,6 +21,8 @@ def say_what_is_explained(classifier: "Classifier") -> None:
     if not classifier.ending.taken_off:
         _look_for_probabilities(classifier)
     ending, output = classifier.ending, classifier.ending.output
+    if ending.reduced:
+        log.info("explained: %s of %s", ending.reduced, output)
     if ending.link == "none" and ending.n_classes == 1:
         log.warning(
             "explained: %s, one number%s: a regression, whose masks explain the number; if it is "

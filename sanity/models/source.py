@@ -36,6 +36,8 @@ class Source(Model):
         activation: What makes probabilities of an output that ends in logits: `softmax`, `sigmoid`
             (of one logit for two classes, of several for labels that do not exclude each other) or
             `none` (numbers); None for a softmax, and for a number where there is but one.
+        reduce: What makes one vector of an output that has one at many places (a map, boxes):
+            `mean`, `max`, or one place; None where it is a vector.
         n_classes: How many classes there are; None to see when it is loaded.
         class_offset: The model's class for label 0: 1 where class 0 is "background".
         class_names: `imagenet`, or a text file with a name a line; None where unknown.
@@ -46,6 +48,7 @@ class Source(Model):
     input_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
     output: str | None = None
     activation: Literal["softmax", "sigmoid", "none"] | None = None
+    reduce: Literal["mean", "max"] | list[Annotated[int, Field(ge=0)]] | None = None
     n_classes: Positive | None = None
     class_offset: Annotated[int, Field(ge=0)] = 0
     class_names: str | None = None
@@ -112,6 +115,7 @@ class Source(Model):
             name=name,
             output=self.output,
             activation=self.activation,
+            reduce=self.reduce,
             blocks=self.blocks,
             variables=variables,
             class_offset=self.class_offset,

@@ -11,6 +11,7 @@ import tensorflow as tf
 from sanity.network.anatomy.batch_norm import BatchNorm
 from sanity.network.anatomy.logits import Activation, Ending
 from sanity.network.anatomy.parameters import Parameter
+from sanity.network.anatomy.reduction import Reduce
 from sanity.network.graph import FlatGraph, reshape_rows, trace_graph
 from sanity.network.network import Network, read_network
 from sanity.network.passes.backprop_rules import rule as rule_of
@@ -59,6 +60,7 @@ class Classifier:
             logits are explained, since probabilities saturate in a randomized network; so is a
             sigmoid, and of one output with it two classes are made.
         activation: What makes probabilities of an output that ends in logits, see `Ending.link`.
+        reduce: What makes one vector of an output that has them at many places.
         blocks: Names of the blocks, from output to input; None finds them, see `anatomy.blocks`.
         variables: Variables by name, where their own names say too little, or TensorFlow does not
             know which ones the function uses.
@@ -75,6 +77,7 @@ class Classifier:
         name: str = "model",
         output: str | None = None,
         activation: Activation | None = None,
+        reduce: Reduce | None = None,
         blocks: Sequence[str] | None = None,
         variables: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
@@ -86,7 +89,7 @@ class Classifier:
     ):
         self.network: Network
         self.network, found, self._alive = read_network(
-            function, input_shape, name, output, activation, blocks, variables
+            function, input_shape, name, output, activation, blocks, variables, reduce
         )
         self.weights = Weights(found)
         self.input_shape = input_shape
@@ -169,13 +172,7 @@ class Classifier:
     def read(
         self, images: np.ndarray, tensors: Sequence[str], shape: tuple[int, ...] | None = None
     ) -> list[np.ndarray]:
-        """The values (n, …) of any tensors of the graph, by name.
-
-        Args:
-            images: (n, H, W, C).
-            tensors: Their names.
-            shape: What each is reshaped to, (n, *shape); None for as they are.
-        """
+        """The values (n, …) of any tensors of the graph, by name; (n, *shape) if that is given."""
         return self._batched(self._reader(tuple(tensors), shape), images)
 
     def gradients(

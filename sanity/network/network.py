@@ -20,6 +20,7 @@ from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vectors
 from sanity.network.anatomy.parameters import Declared, Parameter, describe, meeting
 from sanity.network.anatomy.preprocessing import Seen, read_seen
+from sanity.network.anatomy.reduction import Reduce
 from sanity.network.anatomy.ways import PRODUCTS
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, op_of, tensor_of
@@ -179,6 +180,7 @@ def read_network(
     activation: Activation | None = None,
     blocks: Sequence[str] | None = None,
     variables: Mapping[str, Any] | None = None,
+    reduce: Reduce | None = None,
 ) -> tuple[Network, dict[str, Any], Any]:
     """The network of a function, its variables by name, and what keeps them alive.
 
@@ -191,6 +193,7 @@ def read_network(
         blocks: Names of the blocks, from output to input; None finds them, see `anatomy.blocks`.
         variables: Variables by name, where their own names say too little, or TensorFlow does not
             know which ones the function uses.
+        reduce: What makes one vector of an output that has them at many places: mean, max, or one.
 
     Raises:
         ConfigError: The output is no vector of logits, or there are several to choose from.
@@ -202,9 +205,9 @@ def read_network(
         key: (None if tensor.shape.rank is None else list(tensor.shape), tensor.dtype.name)
         for key, tensor in concrete.structured_outputs.items()
     }
-    outputs = vectors(concrete)
+    outputs = vectors(concrete, output)
     flat = faithful(concrete, list(outputs))
-    graph, logits, ending = choose_logits(flat, outputs, output, name, activation)
+    graph, logits, ending = choose_logits(flat, outputs, output, name, activation, reduce)
     found, names = _name_variables(graph, concrete, variables or {})
     sources = {placeholder: _source(own, found[own]) for placeholder, own in names.items()}
     parameters = describe(graph, sources, blocks or (), images, logits)

@@ -215,7 +215,7 @@ def test_mistakes_about_a_saved_model(options, message, tmp_path):
 
 def test_an_output_that_is_no_vector(tmp_path):
     path = saved(tmp_path / "module", lambda scale, x: {"map": x * scale}, images(None, 8, 8, 3))
-    with pytest.raises(ConfigError, match=r"vectors: none"):
+    with pytest.raises(ConfigError, match=r"model.reduce must say how map of"):
         SavedModel(path=path).load()
 
 

@@ -11,6 +11,12 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
 from sanity.network.anatomy.loops import check_branches, check_certain
+from sanity.network.anatomy.reduction import (
+    Reduce,
+    check_reduce,
+    describe_reduction,
+    make_vector,
+)
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 
 _SHAPING = {"Identity", "Reshape", "Squeeze", "Cast", "StopGradient"}
@@ -25,17 +31,24 @@ Link = Literal["softmax", "logistic", "sigmoid", "said", "none"]
 
 @dataclass(frozen=True)
 class Vector:
-    """An output that is one vector an image, or one number.
+    """An output that is one vector an image, or one number, or a vector at each of many places.
 
     Attributes:
         size: Its length.
-        rank: 1 where the output is a number an image, (n,), else 2.
+        rank: 1 where the output is a number an image, (n,), else 2 and one for each axis of places.
         dtype: Its type.
+        places: How many there are, along each axis.
     """
 
     size: int
     rank: int
     dtype: Any
+    places: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> list[int | None]:
+        """Of the output."""
+        return [None, *self.places, self.size][: self.rank]
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class Ending:
             that do not exclude each other; `said`, what the model itself says; or `none`: they are
             numbers and no logits of anything.
         probabilities: The tensor (n, classes) of what the model says, for `said`.
+        reduced: What was made of an output's places, in words, or `""`.
     """
 
     output: str
@@ -60,25 +74,36 @@ class Ending:
     n_classes: int
     link: Link
     probabilities: str = ""
+    reduced: str = ""
 
 
-def vectors(function: Any) -> dict[str, Vector]:
-    """The outputs of a ConcreteFunction that are one vector an image, or else one number."""
+def vectors(function: Any, output: str | None = None) -> dict[str, Vector]:
+    """The outputs of a ConcreteFunction that may be explained.
+
+    Those that are one vector an image; else those that are one number; else those that are vectors
+    at many places. An output that is asked for by its name may be any of them.
+    """
     outputs = function.structured_outputs
     shapes = {key: tensor.shape for key, tensor in outputs.items()}
-    if any(
-        shape.rank is None or (shape.rank == 2 and shape[1] is None) for shape in shapes.values()
-    ):
+    if any(_is_open(shape, output in (None, key)) for key, shape in shapes.items()):
         images = tf.zeros([2, *function.inputs[0].shape[1:]])
         shapes = {key: tensor.shape for key, tensor in function(images).items()}
-    found = {
-        key: Vector(int(shape[1]) if shape.rank == 2 else 1, shape.rank, outputs[key].dtype)
-        for key, shape in shapes.items()
-        if outputs[key].dtype.is_floating
-        and (shape.rank == 2 or (shape.rank == 1 and outputs[key].shape[0] is None))
-    }
-    flat = {key: vector for key, vector in found.items() if vector.rank == 2}
-    return flat or found
+    found: dict[int, dict[str, Vector]] = {1: {}, 2: {}, 3: {}}
+    for key, shape in shapes.items():
+        dtype, rank = outputs[key].dtype, int(shape.rank)
+        if dtype.is_floating and (rank > 1 or (rank == 1 and outputs[key].shape[0] is None)):
+            places = tuple(int(length) for length in shape[1:-1])
+            vector = Vector(int(shape[-1]) if rank > 1 else 1, rank, dtype, places)
+            found[min(rank, 3)][key] = vector
+    likely = found[2] or found[1] or found[3]
+    return likely | {key: vector for key, vector in found[3].items() if key == output}
+
+
+def _is_open(shape: Any, wanted: bool) -> bool:
+    """Whether a shape has to be seen: unknown, but for the number of images."""
+    if shape.rank is None:
+        return True
+    return None in shape[1:] and (shape.rank == 2 or wanted)
 
 
 def choose_logits(
@@ -87,6 +112,7 @@ def choose_logits(
     output: str | None,
     model: str,
     activation: Activation | None = None,
+    reduce: Reduce | None = None,
 ) -> tuple[FlatGraph, str, Ending]:
     """The logits' tensor, in a graph that has it, and where it came from.
 
@@ -97,10 +123,11 @@ def choose_logits(
         model: What messages call it.
         activation: What makes probabilities of an output that ends in logits; None for a softmax,
             and of one number for nothing.
+        reduce: What makes one vector of those at many places.
 
     Raises:
-        ConfigError: The output is no vector, there are several to choose from, or it does not end
-            as `activation` says.
+        ConfigError: The output is no vector, there are several to choose from, it does not end
+            as `activation` says, or `reduce` does not fit it.
     """
     allowed = ", ".join(sorted(vectors)) or "none"
     if output is None:
@@ -114,6 +141,7 @@ def choose_logits(
             f"model.output={output} is no vector output of {model}; vectors: {allowed}"
         )
     said, vector = graph.outputs[output], vectors[output]
+    check_reduce(reduce, vector.places, vector.size, output, model)
     check_branches(graph, said, model)
     check_certain(graph, said, model)
     graph, logits, taken = _peel(graph, said)
@@ -128,11 +156,22 @@ def choose_logits(
             f"model.activation=softmax is none of {output} of {model}, which is one number: of two "
             "classes it is the logit with model.activation=sigmoid"
         )
+    reduced = describe_reduction(reduce, vector.places)
+    if vector.places:
+
+        def one(values: Any) -> Any:
+            return make_vector(values, reduce, whole.places)
+
+        whole, plain = vector, logits == said
+        graph, logits = _with(graph, logits, whole, one)
+        graph, said = (graph, logits) if plain else _with(graph, said, whole, one)
+        vector = Vector(whole.size, 2, whole.dtype)
     if vector.rank == 1:
         graph, logits = _with(graph, logits, vector, _column)
         graph, said = _with(graph, said, vector, _column)
         vector = replace(vector, rank=2)
-    ending = Ending(output, off, _back(graph, logits)[1].op, vector.size, "none")
+    op = _back(graph, logits)[1].op
+    ending = Ending(output, off, op, vector.size, "none", reduced=reduced)
     link = _link(graph, said, taken or _beside(graph, output, vectors), vector.size, activation)
     if vector.size == 1 and link not in ("none", "softmax"):
         mixed = link == "said" and not taken
@@ -199,7 +238,7 @@ def _with(
 ) -> tuple[FlatGraph, str]:
     """A graph with what a function makes of a tensor, and its name."""
     with tf.Graph().as_default() as own:
-        given = tf.compat.v1.placeholder(vector.dtype, [None, vector.size][: vector.rank], "given")
+        given = tf.compat.v1.placeholder(vector.dtype, vector.shape, "given")
         made = function(given)
     number = next(n for n in range(len(graph.nodes) + 1) if f"explained{n}" not in _scopes(graph))
     graph_def = GraphDef()
