@@ -181,7 +181,11 @@ def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> 
     if len(values):
         one.values, one.nulls = values, nulls
     if len(values) < everything and "reason" in part:
-        said = part.loc[part["stage"].isin(stages) & part["value"].isna(), "reason"].astype(str)
+        said = (
+            part.loc[part["stage"].isin(stages) & part["value"].isna(), "reason"]
+            .dropna()
+            .astype(str)
+        )
         said = said[~said.isin(["", "None", "nan"])]
         one.reason = said.mode().iloc[0] if len(said) else ""
     return one

@@ -104,10 +104,27 @@ _KNOWN = {
     "input": Style(GREYS[0], DASHDOT, "1", control=True),
     "constant": Style(GREYS[1], SHORT, "2", control=True),
 }
+_FAMILIES = {
+    BLUE: "gradient",
+    SKY: "averages over noise",
+    GREEN: "gradient × input",
+    VERMILLION: "backprop rules",
+    PURPLE: "paths",
+    PINK: "activations",
+    RED: "perturbations",
+}
 KNOWN = tuple(_KNOWN)
 CONTROLS = tuple(name for name, style in _KNOWN.items() if style.control)
 _OTHER_MARKERS = ("<", ">", "h", "p", "*", "8", "d")  # of no known method
 _OTHER_DASHES = (SOLID, LONG, DASHDOT)
+
+
+def family(name: str, control: bool | None = None) -> str:
+    """What kind of method it is, in words; `others` of one that is not known here."""
+    if control or (control is None and name in CONTROLS):
+        return "controls"
+    known = name in _KNOWN or _relatives(name)
+    return _FAMILIES.get(method_style(name, False).color, "others") if known else "others"
 
 
 def method_style(name: str, control: bool | None = None) -> Style:
@@ -129,7 +146,11 @@ def method_style(name: str, control: bool | None = None) -> Style:
     marker = _OTHER_MARKERS[random.integers(len(_OTHER_MARKERS))]
     if control:
         return Style(GREYS[random.integers(len(GREYS))], SHORT, marker, control=True)
-    relatives = [k for k, s in _KNOWN.items() if name.startswith(f"{k}_") and not s.control]
-    if relatives:
+    if relatives := _relatives(name):
         color = _KNOWN[max(relatives, key=len)].color
     return Style(color, dash, marker)
+
+
+def _relatives(name: str) -> list[str]:
+    """Known methods with which a name begins."""
+    return [k for k, s in _KNOWN.items() if name.startswith(f"{k}_") and not s.control]

@@ -36,7 +36,7 @@ def missing(scores: pd.DataFrame) -> str | None:
     alone = scores["null"].isna() & scores["value"].notna()
     said = []
     if len(gone):
-        reasons = gone["reason"].fillna("").astype(str)
+        reasons = gone["reason"].astype(object).fillna("").astype(str)
         unknown = "no reason known to " + gone["metric"].astype(str)
         why = reasons.where(reasons != "", unknown)
         counts = gone.assign(why=why).groupby(["method", "why"], observed=True, sort=False).size()

@@ -107,13 +107,27 @@ class Browser:
 
     # What a user does and sees
 
-    def open(self, path: Path, width: int = 1400, height: int = 900, dark: bool = False) -> None:
-        """Opens a report and waits until its masks are there."""
-        self.events.clear()
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
+    def open(
+        self,
+        path: Path,
+        width: int = 1400,
+        height: int = 900,
+        dark: bool = False,
+        forced: bool = False,
+        hash: str = "",
+    ) -> None:
+        """Opens a report, anew, and waits until it is loaded."""
+        features = [
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "forced-colors", "value": "active" if forced else "none"},
+        ]
+        self.call("Emulation.setEmulatedMedia", media="", features=features)
         self.resize(width, height)
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url="about:blank")  # another hash alone would load nothing
+        self.wait("location.href === 'about:blank' && document.readyState === 'complete'")
+        self.events.clear()
+        self.call("Page.navigate", url=path.as_uri() + hash)
+        self.wait("location.protocol === 'file:'")
         self.wait("document.readyState === 'complete'")
 
     def resize(self, width: int, height: int) -> None:
@@ -127,7 +141,7 @@ class Browser:
 
     def wait(self, condition: str, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
-        while not self.run(condition):
+        while not self.run(f"!!({condition})"):
             assert time.monotonic() < end, f"{condition}: {self.errors()}"
             time.sleep(0.02)
 
@@ -152,12 +166,20 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased") if click else ():
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def tap(self, x: float, y: float) -> None:
+        touch = [{"x": x, "y": y}]
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=touch)
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def click(self, selector: str) -> None:
         """Clicks the middle of an element, which must not be covered by another."""
         found = self.run(
-            f"""(() => {{
+            f"""(async () => {{
               const node = document.querySelector({json.dumps(selector)});
-              node.scrollIntoView({{block: "center"}});
+              for (let k = 0; k < 3; k++) {{  // what comes into view is drawn, and moves the rest
+                node.scrollIntoView({{block: "center"}});
+                await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 30)));
+              }}
               const box = node.getBoundingClientRect();
               const at = [box.left + box.width / 2, box.top + box.height / 2];
               const top = document.elementFromPoint(...at);

@@ -1,80 +1,22 @@
-"""What a page says in words: its first sentence, what was run, and what to distrust."""
+"""What a page says of its runs: what was run, and what to distrust."""
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sanity.analysis.health import outlives, survival
-from sanity.analysis.judged import (
-    ALIKE,
-    DEPENDS,
-    INCONCLUSIVE,
-    INSENSITIVE,
-    INVALID,
-    SENSITIVE,
-)
+from sanity.analysis.judged import INSENSITIVE, SENSITIVE
 from sanity.analysis.schemes import as_text as text
 from sanity.analysis.verdicts import early_stages
-from sanity.report.page.collect import MOST_ROWS, Run, spans
+from sanity.report.page.collect import MOST_ROWS, spans
+from sanity.report.page.data import Group, Page
+from sanity.report.page.run import Run
+from sanity.report.page.words import reason
 from sanity.results.columns import counts, flatten
-
-_SAID = {
-    INSENSITIVE: ("keeps its masks", "keep their masks", " while the network loses its weights"),
-    SENSITIVE: ("changes", "change", " with the weights"),
-    DEPENDS: ("is judged one way by one metric", "are judged one way by one metric")
-    + (", another way by another",),
-    ALIKE: ("paints nearly the same mask", "paint nearly the same mask", " for every image"),
-    INCONCLUSIVE: ("remains undecided", "remain undecided", ""),
-    INVALID: ("cannot be judged", "cannot be judged", ""),
-}
-
-
-def headline(
-    group: Mapping[str, Any], metric: str, controls: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The answer by one metric: a part a verdict, the methods it is about and what they do."""
-    rows = [
-        row
-        for row in group["verdicts"]
-        if row["metric"] == metric and row["method"] not in controls
-    ]
-    parts = []
-    for verdict, (one, several, what) in _SAID.items():
-        alike = [row for row in rows if row["verdict"] == verdict]
-        if alike:
-            said = (one if len(alike) == 1 else several) + what
-            if verdict in (INSENSITIVE, SENSITIVE) and all(row["seeds"] == 1 for row in alike):
-                said += ", for this draw of them"
-            why = {_why(row) for row in alike}
-            if verdict in (DEPENDS, INCONCLUSIVE, INVALID) and len(why) == 1:
-                said += f": {why.pop()}"
-            parts.append({"methods": [row["method"] for row in alike], "said": said})
-    if not parts and rows:
-        parts.append({"methods": [], "said": f"No verdicts: {_why(rows[0])}"})
-    able = [row for row in rows if _known(row["early"]) and row["verdict"] != ALIKE]
-    ranked = sorted(able, key=lambda row: row["early"])
-    if len(ranked) > 1 and not any(row["verdict"] in (INSENSITIVE, SENSITIVE) for row in rows):
-        least, most = ranked[0], ranked[-1]
-        said = (
-            f"keeps most of its masks (early similarity {most['early']:z.2f}), {least['method']}"
-            f" least ({least['early']:z.2f})"
-        )
-        parts.append({"methods": [most["method"]], "said": said})
-    return parts
-
-
-def _why(row: Mapping[str, Any]) -> str:
-    """What was said before the numbers."""
-    return str(row["evidence"]).partition(";")[0]
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def facts(
-    runs: Sequence[Run], differ: Mapping[str, list[str]], data: Mapping[str, Any]
+    runs: Sequence[Run], differ: Mapping[str, list[str]], data: Page
 ) -> dict[str, list[tuple[str, str]]]:
     """What was run, by heading: what the runs share, then settings, then versions."""
     first = runs[0]
@@ -101,7 +43,7 @@ def facts(
         ("stages", " or ".join(map(str, stages)) + ", the network as trained among them"),
         ("seeds" if len(seeds) > 1 else "seed", ", ".join(seeds)),
         ("methods", str(len(data["methods"]))),
-        ("metrics", ", ".join(data["metrics"])),
+        ("metrics", ", ".join(metric["name"] for metric in data["metrics"])),
         ("finished", _when(info) if len(runs) == 1 else f"{len(runs)} runs"),
     ]
     if done.get("gradients"):
@@ -145,7 +87,7 @@ def _scheme(run: Run, of: Any) -> str:
     return said
 
 
-def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
+def doubts(runs: Sequence[Run], data: Page) -> list[str]:
     """What a reader should know before believing the page."""
     by_group: dict[str, list[str]] = {}
     for group in data["groups"]:
@@ -153,7 +95,7 @@ def doubts(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
         remarks += _few(group, group["thresholds"])
         if group["missing"]:
             remarks.append(f"{group['missing']}.")
-        why = [_why(row) for row in group["verdicts"] if _why(row).startswith("no cascade")]
+        why = [reason(row) for row in group["verdicts"] if reason(row).startswith("no cascade")]
         if why:
             remarks.append(f"No verdicts: {why[0]}. Read the curves.")
         for remark in remarks:
@@ -178,7 +120,7 @@ def _left_out(runs: Sequence[Run]) -> list[str]:
     return [f"{name} is left out: {why}." for name, why in refused]
 
 
-def _surviving(group: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+def _surviving(group: Group, runs: Sequence[Run]) -> list[str]:
     """A sentence for each of a group's sets of parameters that its runs leave as trained."""
     said: dict[str, None] = {}
     for survives in (runs[i].info.get("survives") for i in group["runs"]):
@@ -188,7 +130,7 @@ def _surviving(group: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
     return list(said)
 
 
-def _dead(group: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+def _dead(group: Group, data: Page) -> list[str]:
     broken: dict[str, set[int]] = {}
     for run in (data["runs"][i] for i in group["runs"]):
         for stage, what in enumerate(run["complaints"]):
@@ -207,7 +149,7 @@ def _stages(stages: set[int]) -> str:
     return f"{'Stage' if len(stages) == 1 else 'Stages'} {spans(stages)}"
 
 
-def _few(group: Mapping[str, Any], thresholds: Mapping[str, Any]) -> list[str]:
+def _few(group: Group, thresholds: Mapping[str, Any]) -> list[str]:
     said = []
     most = max(
         (max(c["images"]) for curves in group["curves"].values() for c in curves.values()),
@@ -227,15 +169,16 @@ def _few(group: Mapping[str, Any], thresholds: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _indiscriminate(runs: Sequence[Run], data: Mapping[str, Any]) -> list[str]:
+def _indiscriminate(runs: Sequence[Run], data: Page) -> list[str]:
     """Which metrics are too strict or too lenient here, and what is withheld for that."""
     rows = [row for run in runs for row in run.info.get("discrimination", [])]
     if not rows:
         return ["No masks are stored, so whether the metrics can tell here is not known."]
     threshold = data["groups"][0]["thresholds"]["threshold"]
+    metrics = {metric["name"] for metric in data["metrics"]}
     found: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
-        if row["method"] in data["methods"] and row["metric"] in data["metrics"]:
+        if row["method"] in data["methods"] and row["metric"] in metrics:
             if not _above(row["mostly_own"], threshold):
                 found.setdefault((row["metric"], SENSITIVE), {})[row["method"]] = None
             if not _above(threshold, row["mostly_other"]):
@@ -256,7 +199,7 @@ def _above(a: float | None, b: float | None) -> bool:
     return a is not None and b is not None and a > b
 
 
-def _sampled(data: Mapping[str, Any]) -> list[str]:
+def _sampled(data: Page) -> list[str]:
     said = []
     carried = data["carried"]
     shown = [run for run in data["runs"] if run["pictures"]]
@@ -267,7 +210,10 @@ def _sampled(data: Mapping[str, Any]) -> list[str]:
     images = Counter((len(run["pictures"]), run["stored"]) for run in shown)
     ((some, stored), _), *_ = images.most_common(1)
     if some < stored:
-        said.append(f"Masks of the first {some} of {stored} stored images are on this page.")
+        said.append(
+            f"Masks of {some} of {stored} stored images are on this page, those first that keep a"
+            " middling part of themselves, the most and the least."
+        )
     stages = [(len(run["stages"]), len(run["layers"])) for run in shown]
     few, many = min(stages, key=lambda pair: pair[0] / pair[1])
     if few < many:

@@ -1,9 +1,9 @@
 """One self-contained HTML page on one run or several: `report.html`.
 
-The page is `files/page.html` with the style, the scripts and the data in it; it asks for
-nothing over the network, and its content policy forbids it. Names come from users: Jinja2 escapes
-them in the HTML, `as_json` in the data, and the scripts put text nowhere but into text nodes and
-attributes.
+The page is `files/page.html` with the style, the scripts and the data (see `page.data`) in it; it
+asks for nothing over the network, and its content policy forbids it. Names come from users: Jinja2
+escapes them in the HTML, `as_json` in the data, and the scripts put text nowhere but into text
+nodes and attributes.
 """
 
 import base64
@@ -20,24 +20,42 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sanity.analysis.schemes import differing
-from sanity.analysis.wording import word
 from sanity.errors import ConfigError
 from sanity.files import replace_file, writing
-from sanity.report.page.collect import Run, collect
-from sanity.report.page.remarks import doubts, facts, headline
-from sanity.report.style import DOTTED, method_style
+from sanity.report.page.collect import collect
+from sanity.report.page.data import Page
+from sanity.report.page.remarks import doubts, facts
+from sanity.report.page.run import Run
+from sanity.report.page.words import (
+    GLOSSARY,
+    PAPERS,
+    certainty,
+    explanation,
+    headline,
+    title_of,
+)
+from sanity.report.style import DOTTED, family, method_style
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
 _FILES = Path(__file__).parent / "files"
-_SCRIPTS = ("base", "charts", "masks", "scheme", "table", "main")  # in this order, in one scope
+# In this order, in one scope.
+_SCRIPTS = (
+    *("base", "state", "names", "masks", "answer", "strips", "enlarge", "chart", "export"),
+    *("curves", "images", "many", "scheme", "table", "main"),
+)
+_STYLES = ("base", "answer", "charts", "masks", "tables", "media")
 _SYMBOLS = {
     **{"insensitive": "■", "sensitive": "●", "depends_on_metric": "◆"},
     **{"same_for_every_image": "≡", "inconclusive": "◐", "invalid": "×", "none": "–"},
 }
-_FROM, _TO = -0.25, 1.1  # of the axis of early similarities
+_ROLES = {
+    "typical": "typical",
+    "best": "keeps the most",
+    "worst": "keeps the least",
+}
 
 
 def write(
@@ -55,7 +73,7 @@ def write(
         scores: See `analysis.schemes`; perhaps not all metrics and methods.
         verdicts: By scheme, see `analysis.verdict_tables`; without, those in run.json.
         thresholds: That verdicts were made by, where they are not the runs' own.
-        title: Of the page; by default the run's id, or how many runs there are.
+        title: Of the page; by default model, images and scheme in words.
 
     Raises:
         ConfigError: The file cannot be written, a run is damaged, or there are no scores.
@@ -70,7 +88,7 @@ def write(
     return path
 
 
-def render(data: dict[str, Any], title: str = "") -> str:
+def render(data: Page, title: str = "") -> str:
     """The page as text.
 
     Args:
@@ -78,26 +96,26 @@ def render(data: dict[str, Any], title: str = "") -> str:
         title: See `write`.
     """
     runs = [Run.read(Path(run["path"])) for run in data["runs"]]
-    title = title or (data["runs"][0]["id"] if len(runs) == 1 else f"{len(runs)} runs compared")
     looks = {name: _look(name, name in data["controls"]) for name in data["methods"]}
+    primary, controls = data["metrics"][0]["name"], data["controls"]
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    beside = {"looks": looks, "coolwarm": _coolwarm(), "symbols": _SYMBOLS, "roles": _ROLES}
     return _template().render(
-        title=title,
+        title=title or title_of(runs, data["images"]),
+        subtitle=data["runs"][0]["id"] if len(runs) == 1 else f"{len(runs)} runs compared",
         data=data,
-        looks=looks,
-        symbols=_SYMBOLS,
-        verdicts=[_by_metric(group, data) for group in data["groups"]],
-        headlines=[
-            {metric: headline(group, metric, data["controls"]) for metric in data["metrics"]}
-            for group in data["groups"]
-        ],
+        headlines=[headline(group, primary, controls) for group in data["groups"]],
+        certainties=[certainty(group, primary, controls) for group in data["groups"]],
+        explanations=[explanation(group, primary, controls) for group in data["groups"]],
+        glossary=GLOSSARY,
+        papers=PAPERS,
         facts=facts(runs, differing([run.shown for run in runs]), data),
         doubts=doubts(runs, data),
-        style=(_FILES / "page.css").read_text(encoding="utf-8"),
+        style=_joined("style", _STYLES, "css"),
         script=script,
         digest=digest,
-        json=as_json({**data, "looks": looks, "coolwarm": _coolwarm()}),
+        json=as_json({**data, **beside}),
     )
 
 
@@ -120,9 +138,13 @@ def _finite(value: Any) -> Any:
 
 
 @cache
+def _joined(folder: str, names: tuple[str, ...], suffix: str) -> str:
+    files = (_FILES / folder / f"{name}.{suffix}" for name in names)
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
 def _script() -> str:
-    parts = [(_FILES / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
-    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+    return '"use strict";\n(() => {\n' + _joined("script", _SCRIPTS, "js") + "})();\n"
 
 
 @cache
@@ -136,8 +158,6 @@ def _template() -> "Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = _percent
-    environment.filters["word"] = word
     environment.filters["breakable"] = _breakable
     return environment.get_template("page.html")
 
@@ -147,26 +167,6 @@ def _breakable(text: str) -> "Markup":
     from markupsafe import Markup
 
     return Markup("<wbr>").join(re.split(r"(?<=[-_/.])", str(text)))  # joining escapes
-
-
-def _percent(value: float) -> str:
-    """Where an early similarity stands on its axis, as CSS has it."""
-    return f"{100 * (min(max(value, _FROM), _TO) - _FROM) / (_TO - _FROM):.2f}%"
-
-
-def _by_metric(group: dict[str, Any], data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """A group's verdicts in the page's order of methods."""
-    rows = {(row["metric"], row["method"]): row for row in group["verdicts"]}
-    empty = {"verdict": "none", "early": None, "low": None, "high": None}
-    return {
-        metric: [
-            rows.get((metric, method))
-            or {**empty, "method": method, "metric": metric, "evidence": "no verdict was recorded"}
-            for method in data["methods"]
-            if method in group["curves"].get(metric, {})
-        ]
-        for metric in data["metrics"]
-    }
 
 
 def _look(name: str, control: bool) -> dict[str, Any]:
@@ -179,6 +179,7 @@ def _look(name: str, control: bool) -> dict[str, Any]:
         "marker": d,
         "filled": filled,
         "control": control,
+        "family": family(name, control),
     }
 
 

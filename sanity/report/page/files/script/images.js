@@ -1,0 +1,50 @@
+// Image by image: the masks of one method, the most similar first.
+
+const drawGallery = () => {
+  const host = $("gallery");
+  const method = $("gallery-method").value;
+  const of = group();
+  const each = ((of.each[state.metric] || {})[method]) || { image: [], value: [] };
+  const similarity = new Map(each.image.map((i, at) => [of.images[i], each.value[at]]));
+  const shots = run().pictures.filter((shot) => shot.masks[method]);
+  shots.sort((a, b) => (similarity.get(b.image) ?? -9) - (similarity.get(a.image) ?? -9));
+  const i = state.run;
+  host.replaceChildren(...shots.map((shot) => {
+    const [height, width] = run().size;
+    const canvas = h("canvas", { width: 2 * width, height, role: "img", "aria-label": `${method} of ${shot.image}: as trained, and ${maskSaid(i, shot, method, carried(state.stage))}` });
+    const found = scoreOf(i, shot.image, method, state.metric, run().stages[carried(state.stage)]);
+    const node = button(
+      [
+        h("span", { class: "figure-head" }, h("b", {}, middle(shot.image, 24)), D.roles[shot.role] ? h("span", {}, D.roles[shot.role]) : null),
+        h("span", { class: "trio" }, shot.photo ? h("img", { src: shot.photo, alt: "" }) : h("span"), canvas),
+        h("span", { class: "key" }, `early ${short(similarity.get(shot.image))}${found ? `; stage ${state.stage}: ${short(found.value)}` : ""}`),
+      ],
+      () => {
+        set({ image: shot.image });
+        $("masks").scrollIntoView({ block: "start" });
+      },
+      { class: `shot${Math.max(height, width) <= 64 ? " coarse" : ""}${shot.image === state.image ? " now" : ""}`, "data-image": shot.image, "aria-label": `Show ${shot.image} above` },
+    );
+    whenNear(node, () => paintMasks(canvas, i, shot, method, [0, carried(state.stage)]));
+    return node;
+  }));
+  const odd = outliers(each).map(([k, v]) => `${of.images[k]} (${short(v)})`);
+  const n = each.value.length;
+  $("gallery-said").textContent = n
+    ? `${method} by ${state.metric}: early similarities of ${plural(n, "image")} from ${short(each.value[0])} (${of.images[each.image[0]]}) to ${short(each.value[n - 1])} (${of.images[each.image[n - 1]]})${odd.length ? `; far from the others: ${odd.join(", ")}` : ""}. Left as trained, right at the stage chosen.`
+    : "Left as trained, right at the stage chosen.";
+};
+const showGallery = () => whenNear($("gallery"), drawGallery);
+const listGallery = () => {
+  const select = $("gallery-method");
+  const before = select.value;
+  const names = D.methods.filter(visible);
+  select.replaceChildren(...names.map((m) => h("option", { value: m }, m)));
+  const ranked = group().verdicts.filter((row) => row.metric === D.metrics[0].name && known(row.early) && names.includes(row.method) && !isControl(row.method));
+  ranked.sort((a, b) => b.early - a.early);
+  select.value = names.includes(before) ? before : ranked.length ? ranked[0].method : names[0] || "";
+  showGallery();
+};
+$("gallery-method").addEventListener("change", showGallery);
+watch("group run hidden", listGallery);
+watch("metric image mode overlay stage", showGallery);
