@@ -4,6 +4,7 @@ It stands in this package because Hydra admits plugins from nowhere else.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -13,33 +14,47 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 class SanitySweeper(BasicSweeper):
-    """Runs every combination with any launcher.
-
-    Raises:
-        SweepFailed: Some jobs failed; all others are done.
-    """
+    """Runs every combination with any launcher, whatever becomes of single jobs."""
 
     def setup(self, **context: Any) -> None:
         """Wraps the launcher that was chosen."""
         super().setup(**context)
         assert self.launcher is not None and self.config is not None
-        self.launcher = _Steady(self.launcher, self.config, context["hydra_context"])
+        self.launcher = _Steady(self, self.launcher, self.config, context["hydra_context"])
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs all jobs and prints their outcomes."""
+        from sanity.app import Ends
         from sanity.sweeping import report
 
         batches = super().sweep(arguments)
         jobs = [job for batch in batches for job in batch]
-        report([(filter_overrides(job.overrides or []), job.return_value) for job in jobs])
+        code = report([(_own(job.overrides or []), job.return_value) for job in jobs])
+        assert self.hydra_context is not None
+        for callback in self.hydra_context.callbacks.callbacks:
+            if isinstance(callback, Ends):
+                callback.code = code
         return batches
+
+    def jobs(self) -> list[list[str]]:
+        """The overrides of each job, of all batches."""
+        return [_own(list(job)) for batch in self.overrides or [] for job in batch]
+
+
+def _own(overrides: Sequence[str]) -> list[str]:
+    """Those that are not Hydra's."""
+    own: list[str] = filter_overrides(overrides)
+    return own
 
 
 class _Steady(Launcher):
     """A launcher whose breakdown, a worker out of memory say, fails its jobs but not the sweep."""
 
-    def __init__(self, launcher: Launcher, config: DictConfig, context: Any):
-        self._launcher, self._config, self._context = launcher, config, context
+    def __init__(
+        self, sweeper: SanitySweeper, launcher: Launcher, config: DictConfig, context: Any
+    ):
+        self._sweeper, self._launcher = sweeper, launcher
+        self._config, self._context = config, context
 
     def setup(self, **context: Any) -> None:
         """Done by the launcher itself."""
@@ -47,11 +62,23 @@ class _Steady(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        from sanity.sweeping import SWEEP, Outcome, describe
+
         self._refuse_swept_sweeps(job_overrides)
+        sweep = f"hydra.job.env_set.{SWEEP}='{describe(self._sweeper.jobs())}'"
+        jobs = [[*overrides, sweep] for overrides in job_overrides]
         try:
-            return self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+            done = self._launcher.launch(jobs, initial_job_idx=initial_job_idx)
         except Exception as error:
             return [self._look(list(overrides), error) for overrides in job_overrides]
+        return [
+            job
+            if job.status == JobStatus.COMPLETED
+            else replace(
+                job, status=JobStatus.COMPLETED, _return_value=Outcome.of(job._return_value)
+            )
+            for job in done
+        ]
 
     def _refuse_swept_sweeps(self, job_overrides: Sequence[Sequence[str]]) -> None:
         """Refuses a sweep over presets that are sweeps: theirs would be dropped (ConfigError)."""

@@ -1,15 +1,24 @@
-"""What becomes of a sweep's jobs."""
+"""What becomes of a sweep's jobs, and what is said of them while they run and at the end."""
 
+import logging
 import os
+import secrets
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sanity.config.sentences import sentence
 from sanity.files import read_json
+from sanity.progress import duration
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
 
 # How each state is counted at the end; `experiment.execute` returns all but the last.
 STATES = {
@@ -18,30 +27,74 @@ STATES = {
     "shown": "only shown",
     "failed": "failed",
 }
+SWEEP = "SANITY_SWEEP"  # the variable that tells a job how many there are, and over what
+_took: list[float] = []  # seconds of each job that this process has computed
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """What became of a job: what Hydra's callbacks and sweepers get as its return value.
+
+    As a number it is the job's `objective`, as a sequence all of several.
 
     Attributes:
         state: One of `STATES`.
         reason: Why it failed, in one line.
         mistake: Whether that is the user's to mend.
+        folder: The run's, None where there is none.
+        objectives: The numbers that `objective` asked for.
+        seconds: How long it would take, of one that is only shown.
+        disk: And what its masks would take, bytes.
+        page: Whether it has a part in the sweep's page.
     """
 
     state: str
     reason: str = ""
     mistake: bool = False
+    folder: Path | None = None
+    objectives: tuple[float, ...] = ()
+    seconds: float = 0.0
+    disk: int = 0
+    page: bool = True
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """The outcome of a job that ended in an exception."""
+        if isinstance(error, JobFailed) and isinstance(error.outcome, cls):
+            return error.outcome
         said = sentence(error)
         if said is not None:
             return cls("failed", said, mistake=True)
         first = (str(error).strip().splitlines() or [""])[0]
         return cls("failed", f"{type(error).__name__}: {first}".removesuffix(": "))
+
+    @property
+    def scores(self) -> "pd.DataFrame":
+        """The run's scores, as `sanity.load_runs` gives them (ConfigError: there are none)."""
+        from sanity.errors import ConfigError
+        from sanity.results import load_runs
+
+        if self.folder is None:
+            raise ConfigError("this job has no run folder, and so no scores")
+        return load_runs(self.folder)
+
+    def __float__(self) -> float:
+        (number,) = self.objectives
+        return number
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.objectives)
+
+
+class JobFailed(Exception):
+    """A job of a sweep failed; of its error only what was said goes from process to process."""
+
+    def __init__(self, outcome: Outcome):
+        super().__init__(outcome)
+        self.outcome = outcome
+
+    def __str__(self) -> str:
+        return self.outcome.reason
 
 
 class SweepFailed(Exception):
@@ -60,31 +113,151 @@ def lost(folder: Path, error: Exception) -> Outcome:
     """The outcome of a job of which only its folder can tell, as its launcher broke down."""
     info = read_json(folder / "run.json") or {}
     if info.get("status") == "completed":
-        return Outcome("finished")
+        return Outcome("finished", folder=folder)
     if info.get("status") == "failed" and info.get("error"):
-        return Outcome("failed", str(info["error"]).splitlines()[0])
+        return Outcome("failed", str(info["error"]).splitlines()[0], folder=folder)
     return Outcome("failed", f"the launcher lost it: {Outcome.of(error).reason}")
 
 
-def report(jobs: Sequence[tuple[Sequence[str], Outcome]]) -> None:
-    """Prints how many jobs ended how, and why any failed.
+def report(jobs: Sequence[tuple[Sequence[str], Outcome]]) -> int | None:
+    """Writes the sweep's page, prints how many jobs ended how, and why any failed.
+
+    Failures go to standard output, and to standard error where that is something else.
 
     Args:
         jobs: The overrides of each and what became of it.
 
-    Raises:
-        SweepFailed: Any failed.
+    Returns:
+        The exit code if any failed: 2 if all did by a user's mistake, else 1.
     """
-    counts = Counter(outcome.state for _, outcome in jobs)
-    parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
-    print(f"sweep of {len(jobs)} jobs: {', '.join(parts)}", flush=True)
+    outcomes = [outcome for _, outcome in jobs]
+    counts = Counter(outcome.state for outcome in outcomes)
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if jobs else set()
     failed = [(overrides, outcome) for overrides, outcome in jobs if outcome.state == "failed"]
     for overrides, outcome in failed:
         own = [text for text in overrides if text not in shared] or list(overrides)
-        print(f"  failed: {' '.join(own)}: {outcome.reason}", file=sys.stderr)
-    if failed:
-        raise SweepFailed(2 if all(outcome.mistake for _, outcome in failed) else 1)
+        line = f"  failed: {' '.join(own)}: {outcome.reason}"
+        print(line)
+        if not _same_file():
+            print(line, file=sys.stderr)
+    for page in write_pages(outcomes):
+        print(f"{page} shows the runs of this sweep")
+    if counts["shown"]:
+        seconds, disk = sum(o.seconds for o in outcomes), sum(o.disk for o in outcomes)
+        print(f"in all: about {duration(seconds)}, masks of up to {disk / 1e6:.0f} MB")
+    parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
+    print(f"sweep of {len(jobs)} jobs: {', '.join(parts)}", flush=True)
+    if not failed:
+        return None
+    return 2 if all(outcome.mistake for _, outcome in failed) else 1
+
+
+def write_pages(outcomes: Sequence[Outcome]) -> list[Path]:
+    """Writes OUTPUT/NAME/index.html with a sweep's completed runs, for each NAME there is."""
+    runs: dict[Path, list[Path]] = {}
+    for outcome in outcomes:
+        if outcome.folder is not None and outcome.page and outcome.state != "failed":
+            runs.setdefault(outcome.folder.parent, []).append(outcome.folder)
+    if not runs:
+        return []
+    from sanity.analysis.schemes import load_schemes
+    from sanity.report.page.write import write
+
+    pages = []
+    for folder, found in runs.items():
+        page = folder / "index.html"
+        try:
+            pages.append(write(page, load_schemes(list(dict.fromkeys(found)))))
+        except Exception as error:
+            log.warning("%s could not be written: %s", page, Outcome.of(error).reason)
+            log.debug("because of this", exc_info=True)
+    return pages
+
+
+def _same_file() -> bool:
+    """Whether standard output and standard error end in the same place, a terminal say."""
+    try:
+        out, err = (os.fstat(stream.fileno()) for stream in (sys.stdout, sys.stderr))
+    except (OSError, ValueError, AttributeError):
+        return False
+    return os.path.samestat(out, err)
+
+
+def record_folder(output: str) -> str:
+    """The folder of a sweep's own record, below its jobs' output: another for each sweep."""
+    name = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(3)}"
+    return str(Path(output).expanduser() / ".hydra" / name)
+
+
+def describe(jobs: Sequence[Sequence[str]]) -> str:
+    """How many jobs there are, and in which keys they differ, for the variable `SWEEP`."""
+    shared = set.intersection(*(set(overrides) for overrides in jobs)) if jobs else set()
+    keys = dict.fromkeys(
+        text.partition("=")[0] for overrides in jobs for text in overrides if text not in shared
+    )
+    return " ".join([str(len(jobs)), *keys])
+
+
+def introduce(
+    number: int, sweep: str, overrides: Sequence[str], launcher: Mapping[str, Any]
+) -> None:
+    """Logs which job of a sweep begins, and how long the rest takes as far as that is known.
+
+    Args:
+        number: Of the job, from 0.
+        sweep: What `describe` said of the sweep.
+        overrides: The job's.
+        launcher: Hydra's configuration of the launcher.
+    """
+    count, *keys = sweep.split(" ")
+    if not count:
+        return
+    own = [text for text in overrides if text.partition("=")[0] in keys]
+    left = ""
+    if _took:
+        seconds = sum(_took) / len(_took) * (int(count) - number) / at_once(launcher)
+        left = f", {duration(seconds)} left"
+    log.info("job %d of %s%s: %s", number + 1, count, left, " ".join(own or overrides))
+
+
+def took(seconds: float) -> None:
+    """Remembers how long a job was computed."""
+    _took.append(seconds)
+
+
+def tag(number: int) -> None:
+    """Marks every line that is logged from here as of a job, where several run at once."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setFormatter(_Tagged(number))
+
+
+class _Tagged(logging.Formatter):
+    """Begins each line with a job's number, as it is counted from 1."""
+
+    def __init__(self, number: int):
+        super().__init__("%(message)s")
+        self._mark = f"[{number + 1}] "
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, with the job's number before each of its lines."""
+        return "\n".join(self._mark + line for line in super().format(record).splitlines())
+
+
+def _cores() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
+
+
+def at_once(launcher: Mapping[str, Any]) -> int:
+    """How many jobs a launcher runs at once on this machine, as far as its configuration says."""
+    if "n_jobs" in launcher:  # joblib
+        jobs = int(launcher["n_jobs"])
+        return jobs if jobs > 0 else max(1, _cores() + 1 + jobs)
+    if "ray" in launcher:
+        total = launcher["ray"].get("init", {}).get("num_cpus") or _cores()
+        return max(1, int(total) // (threads(launcher) or 1))
+    return 1
 
 
 def threads(launcher: Mapping[str, Any]) -> int | None:
@@ -93,13 +266,15 @@ def threads(launcher: Mapping[str, Any]) -> int | None:
     Args:
         launcher: Hydra's configuration of the launcher.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
     if "n_jobs" in launcher:  # joblib
-        jobs = int(launcher["n_jobs"])
-        return max(1, cores // (jobs if jobs > 0 else max(1, cores + 1 + jobs)))
+        return max(1, _cores() // at_once(launcher))
     if launcher.get("cpus_per_task"):  # submitit
         return int(launcher["cpus_per_task"])
     if "ray" in launcher:
         return max(1, int(launcher["ray"]["remote"].get("num_cpus", 1)))  # Ray's own default
     return None
+
+
+def is_shared(launcher: Mapping[str, Any]) -> bool:
+    """Whether a launcher may run several jobs at once."""
+    return threads(launcher) is not None

@@ -65,10 +65,14 @@ def _left_as_found(path):
     """Hydra configures logging, and what was imported from the folders stays."""
     root = logging.getLogger()
     handlers, level = [*root.handlers], root.level
+    # It closes all handlers that logging knows, and absl's would close pytest's own files.
+    known = logging._handlerList[:]
+    logging._handlerList.clear()
     try:
         yield
     finally:
         root.handlers[:] = handlers
+        logging._handlerList[:0] = known
         root.setLevel(level)
         theirs = {file.stem for folder in path for file in Path(folder).iterdir()}
         for name in [name for name in sys.modules if name.split(".")[0] in theirs]:

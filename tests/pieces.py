@@ -1,8 +1,11 @@
 """Options for jobs that are to be quick, or to fail; their YAMLs are in `tests/conf`."""
 
+import json
 import os
 import signal
 from pathlib import Path
+
+from hydra.experimental.callback import Callback
 
 from sanity.checked import checked
 from sanity.methods import Gradient
@@ -69,3 +72,24 @@ class Killed:
 @checked
 class Input(Gradient):
     """No control, though one of this package has its name."""
+
+
+class Spy(Callback):
+    """A callback of Hydra's, as users have, that writes down what it hears."""
+
+    def on_multirun_start(self, config, **kwargs):
+        self._write(event="multirun_start")
+
+    def on_multirun_end(self, config, **kwargs):
+        self._write(event="multirun_end")
+
+    def on_job_end(self, config, job_return, **kwargs):
+        found = job_return._return_value
+        told = {"error": str(found)}
+        if job_return.status.name == "COMPLETED":
+            told = {"folder": str(found.folder), "rows": len(found.scores)}
+        self._write(event="job_end", status=job_return.status.name, **told)
+
+    def _write(self, **told):
+        with open("seen.jsonl", "a") as file:
+            file.write(json.dumps(told) + "\n")

@@ -38,6 +38,16 @@ ELSEWHERE = "hydra_plugins.hydra_elsewhere_launcher.Launcher"
     [
         (["method=[nonsense]"], "method=nonsense is none of"),
         (["seed=-1"], "seed=-1 should be"),
+        (["--mulitrun"], "--mulitrun is no option; did you mean --multirun?"),
+        (["--cfg", "jbo"], "--cfg/-c: invalid choice: 'jbo'"),
+        (["-cd", "nowhere"], "--config-dir nowhere: there is no such folder"),
+        (["method=[gradient,", "vargrad]"], "write 'method=[gradient,vargrad]'"),
+        (["hydra.run.dir=x"], "output=FOLDER and name=NAME say where"),
+        (["-m", "seed=0,1", "hydra.sweep.dir=x"], "output=FOLDER and name=NAME say where"),
+        (["hydra.job.chdir=true"], "output=FOLDER and name=NAME say where"),
+        (["objective=early.gradiant.ssim"], "did you mean early.gradient.ssim?"),
+        (["-m", "hydra/sweeper=optina"], "hydra/sweeper=optina is none of"),
+        (["-m", "seed=interval(0,2)"], "interval(…) is for hydra/sweeper=optuna"),
         (["+method.smoothgrad.smaples=3"], "method.smoothgrad.smaples=3 is no key here"),
         (["layers.names=[nonsense]"], "block15"),
         (["data=folder", "data.path=nowhere"], "nowhere"),
@@ -63,6 +73,24 @@ def test_so_it_is_of_a_process(tmp_path):
     done = sanity("seed=-1", cwd=tmp_path, check=False)
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("sanity: seed=-1 should be") and done.stderr.count("\n") == 1
+
+
+def test_the_version_is_ours(tmp_path):
+    said = sanity_here("--version", cwd=tmp_path, check=False).stdout
+    assert said.startswith(f"sanity {library.__version__} (Hydra 1.")
+
+
+def test_a_runs_record_is_no_configuration_of_ones_own(tmp_path):
+    record = tmp_path / "run" / ".hydra"
+    record.mkdir(parents=True)
+    for name in ("config", "overrides", "hydra"):
+        (record / f"{name}.yaml").write_text("{}")
+    done = sanity_here("--config-dir", record, "--config-name", "config", cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert f"sanity-rerun {tmp_path}/run repeats it" in done.stderr
+    assert (
+        sanity_here("--experimental-rerun", "x.pickle", cwd=tmp_path, check=False).returncode == 2
+    )
 
 
 def test_hydra_full_error_shows_the_traceback(tmp_path):

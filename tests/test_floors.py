@@ -8,7 +8,7 @@ import pytest
 from tests.command import ROOT
 
 PACKAGE = ROOT / "sanity"
-DOORS = {"__init__", "__main__", "app", "commands", "compare", "inspect", "sweeping"}
+DOORS = {"__init__", "__main__", "app", "commands", "compare", "inspect", "sweeping", "tracking"}
 GROUND = {"arguments", "checked", "contents", "errors", "files", "progress", "randomness"}
 # From top to bottom; what stands on one floor must not import its neighbours there.
 FLOORS = (

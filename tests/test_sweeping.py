@@ -6,6 +6,7 @@ Run as a script, this file is the process that gets killed: see `zygote`.
 import importlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,13 +22,24 @@ from sanity.network.classifier import Classifier
 from sanity.randomness import generator
 from sanity.results import load_masks, load_predictions
 from sanity.results.tables import SCORES
-from sanity.sweeping import Outcome, SweepFailed, lost, report, threads
-from tests.command import ROOT, sanity
+from sanity.sweeping import (
+    Outcome,
+    at_once,
+    describe,
+    introduce,
+    lost,
+    report,
+    tag,
+    threads,
+    took,
+)
+from tests.command import ROOT, sanity, sanity_here
 from tests.pieces import ANY, QUICK
 from tests.results.killing import finish, launch
 
 SWEEP = ["randomization=cascading,independent", "seed=0,1,2", "data.shard=0,1", "data.shards=2"]
 LEAN = ["masks.keep=none", "layers.last=2"]
+SPY = [*ANY, "+hydra.callbacks.spy._target_=tests.pieces.Spy", "figures=none"]
 
 
 def scores_below(path):
@@ -118,6 +130,22 @@ def test_a_ray_cluster_gives_the_same_scores(ray_cluster, basic, tmp_path):
     assert_equal(scores_below(tmp_path / "outputs"), basic)
 
 
+@pytest.mark.slow
+def test_optuna_searches_by_a_jobs_number(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the extra optuna")
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1"]
+    jobs = ["-m", *ANY, *LEAN, "figures=none", "method=[smoothgrad]", *search]
+    jobs += ["method.smoothgrad.samples=range(2,6)"]
+    done = sanity(*jobs, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "objective=early.gradient.ssim" in done.stderr
+    done = sanity(*jobs, "objective=early.smoothgrad.ssim", cwd=tmp_path)
+    assert done.stdout.splitlines()[-1].startswith("sweep of 2 jobs: ")
+    (found,) = (tmp_path / "outputs" / ".hydra").glob("*/optimization_results.yaml")
+    best = float(re.search(r"best_value: (\S+)", found.read_text())[1])
+    scores = library.load_runs(tmp_path / "outputs").query("metric == 'ssim' and stage == 1")
+    assert best == pytest.approx(scores.groupby("run", observed=True)["value"].mean().min())
+
+
 def test_slurm_is_asked_for_an_array_that_is_requeued(tmp_path):
     """What sbatch would be given, without one."""
     needs("submitit")
@@ -161,6 +189,91 @@ def test_threads_are_divided(launcher, expected, monkeypatch):
     assert threads(launcher) == expected
 
 
+@pytest.mark.parametrize(
+    ("launcher", "jobs"),
+    [
+        ({}, 1),
+        ({"n_jobs": 3}, 3),
+        ({"n_jobs": -1}, 8),
+        ({"cpus_per_task": 3}, 1),
+        ({"ray": {"init": {"num_cpus": None}, "remote": {"num_cpus": 2}}}, 4),
+        ({"ray": {"init": {"num_cpus": 6}, "remote": {"num_cpus": 3}}}, 2),
+    ],
+)
+def test_how_many_jobs_run_at_once(launcher, jobs, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert at_once(launcher) == jobs
+
+
+# One sweep, from start to end
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two jobs that finish and two that fail, with a callback of Hydra's that sees them end."""
+    cwd = tmp_path_factory.mktemp("swept")
+    done = sanity_here(
+        "-m", *SPY, *LEAN, "method=[gradient],[broken]", "seed=0,1", cwd=cwd, check=False
+    )
+    return done, cwd
+
+
+def test_a_sweep_says_where_it_is_and_what_came_of_it(swept):
+    done, _ = swept
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert "job 1 of 4: method=[gradient] seed=0" in lines
+    assert any(re.match(r"job 2 of 4, .* left: method=\[gradient\] seed=1", line) for line in lines)
+    failed = [f"  failed: method=[broken] seed={i}: ZeroDivisionError: by nought" for i in (0, 1)]
+    assert [line for line in lines if line.startswith("  failed")] == failed
+    assert lines[-1] == "sweep of 4 jobs: 2 finished, 2 failed"
+    assert not [line for line in lines if "HYDRA" in line]
+
+
+def test_callbacks_get_folder_scores_and_status(swept):
+    _, cwd = swept
+    seen = [json.loads(line) for line in (cwd / "seen.jsonl").read_text().splitlines()[:6]]
+    assert [one["event"] for one in seen] == ["multirun_start", *["job_end"] * 4, "multirun_end"]
+    ends = seen[1:-1]
+    assert [one["status"] for one in ends] == ["COMPLETED", "COMPLETED", "FAILED", "FAILED"]
+    for one in ends[:2]:
+        assert Path(one["folder"], "run.json").exists()
+        assert one["rows"] == 4 * 3 * 2  # images, stages, metrics
+    assert ends[2]["error"] == "ZeroDivisionError: by nought"
+
+
+def test_what_a_sweep_writes(swept):
+    _, cwd = swept
+    outputs = cwd / "outputs"
+    assert {path.name for path in cwd.iterdir()} == {"outputs", "seen.jsonl"}
+    assert {path.name for path in outputs.iterdir()} == {"default", ".hydra", ".originals"}
+    (record,) = (outputs / ".hydra").iterdir()
+    assert [path.name for path in record.iterdir()] == ["multirun.yaml"]
+    assert (outputs / "default" / "index.html").read_text().startswith("<!")
+    empty = [path for path in cwd.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert not empty
+    again = sanity_here(
+        "-m", *SPY, *LEAN, "method=[gradient]", "seed=0,1", "report=false", cwd=cwd, check=False
+    )
+    assert again.returncode == 0 and "index.html" not in again.stdout
+    assert not list(outputs.glob("*/*/figures"))
+    more = sanity_here(
+        *ANY, *LEAN, "method=[gradient]", "figures=grids", cwd=cwd, check=False
+    )  # asked for later
+    assert "is there already" in more.stdout
+    assert len(list(outputs.glob("*/*/figures/curves.png"))) == 1
+    assert len(list((outputs / ".hydra").iterdir())) == 2
+
+
+def test_a_job_by_itself_that_fails_has_its_status_too(tmp_path):
+    done = sanity_here(*SPY, "method=[broken]", "seed=-1", cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "sanity: seed=-1 should be greater than or equal to 0\n"
+    (seen,) = map(json.loads, (tmp_path / "seen.jsonl").read_text().splitlines())
+    assert seen["status"] == "FAILED" and seen["error"].startswith("seed=-1")
+    assert [path.name for path in tmp_path.iterdir()] == ["seen.jsonl"]
+
+
 # Failed jobs
 
 
@@ -172,13 +285,15 @@ def test_a_sweep_goes_on_past_failed_jobs(tmp_path):
     assert done.stdout.splitlines()[-1] == "sweep of 4 jobs: 1 finished, 3 failed"
     assert "Traceback" in done.stdout  # of the fault, not of the mistakes
     assert done.stdout.count("Traceback") == 1
-    assert done.stderr.splitlines()[-3:] == [
+    failed = [
         "  failed: method=[broken] target=predicted: ZeroDivisionError: by nought",
         *(
             f"  failed: method=[{name}] target=7: target=7 is not among the model's classes, 0 to 6"
             for name in ("broken", "gradient")
         ),
     ]
+    assert done.stderr.splitlines()[-3:] == failed
+    assert [line for line in done.stdout.splitlines() if line.startswith("  failed")] == failed
     runs = library.load_runs(tmp_path / "outputs")
     assert runs["method"].unique().tolist() == ["gradient"]
     again = ["-m", *ANY, "method=[gradient]", "layers.names=[top]", "target=predicted,7"]
@@ -216,27 +331,72 @@ def test_what_is_said_at_the_end(capsys):
     ended = [Outcome("finished"), Outcome("already"), Outcome("finished"), Outcome("shown")]
     report([([f"seed={i}", "name=x"], outcome) for i, outcome in enumerate(ended)])
     said = capsys.readouterr()
-    assert said.out == "sweep of 4 jobs: 2 finished, 1 were there already, 1 only shown\n"
+    assert said.out.splitlines() == [
+        "in all: about 0 s, masks of up to 0 MB",
+        "sweep of 4 jobs: 2 finished, 1 were there already, 1 only shown",
+    ]
     assert said.err == ""
     fault = Outcome.of(ValueError("first\nsecond"))
     mistake = Outcome.of(library.ConfigError("seed=-1 should be positive"))
     for failed, code in [([fault, mistake], 1), ([mistake, mistake], 2), ([fault], 1)]:
-        with pytest.raises(SweepFailed) as end:
-            report([([f"seed={i}", "name=x"], outcome) for i, outcome in enumerate(failed)])
-        assert end.value.code == code
-    assert capsys.readouterr().err.splitlines()[:2] == [
-        "  failed: seed=0: ValueError: first",
-        "  failed: seed=1: seed=-1 should be positive",
-    ]
+        jobs = [([f"seed={i}", "name=x"], outcome) for i, outcome in enumerate(failed)]
+        assert report(jobs) == code
+    said = capsys.readouterr()
+    for lines in (said.out.splitlines(), said.err.splitlines()):
+        assert lines[:2] == [
+            "  failed: seed=0: ValueError: first",
+            "  failed: seed=1: seed=-1 should be positive",
+        ]
     assert Outcome.of(MemoryError()).reason == "MemoryError"
+
+
+def test_dry_runs_are_added_up(capsys):
+    shown = [Outcome("shown", seconds=100, disk=2_000_000)] * 3
+    assert report([([f"seed={i}"], outcome) for i, outcome in enumerate(shown)]) is None
+    assert capsys.readouterr().out.splitlines() == [
+        "in all: about 5 min 00 s, masks of up to 6 MB",
+        "sweep of 3 jobs: 3 only shown",
+    ]
+
+
+def test_a_job_is_introduced_with_what_is_left(caplog, monkeypatch):
+    monkeypatch.setattr("sanity.sweeping._took", [])
+    jobs = [["name=x", f"seed={i}"] for i in range(10)]
+    with caplog.at_level("INFO", "sanity"):
+        introduce(0, describe(jobs), jobs[0], {})
+        took(60)
+        took(120)
+        introduce(2, describe(jobs), jobs[2], {})
+        introduce(2, describe(jobs), jobs[2], {"n_jobs": 2})
+        introduce(0, "20", ["seed=1"], {})  # of Optuna's trials
+        introduce(0, "", ["seed=1"], {})
+    assert caplog.messages == [
+        "job 1 of 10: seed=0",
+        "job 3 of 10, 12 min 00 s left: seed=2",
+        "job 3 of 10, 6 min 00 s left: seed=2",
+        "job 1 of 20, 30 min 00 s left: seed=1",
+    ]
+
+
+def test_lines_of_parallel_jobs_name_their_job(monkeypatch, capsys):
+    import logging
+
+    handler = logging.StreamHandler(sys.stdout)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    tag(2)
+    logging.getLogger("sanity").error("one\ntwo")
+    assert capsys.readouterr().out == "[3] one\n[3] two\n"
 
 
 def test_the_folder_tells_of_a_job_that_the_launcher_lost(tmp_path):
     gone = RuntimeError("node lost")
     assert lost(tmp_path, gone).reason == "the launcher lost it: RuntimeError: node lost"
     for info, outcome in [
-        ({"status": "completed"}, Outcome("finished")),
-        ({"status": "failed", "error": "OSError: full"}, Outcome("failed", "OSError: full")),
+        ({"status": "completed"}, Outcome("finished", folder=tmp_path)),
+        (
+            {"status": "failed", "error": "OSError: full"},
+            Outcome("failed", "OSError: full", folder=tmp_path),
+        ),
     ]:
         (tmp_path / "run.json").write_text(json.dumps(info))
         assert lost(tmp_path, gone) == outcome

@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from sanity.analysis.objective import check_objective, objective
 from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import as_wanted, instantiate, make, with_current_targets, with_wanted_types
 from sanity.config.given import Overrides, check, words
@@ -89,6 +90,11 @@ class Job:
         for group, made in (("method", self.methods), ("metric", self.metrics)):
             found[group] = {name: by_content(found[group][name], made[name]) for name in made}
         return found
+
+    def objectives(self) -> tuple[float, ...]:
+        """The numbers that `objective` names, of the completed run (ConfigError: it has none)."""
+        early = self.settings.verdict.early
+        return tuple(objective(self.folder, name, early) for name in self.settings.wanted)
 
     @property
     def primary(self) -> str | None:
@@ -341,6 +347,8 @@ def _check_together(job: Job) -> None:
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
     job.primary  # noqa: B018 - refuses one that cannot decide
+    for wanted in job.settings.wanted:
+        check_objective(wanted, job.methods, job.metrics)
     for metric in job.metrics.values():
         metric.check_regions(job.data.has_regions, type(job.data).__name__)
     if declared.input_shape:

@@ -49,9 +49,10 @@ def sentence(error: BaseException) -> str | None:
     if match := _VARIABLE.search(text):
         return f"${{oc.env:{match[1]}}}: the environment has no variable {match[1]}"
     if match := _SWEEP.search(text):
+        kind = match[1].lower().removesuffix("_sweep")
         return (
-            f"{match[1].lower()}(…) is for hydra/sweeper=optuna: a sweep over all values takes "
-            "KEY=V1,V2, range(…) or glob(…)"
+            f"{kind}(…) is for hydra/sweeper=optuna: a sweep over all values takes KEY=V1,V2, "
+            "range(…) or glob(…)"
         )
     lines = (line.strip() for line in text.splitlines())
     text = " ".join(line for line in lines if line and not line.startswith(_NOISE))

@@ -36,6 +36,7 @@ class Runtime:
     threads: Annotated[int, Field(ge=1)] | None = None
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    gpus_per_job: Annotated[int, Field(ge=1)] | None = None
 
 
 def _folder_name(name: str) -> str:
@@ -63,10 +64,18 @@ class Settings:
     null_model: Literal["other_image", "shuffled"] = "other_image"
     null_images: Annotated[int, Field(ge=2)] = 4
     masks: Masks = Masks()
-    figures: Literal["grids", "stages"] = "grids"
+    figures: Literal["grids", "stages", "none"] = "grids"
+    report: bool = True
+    objective: str | list[str] | None = None
     output: Annotated[str, AfterValidator(os.path.expanduser)] = "outputs"
     originals: bool = True
     dry_run: bool = False
     force: bool = False
     verdict: Thresholds = Thresholds()
     runtime: Runtime = Runtime()
+
+    @property
+    def wanted(self) -> list[str]:
+        """The numbers that a job returns, by name."""
+        asked = self.objective
+        return [] if asked is None else [asked] if isinstance(asked, str) else list(asked)

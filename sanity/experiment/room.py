@@ -34,8 +34,10 @@ def smaller_batch_proposed(batch_size: int) -> Iterator[None]:
         raise ConfigError(f"memory ran out with runtime.batch_size={batch_size}: {out}") from error
 
 
-def say_room(experiment: Experiment) -> None:
+def say_room(experiment: Experiment) -> int:
     """Logs what disk and memory a job takes, as far as that is known before it runs.
+
+    Returns the bytes of its masks.
 
     The memory is the most that this process has taken so far, with model, images and, where a pass
     has been timed, a whole batch, and the masks that are held at a time.
@@ -52,6 +54,7 @@ def say_room(experiment: Experiment) -> None:
     if (taken := _peak()) is not None:
         said = "in memory: about %.1f GB with runtime.batch_size=%d, masks among them"
         log.info(f"  {said}", (taken + masks) / 1e9, settings.runtime.batch_size)
+    return disk
 
 
 def _peak() -> int | None:

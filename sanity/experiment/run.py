@@ -4,7 +4,7 @@ import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,37 +66,57 @@ def run(
     return Result(job.folder.absolute())
 
 
-def execute(job: Job, hydra: dict[str, Any] | None = None) -> str:
-    """Runs a job as `run` does, and says what it did: a state of `sanity.sweeping.STATES`."""
+@dataclass(frozen=True)
+class Done:
+    """What a job did.
+
+    Attributes:
+        state: One of `sanity.sweeping.STATES`.
+        seconds: How long it would take, where it is only shown.
+        disk: And how many bytes its masks.
+    """
+
+    state: str
+    seconds: float = 0.0
+    disk: int = 0
+
+
+def execute(job: Job, hydra: dict[str, Any] | None = None) -> Done:
+    """Runs a job as `run` does, and says what it did."""
     logging.getLogger("sanity").setLevel(job.settings.runtime.log_level.upper())
     with show_progress(job.settings.runtime.progress):
         return _execute(job, hydra)
 
 
-def _execute(job: Job, hydra: dict[str, Any] | None) -> str:
+def _execute(job: Job, hydra: dict[str, Any] | None) -> Done:
     settings = job.settings
     if settings.dry_run:
-        _show(job)
-        return "shown"
+        return _show(job)
     with RunFolder.open(
         job.folder, job.config, job.overrides, hydra, force=settings.force
     ) as folder:
         if folder.status == "completed":
             log.info("%s is there already; force=true computes it again", folder.path)
-            if not (folder.path / "report.html").exists():  # it was killed before its last step
-                finish(folder.path)
+            _finish_what_is_missing(job, folder.path)
             _say_what_is_not_done(job, folder.path)
-            return "already"
+            return Done("already")
         _compute(job, folder)
-    return "finished"
+    return Done("finished")
 
 
-def _show(job: Job) -> None:
+def _finish_what_is_missing(job: Job, run: Path) -> None:
+    """Writes what a finished run was not asked for before, or was killed before it wrote it."""
+    figures = "none" if (run / "figures").exists() else job.settings.figures
+    finish(run, figures=figures, page=job.settings.report and not (run / "report.html").exists())
+
+
+def _show(job: Job) -> Done:
     """Loads what a job names, and says what it would compute."""
     with smaller_batch_proposed(job.settings.runtime.batch_size):
         experiment = prepare(job)
-        announce(experiment)
-        say_room(experiment)
+        times = announce(experiment)
+        passes = experiment.cost * (len(experiment.images) * len(experiment.stages))
+        return Done("shown", times.seconds(passes), say_room(experiment))
 
 
 def _compute(job: Job, folder: RunFolder) -> None:
@@ -148,7 +168,7 @@ def _say_what_is_not_done(job: Job, run: Path) -> None:
             "judges it by these",
             run,
         )
-    if made_with.get("figures") != job.config["figures"]:
+    if made_with.get("figures") not in (job.config["figures"], "none"):
         log.warning("its figures were drawn with figures=%s", made_with.get("figures"))
 
 

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,24 @@ _LONGEST = 160  # bytes of an image's name that a file's may have
 IMAGES = 12  # explained images that a run stores beside their masks, for grids and the page
 
 
-def finish(run: Path) -> None:
+def finish(run: Path, *, figures: str | None = None, page: bool | None = None) -> None:
     """Writes `figures/` and `report.html` into a completed run's folder.
 
     The results are whole without them, so what cannot be written is a warning and no failure.
+
+    Args:
+        run: The folder.
+        figures: Which; `none` for none, None as the run's configuration says.
+        page: Whether to write `report.html`; None as that says.
     """
-    parts: dict[str, Callable[[Path], None]] = {"figures": draw, "report.html": report}
+    asked = configuration(run)
+    figures = asked.get("figures", "grids") if figures is None else figures
+    page = bool(asked.get("report", True)) if page is None else page
+    parts: dict[str, Callable[[Path], None]] = {}
+    if figures != "none":
+        parts["figures"] = partial(draw, stages=figures == "stages")
+    if page:
+        parts["report.html"] = report
     for name, write in parts.items():
         try:
             write(run)
@@ -50,11 +63,15 @@ def report(run: Path) -> None:
     write(run / "report.html", load_schemes([run]))
 
 
-def draw(run: Path) -> None:
+def draw(run: Path, *, stages: bool = False) -> None:
     """Writes `figures/`: the curves, and grids for the first images whose masks are stored.
 
     PNGs are for the screen; the curves' PDF and SVG are as wide as a column of a two-column paper,
-    the first grid's PDF as its text. With `figures=stages` also the article's figure of each stage.
+    the first grid's PDF as its text.
+
+    Args:
+        run: Its folder.
+        stages: Whether to draw the article's figure of each stage as well.
     """
     # Matplotlib takes a second to import, and a run's first gradient need not wait for it.
     from sanity.report.figures.article import stage_figure
@@ -88,7 +105,7 @@ def draw(run: Path) -> None:
             with suppress(ValueError):  # too many stages for a page
                 grid = mask_grid(image, masks, layers, "signed", width_inches=TEXT)
                 save(grid, figures / f"{file_name(name)}_signed", formats=("pdf",))
-        if config.get("figures") == "stages":
+        if stages:
             said = _answers(predicted, name)
             for stage, change in enumerate(changes):
                 panels = {method: stack[stage] for method, stack in masks.items()}

@@ -1,0 +1,60 @@
+"""Graphics devices of this machine, divided among processes that run side by side."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sanity.errors import ConfigError
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_claimed: list[Any] = []  # locks, held as long as this process lives
+
+
+def claim_devices(count: int) -> None:
+    """Takes so many devices for this process alone, and lets TensorFlow see no others.
+
+    To be called before TensorFlow looks for devices. Who claims twice keeps what it has. A device
+    is held until the process ends, however that ends.
+
+    Raises:
+        ConfigError: So many are not free.
+    """
+    if len(_claimed) == count:
+        return
+    known = devices()
+    folder = Path(tempfile.gettempdir()) / f"sanity-devices-{os.environ.get('USER', 'any')}"
+    folder.mkdir(exist_ok=True)
+    taken: dict[str, FileLock] = {}
+    for device in known:
+        if len(taken) < count:
+            lock = FileLock(folder / f"{device.replace('/', '_')}.lock", thread_local=False)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            taken[device] = lock
+    if len(taken) < count:
+        for lock in taken.values():
+            lock.release()
+        raise ConfigError(
+            f"runtime.gpus_per_job={count}: of this machine's {len(known)} GPUs {len(taken)} are "
+            "free; fewer jobs at once (hydra.launcher.n_jobs for joblib) need fewer"
+        )
+    _claimed.extend(taken.values())
+    os.environ[_VISIBLE] = ",".join(taken)
+
+
+def devices() -> list[str]:
+    """The devices that this process may use, as CUDA names them: numbers or UUIDs."""
+    if (visible := os.environ.get(_VISIBLE)) is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number in range(len(lines))]
