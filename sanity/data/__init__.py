@@ -9,6 +9,7 @@ from sanity.data.arrays import Arrays
 from sanity.data.base import Dataset, ImageSpec, Split, TrainingData, as_dataset
 from sanity.data.folder import Folder, ImageNetSamples
 from sanity.data.images import Images
+from sanity.data.parquet import Parquet
 from sanity.data.regions import TwoRegions
 from sanity.data.selection import Selection
 from sanity.data.small import AnimalMnist, Digits, FashionMnist, Mnist, SmallImages
@@ -25,6 +26,7 @@ __all__ = [
     "ImageSpec",
     "Images",
     "Mnist",
+    "Parquet",
     "Selection",
     "SmallImages",
     "Split",

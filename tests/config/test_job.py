@@ -2,6 +2,8 @@ import json
 import re
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -14,12 +16,14 @@ GROUPS = ["model", "data", "layers", "randomization", "method", "metric"]
 NEEDS = {  # what an option cannot be checked without
     "data=folder": ["data.path=."],
     "data=arrays": ["data.path=black.npy"],
+    "data=parquet": ["data.path=black.parquet"],
     "model=saved_model": ["model.path=."],
     "model=keras": ["model.path=."],
     "layers=article": ["model=inception_v3"],
     "experiment=article": ["data.path=."],
     "model=cnn": ["data=animal_mnist", "metric=[ssim]"],
     "model=mlp": ["data=digits", "metric=[spearman]"],
+    "model=vit": ["data=animal_mnist", "metric=[ssim]"],
     "model=known_truth": ["metric=[ssim,spearman]"],
     "randomization=labels": ["model=mlp", "data=digits", "metric=[spearman]"],
     "metric=[region_share]": ["data=two_regions"],
@@ -36,6 +40,8 @@ def folder_of_images(tmp_path, monkeypatch):
 
     Image.new("RGB", (8, 8)).save(tmp_path / "black.png")
     np.save(tmp_path / "black.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    encoded = [(tmp_path / "black.png").read_bytes()]
+    pq.write_table(pa.table({"image": encoded}), tmp_path / "black.parquet")
     monkeypatch.chdir(tmp_path)
 
 

@@ -5,6 +5,8 @@ from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -15,7 +17,11 @@ from sanity.errors import ConfigError
 from tests.contracts import check_repr, options
 
 GREY, COLOUR = ImageSpec((28, 56, 1), n_classes=1000), ImageSpec((30, 20, 3), n_classes=1000)
-NEEDS = {"folder": ["data.path=."], "arrays": ["data.path=four.npy"]}
+NEEDS = {
+    "folder": ["data.path=."],
+    "arrays": ["data.path=four.npy"],
+    "parquet": ["data.path=three.parquet"],
+}
 
 
 def grey(shape):
@@ -60,6 +66,8 @@ def without_a_network(tmp_path, monkeypatch):
         pixels = np.random.default_rng(i).integers(0, 256, (9, 7, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     monkeypatch.chdir(tmp_path)
+    encoded = pa.array([(tmp_path / f"{i}.png").read_bytes() for i in range(3)])
+    pq.write_table(pa.table({"image": encoded}), "three.parquet")
     np.save("four.npy", np.random.default_rng(0).integers(0, 256, (4, 9, 7, 3), np.uint8))
     draw = np.random.default_rng(0)
 
