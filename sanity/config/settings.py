@@ -58,6 +58,7 @@ class Settings:
 
     name: Annotated[str, AfterValidator(_folder_name)] = "default"
     seed: Annotated[int, Field(ge=0)] = 0
+    noise_seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[Annotated[int, Field(ge=0)] | str, BeforeValidator(_one_class)] = "predicted"
     coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -52,7 +52,7 @@ class Work:
         others: The images that nulls are made with; None where they are made without.
         methods: By name.
         metrics: By name.
-        seed: Of noise and random masks.
+        noise_seed: Of noise and random masks.
         null: What a score is held against.
         kept: How many images' masks are stored.
         at_once: How many images go through the stages together, see `count_at_once`.
@@ -66,7 +66,7 @@ class Work:
     others: Others | None
     methods: Mapping[str, Method]
     metrics: Mapping[str, MaskMetric]
-    seed: int
+    noise_seed: int
     null: Null
     kept: int
     at_once: int
@@ -137,7 +137,7 @@ def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
             work.asked.targets,
             work.methods,
             stages,
-            work.seed,
+            work.noise_seed,
             wanted=wanted,
             done=effort.done(tick),
             entered=told.at,
@@ -179,7 +179,7 @@ def make_references(work: Work, others: Others, done: Callable[[Cost], None]) ->
         others.targets,
         work.methods,
         work.asked.stages[:1],
-        work.seed,
+        work.noise_seed,
         done=done,
         originals=_originals(work, others.images, others.targets),
         groups=[range(len(others.images))],

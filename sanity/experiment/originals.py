@@ -38,14 +38,14 @@ class Keeping:
         output: The folder for results.
         methods: By name.
         nodes: Their configurations.
-        seed: Of what they draw.
+        noise_seed: Of what they draw.
         fresh: Whether nothing is to be found, but all to be computed.
     """
 
     output: Path
     methods: Mapping[str, Method]
     nodes: Mapping[str, Any]
-    seed: int
+    noise_seed: int
     fresh: bool
 
     @classmethod
@@ -55,7 +55,7 @@ class Keeping:
         if not settings.originals:
             return None
         nodes = job.config["method"]
-        return cls(Path(settings.output), job.methods, nodes, settings.seed, settings.force)
+        return cls(Path(settings.output), job.methods, nodes, settings.noise_seed, settings.force)
 
 
 def originals(
@@ -86,7 +86,8 @@ def originals(
             continue  # its code cannot be told, or it is computed faster than it is read
         own = [*shared, by_content(keeping.nodes[name], method)]
         drawn = [
-            [keeping.seed, image] if method.depends_on_seed() else [] for image in images.names
+            [keeping.noise_seed, image] if method.depends_on_seed() else []
+            for image in images.names
         ]
         keys[name] = [
             _digest([*own, list(images.x.shape[1:]), shown, int(target), draw])

@@ -147,7 +147,7 @@ def _compute(job: Job, folder: RunFolder) -> None:
                 experiment.others,
                 methods,
                 job.metrics,
-                seed=settings.seed,
+                noise_seed=settings.noise_seed,
                 null=settings.null_model,
                 kept=settings.masks.count(len(images)),
                 at_once=experiment.at_once,

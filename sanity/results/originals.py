@@ -1,9 +1,9 @@
 """Masks of the network as trained, kept beside the runs for all jobs that share them.
 
-Jobs of a sweep that differ in how they randomize, or in the seed where a method draws nothing,
-explain the same network first. Each mask is a file of its own, named by a hash of all that
-determines its bits; files are replaced at once and checked on reading, so that processes may
-share them, and whatever is missing or damaged is computed again.
+Jobs of a sweep that differ in how they randomize or in the seed of the weights explain the same
+network first, with the same noise. Each mask is a file of its own, named by a hash of all that
+determines its bits; files are replaced at once and checked on reading, so that processes may share
+them, and whatever is missing or damaged is computed again.
 """
 
 import io

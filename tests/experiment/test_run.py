@@ -131,3 +131,21 @@ def test_a_finished_run_says_what_it_was_not_made_with(tmp_path, caplog):
     assert "other thresholds" not in caplog.text
     sanity.run(overrides=[*overrides, "verdict.threshold=0.7", "figures=stages"])
     assert "other thresholds" in caplog.text and "drawn with figures=grids" in caplog.text
+
+
+def test_seeds_share_noise_and_originals(tmp_path, monkeypatch):
+    """`seed` draws the weights, `noise_seed` all else."""
+    chosen = [*ANY, "method=[smoothgrad,random_mask]", "method.smoothgrad.samples=2"]
+    monkeypatch.chdir(tmp_path)
+
+    def masks(*overrides):
+        found = sanity.load_masks(sanity.run(overrides=[*chosen, *overrides]))
+        return {name: found[name].values for name in ("smoothgrad", "random_mask")}
+
+    first, other, noisier = masks(), masks("seed=1"), masks("noise_seed=1")
+    kept = list(tmp_path.glob("outputs/.originals/*/*.npz"))
+    assert len(kept) == 2 * 4  # of two noise seeds, four images
+    for name, changes in (("smoothgrad", True), ("random_mask", False)):
+        np.testing.assert_array_equal(other[name][:, 0], first[name][:, 0])
+        assert (other[name][:, 1:] != first[name][:, 1:]).any() == changes
+        assert (noisier[name][:, 0] != first[name][:, 0]).any()

@@ -155,7 +155,7 @@ def keys_of(classifier, images, overrides=(), targets=None, **changes):
     if changes:
         job = replace(job, **changes)
     targets = np.zeros(len(images), int) if targets is None else targets
-    return job_originals.originals(job, classifier, images, targets)._keys
+    return job_originals.originals(job_originals.Keeping.of(job), classifier, images, targets)._keys
 
 
 def test_jobs_with_the_same_original_masks_share_them(small, noise_images):
@@ -179,8 +179,9 @@ def test_other_masks_have_other_keys(small, noise_images, monkeypatch):
     def differ(found, name="gradient"):
         return [ours != theirs for ours, theirs in zip(keys[name], found[name], strict=True)]
 
-    assert not any(differ(keys_of(small, noise_images, ["seed=1"])))
-    assert all(differ(keys_of(small, noise_images, ["seed=1"]), "smoothgrad"))
+    assert keys_of(small, noise_images, ["seed=1"]) == keys
+    other_noise = keys_of(small, noise_images, ["noise_seed=1"])
+    assert not any(differ(other_noise)) and all(differ(other_noise, "smoothgrad"))
     more = keys_of(small, noise_images, ["method.smoothgrad.samples=7"])
     assert all(differ(more, "smoothgrad")) and not any(differ(more))
     assert differ(keys_of(small, noise_images, targets=np.array([0, 1, 0, 2, 0]))) == [
@@ -224,9 +225,10 @@ def test_the_code_of_ones_own_method_counts(small, noise_images, tmp_path, monke
 def test_they_can_be_switched_off(small, noise_images):
     job = compose(["originals=false"])
     targets = np.zeros(5, int)
-    assert job_originals.originals(job, small, noise_images, targets) is None
+    assert job_originals.Keeping.of(job) is None
     assert compose(["originals=false"]).run_id == compose().run_id
-    assert job_originals.originals(compose(["force=true"]), small, noise_images, targets)._fresh
+    forced = job_originals.Keeping.of(compose(["force=true"]))
+    assert job_originals.originals(forced, small, noise_images, targets)._fresh
 
 
 DETERMINED = [
@@ -278,12 +280,12 @@ def test_loaded_masks_equal_computed_ones(small, noise_images, tmp_path):
     targets = np.arange(5)
     chosen = job.methods
     computed = masks_of(small, noise_images, chosen, 0)
-    store = job_originals.originals(job, small, noise_images, targets)
+    store = job_originals.originals(job_originals.Keeping.of(job), small, noise_images, targets)
     for name, masks in computed.items():
         store.put(name, range(5), masks)
     assert (tmp_path / ".originals").is_dir()
     again = small_classifier()
-    store = job_originals.originals(job, again, noise_images, targets)
+    store = job_originals.originals(job_originals.Keeping.of(job), again, noise_images, targets)
     for name, masks in masks_of(again, noise_images, chosen, 0).items():
         assert store.get(name, range(5)).tobytes() == masks.tobytes()
     json.dumps(store._keys)
