@@ -56,7 +56,8 @@ def test_a_missing_package_is_a_sentence(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_has_curves_verdicts_and_page(ended, tmp_path):
+def test_mlflow_has_curves_verdicts_and_page(ended, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where it keeps what it is given
     mlflow = pytest.importorskip("mlflow", reason="needs the extra mlflow")
     callback = MLflow(f"sqlite:///{tmp_path}/runs.db", "checks")
     for one in ended:
