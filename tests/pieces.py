@@ -19,7 +19,10 @@ ANY = [
     "data.limit=4",
     "masks.keep=1",
     "runtime.progress=none",
+    "figures=none",  # with the page, nine tenths of the time of such a job
+    "report=false",
 ]
+PICTURES = ["figures=grids", "report=true"]
 QUICK = [*ANY, "method=[gradient,smoothgrad]", "method.smoothgrad.samples=3"]
 
 

@@ -19,11 +19,6 @@ FILES = sorted((ROOT / "scripts").glob("*.py"))
 SMALL = [*ANY, "data.limit=1", "method=[gradient]", "metric=[spearman]", "layers.last=1"]
 
 
-@pytest.fixture(autouse=True)
-def without_pictures(monkeypatch):
-    monkeypatch.setattr("sanity.experiment.compute.finish", lambda run: None)
-
-
 def load(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     script = importlib.util.module_from_spec(spec)

@@ -34,12 +34,12 @@ from sanity.sweeping import (
     took,
 )
 from tests.command import ROOT, sanity, sanity_here
-from tests.pieces import ANY, QUICK
+from tests.pieces import ANY, PICTURES, QUICK
 from tests.results.killing import finish, launch
 
 SWEEP = ["randomization=cascading,independent", "seed=0,1,2", "data.shard=0,1", "data.shards=2"]
 LEAN = ["masks.keep=none", "layers.last=2"]
-SPY = [*ANY, "+hydra.callbacks.spy._target_=tests.pieces.Spy", "figures=none"]
+SPY = [*ANY, "+hydra.callbacks.spy._target_=tests.pieces.Spy", "report=true"]
 
 
 def scores_below(path):
@@ -134,7 +134,7 @@ def test_a_ray_cluster_gives_the_same_scores(ray_cluster, basic, tmp_path):
 def test_optuna_searches_by_a_jobs_number(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the extra optuna")
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1"]
-    jobs = ["-m", *ANY, *LEAN, "figures=none", "method=[smoothgrad]", *search]
+    jobs = ["-m", *ANY, *LEAN, "method=[smoothgrad]", *search]
     jobs += ["method.smoothgrad.samples=range(2,6)"]
     done = sanity(*jobs, cwd=tmp_path, check=False)
     assert done.returncode == 2 and "objective=early.gradient.ssim" in done.stderr
@@ -523,7 +523,8 @@ def computed(path: Path) -> None:
     """A real job, from start to end."""
     from sanity.experiment.run import execute
 
-    job = compose([*QUICK, f"output={path}", "runtime.threads=1", "runtime.log_level=error"])
+    quiet = [f"output={path}", "runtime.threads=1", "runtime.log_level=error"]
+    job = compose([*QUICK, *PICTURES, *quiet])
     execute(job)
 
 

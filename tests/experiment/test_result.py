@@ -19,14 +19,15 @@ from sanity.models import kept
 from sanity.progress import in_notebook, log_owners, progress, show_log, show_progress
 from sanity.randomization import Randomization
 from sanity.results.folder import RunFolder
-from tests.pieces import QUICK
+from tests.pieces import PICTURES, QUICK
 
 NAME = "<b>evil & ü"
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    return sanity.run(overrides=[*QUICK, f"output={tmp_path_factory.mktemp('out')}"])
+    output = tmp_path_factory.mktemp("out")
+    return sanity.run(overrides=[*QUICK, *PICTURES, f"output={output}"])
 
 
 def test_a_result_is_its_folder_and_what_is_in_it(result):

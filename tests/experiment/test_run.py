@@ -10,7 +10,7 @@ import tensorflow as tf
 import sanity
 from sanity.compare import main as compare
 from sanity.report.summary import missing
-from tests.pieces import ANY, QUICK
+from tests.pieces import ANY, PICTURES, QUICK
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_what_survives_is_said(tmp_path, monkeypatch, bounds, said, verdict):
 
 
 def test_a_finished_run_says_what_it_was_not_made_with(tmp_path, caplog):
-    overrides = [*QUICK, f"output={tmp_path}", "data.limit=2", "layers.last=1"]
+    overrides = [*QUICK, *PICTURES, f"output={tmp_path}", "data.limit=2", "layers.last=1"]
     sanity.run(overrides=overrides)
     caplog.clear()
     sanity.run(overrides=overrides)

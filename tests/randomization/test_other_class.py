@@ -17,7 +17,7 @@ from sanity.experiment.explaining import explain
 from sanity.experiment.prepare import prepare
 from sanity.methods import GradCam, Gradient, Occlusion, RandomMask
 from sanity.randomization.other_class import OtherClass
-from tests.pieces import QUICK, run_interrupted
+from tests.pieces import PICTURES, QUICK, run_interrupted
 
 TARGETS = np.array([0, 3, 6, 2, 2])
 OTHER = [*QUICK, "randomization=other_class", "randomization.classes=2", "masks.keep=all"]
@@ -99,7 +99,7 @@ def run(tmp_path_factory):
     output = tmp_path_factory.mktemp("other")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(output)
-        path = sanity.run(overrides=OTHER)
+        path = sanity.run(overrides=[*OTHER, *PICTURES])
     return path, sanity.load_runs(path), sanity.load_predictions(path)
 
 

@@ -27,7 +27,7 @@ from sanity.report.page.run import Run
 from sanity.report.page.words import headline, title_of
 from sanity.report.page.write import as_json, write
 from sanity.results.load import load_images, load_masks, load_runs
-from tests.pieces import ANY
+from tests.pieces import ANY, PICTURES
 from tests.report.runs import LAYERS, METHODS, METRICS, make_run, masks_of, scores_of
 
 
@@ -260,8 +260,8 @@ def test_a_run_ends_with_its_page_and_figures(run):
     ],
 )
 def test_a_run_records_its_blocks_and_ends_with_a_page(tmp_path, order, random):
-    chosen = [f"randomization={order}", "figures=grids", f"output={tmp_path}", "method=[gradient]"]
-    run = library.run(overrides=[*ANY, *chosen]).path
+    chosen = [f"randomization={order}", f"output={tmp_path}", "method=[gradient]"]
+    run = library.run(overrides=[*ANY, *PICTURES, *chosen]).path
     blocks = json.loads((run / "run.json").read_text())["blocks"]
     # Of tests.networks.small_classifier; moving mean and variance, 8 each, are estimated anew.
     sizes = {"top": 16 * 7 + 7, "middle": 3 * 3 * 8 * 2 + 16, "stem": 3 * 3 * 3 * 8 + 4 * 8}
@@ -275,7 +275,7 @@ def test_a_run_records_its_blocks_and_ends_with_a_page(tmp_path, order, random):
 
 
 def test_a_page_that_is_missing_is_made_again(tmp_path):
-    chosen = [*ANY, f"output={tmp_path}", "method=[gradient]", "layers.last=1"]
+    chosen = [*ANY, *PICTURES, f"output={tmp_path}", "method=[gradient]", "layers.last=1"]
     run = library.run(overrides=chosen).path
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     (run / "report.html").unlink()
