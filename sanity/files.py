@@ -1,10 +1,12 @@
-"""Files that are replaced at once, JSON, locks, and the folder of what is cached."""
+"""Files that are replaced at once, JSON, locks, the cache, and what Zarr may open."""
 
+import itertools
 import json
 import logging
 import os
 import shutil
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,6 +18,12 @@ from platformdirs import user_cache_path
 from sanity.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+# Of both formats; none of them makes anything but numbers and text.
+_CODECS = {
+    *("bytes", "transpose", "sharding_indexed", "vlen-utf8", "crc32c", "crc32", "adler32"),
+    *("zstd", "blosc", "gzip", "zlib", "bz2", "lzma", "lz4", "delta", "shuffle"),
+}
 
 
 def cache_folder() -> Path:
@@ -154,3 +162,43 @@ class FolderLock:
 def now() -> str:
     """The time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Zarr's warnings that strings and consolidated metadata are not in its format 3.
+
+    Which of them it gives, and whether on writing or on reading too, differs between versions.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def check_codecs(path: Path) -> None:
+    """Refuses a store, of either of Zarr's formats, whose codecs could do more than decode numbers.
+
+    A store may come from anybody, and in format 2 it may ask for its chunks to be unpickled.
+
+    Raises:
+        ConfigError: A codec is none of those known to be harmless.
+    """
+    arrays = [
+        path.glob(f"{place}{name}") for place in ("", "*/") for name in ("zarr.json", ".zarray")
+    ]
+    for file in itertools.chain.from_iterable(arrays):
+        described = read_json(file) or {}
+        chain = [described.get(key) for key in ("codecs", "filters", "compressor")]
+        for name in _codecs(chain):
+            if name not in _CODECS:
+                raise ConfigError(f"{file} asks for the codec {name}, which is not read")
+
+
+def _codecs(node: Any) -> Iterator[Any]:
+    """The names of codecs, those within others among them."""
+    if isinstance(node, dict):
+        if "name" in node or "id" in node:
+            yield node.get("name", node.get("id"))
+        node = list(node.values())
+    for item in node if isinstance(node, list) else ():
+        yield from _codecs(item)

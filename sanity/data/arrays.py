@@ -1,8 +1,10 @@
-"""Images in NumPy files, of any number of channels."""
+"""Images in files of NumPy and stores of Zarr, of any number of channels."""
 
 import hashlib
 import logging
+import math
 import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +12,17 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
+from sanity.contents import Content, paths_among
 from sanity.data.base import ImageSpec
 from sanity.data.folder import Label, find_label
 from sanity.data.images import Fit, Images, Resample, Shape, name_some, to_input
 from sanity.data.selection import Selection
 from sanity.errors import ConfigError
+from sanity.files import check_codecs, quiet
 
 log = logging.getLogger(__name__)
 
+_ZARR = ("zarr.json", ".zgroup", ".zarray")  # one of them is in every store of Zarr
 _MOST_CHANNELS = 13  # as Sentinel-2's; where more stand last, they are a width
 _COLOURS = 4  # channels of a photograph, at the most
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
@@ -25,15 +30,15 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 
 @checked
 class Arrays(Selection):
-    """The images of a `.npy` file, or of an array in an `.npz` file; only those chosen are read.
+    """The images of an array in a `.npy` or `.npz` file or a Zarr store, as far as they are chosen.
 
     (n, height, width, channels), (n, height, width), or with channels before height and width. An
     image's name is the file's and its number: `scans_007`.
 
     Attributes:
-        images: The array in an `.npz` file; None for the only one that holds images.
-        labels: None; an array in the same `.npz` file; or a `.npy` file. A number or a class's name
-            for each image, or a row with a 1 for its class.
+        images: The array among several; None for the only one that holds images.
+        labels: None; an array in the same file or store; or a `.npy` file. A number or a class's
+            name for each image, or a row with a 1 for its class.
         range: The values of black and white, which become 0 and 1; None for 0 to 255 of bytes.
     """
 
@@ -111,6 +116,10 @@ class Arrays(Selection):
         ]
         return np.broadcast_to(np.concatenate(parts, axis=2), shape)
 
+    def sources(self) -> dict[str, Content]:
+        """The file or the store, and a file of labels."""
+        return {**paths_among(vars(self)), "path": Path(self.path).expanduser()}
+
     def available(self) -> list[str]:
         """The names of all images of the array."""
         return self._names(len(self._images()))
@@ -119,8 +128,8 @@ class Arrays(Selection):
         width = len(str(count - 1))
         return [f"{Path(self.path).stem}_{i:0{width}d}" for i in range(count)]
 
-    def _images(self) -> np.ndarray:
-        """All images (n, height, width, channels), in the file as long as nobody reads them."""
+    def _images(self) -> "_Images":
+        """All images, in the file as long as nobody reads them."""
         path, key = Path(self.path).expanduser(), f"data.path={self.path}"
         arrays = _arrays(path, key)
         if self.images is not None and self.images not in arrays:
@@ -128,7 +137,7 @@ class Arrays(Selection):
                 f"data.images={self.images} is no array of {self.path}; there are: "
                 f"{name_some(sorted(arrays)) or 'none'}"
             )
-        fitting = [n for n, array in arrays.items() if array.ndim in (3, 4) and array.size]
+        fitting = [n for n, a in arrays.items() if a.ndim in (3, 4) and math.prod(a.shape)]
         name = self.images or (fitting[0] if len(fitting) == 1 else None)
         if name is None:
             shapes = ", ".join(f"{n}: {list(array.shape)}" for n, array in arrays.items())
@@ -137,7 +146,7 @@ class Arrays(Selection):
                 f"{self.path}; there are: {shapes or 'none'}"
             )
         array = arrays[name]
-        if array.ndim not in (3, 4) or not array.size or array.dtype.kind not in "buif":
+        if array.ndim not in (3, 4) or not math.prod(array.shape) or array.dtype.kind not in "buif":
             raise ConfigError(
                 f"{key} holds no images (n × height × width × channels, numbers), but an array of "
                 f"{array.dtype} {list(array.shape)}"
@@ -147,27 +156,25 @@ class Arrays(Selection):
                 f"{key} has the shape {list(array.shape)}, that of one image: save image[None], "
                 "n × height × width × channels"
             )
-        if array.ndim == 3:
-            return array[..., None]
-        if array.shape[1] <= _MOST_CHANNELS < array.shape[3]:
+        first = array.ndim == 4 and array.shape[1] <= _MOST_CHANNELS < array.shape[3]
+        if first:
             log.info("%s has its channels before height and width", key)
-            return array.transpose(0, 2, 3, 1)
-        return array
+        return _Images(array, first)
 
-    def _range(self, images: np.ndarray) -> tuple[float, float]:
+    def _range(self, images: "_Images") -> tuple[float, float]:
         if self.range is not None:
             low, high = self.range
             if not low < high:
                 raise ConfigError(f"data.range={self.range} must be a lower and a higher number")
             return low, high
-        if images.dtype == np.uint8:
+        if images.array.dtype == np.uint8:
             return 0.0, 255.0
-        if images.dtype == np.bool_:
+        if images.array.dtype == np.bool_:
             return 0.0, 1.0
-        first = images[0]
+        first, kind = images[0], images.array.dtype
         raise ConfigError(
             f"data.range must say what black and white are in data.path={self.path}, "
-            f"data.range=[0,1] for instance: its values are {images.dtype}, in the first image "
+            f"data.range=[0,1] for instance: its values are {kind}, in the first image "
             f"from {first.min():g} to {first.max():g}"
         )
 
@@ -177,9 +184,10 @@ class Arrays(Selection):
             return None
         key = f"data.labels={self.labels}"
         beside = _arrays(Path(self.path).expanduser(), f"data.path={self.path}")
+        labels: np.ndarray
         if self.labels in beside:
             labels = beside[self.labels]
-        elif Path(self.labels).expanduser().is_file():
+        elif Path(self.labels).expanduser().exists():
             found = list(_arrays(Path(self.labels).expanduser(), key).values())
             if len(found) != 1:
                 raise ConfigError(f"{key} must hold one array, not {len(found)}")
@@ -190,6 +198,8 @@ class Arrays(Selection):
                 f"{name_some(sorted(beside))}"
             )
         labels = np.asarray(labels)
+        if labels.dtype.kind in "OT":  # text of a store
+            labels = np.array([str(label) for label in labels])
         if labels.ndim == 2 and labels.shape[1] > 1:
             if not np.all(np.sort(labels, axis=1) == [0] * (labels.shape[1] - 1) + [1]):
                 raise ConfigError(f"{key} must be one label an image, or rows with one 1 each")
@@ -206,6 +216,51 @@ class Arrays(Selection):
         return labels
 
 
+@dataclass(frozen=True)
+class _Images:
+    """Images of an array, read one by one.
+
+    Attributes:
+        array: Of NumPy or Zarr, (n, height, width[, channels]), or with channels first.
+        channels_first: Whether it is so.
+    """
+
+    array: Any
+    channels_first: bool
+    _held: dict[int, np.ndarray] = field(
+        default_factory=dict
+    )  # the last chunk of a store, by number
+
+    def __len__(self) -> int:
+        return int(self.array.shape[0])
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """One image, (height, width, channels).
+
+        Raises:
+            ConfigError: A chunk of a store is damaged.
+        """
+        stored = not isinstance(self.array, np.ndarray)
+        image: np.ndarray = self._in_chunk(index) if stored else self.array[index]
+        if image.ndim == 2:
+            return image[..., None]
+        return image.transpose(1, 2, 0) if self.channels_first else image
+
+    def _in_chunk(self, index: int) -> np.ndarray:
+        """An image of a store, which decodes whole chunks: the last one is held."""
+        size = self.array.chunks[0]
+        number, place = divmod(index, size)
+        if number not in self._held:
+            self._held.clear()
+            try:
+                with quiet():
+                    self._held[number] = np.asarray(self.array[number * size : (number + 1) * size])
+            except Exception as error:  # the codecs' errors have nothing in common
+                raise ConfigError(f"data.path: {self.array.store_path} is damaged") from error
+        image: np.ndarray = self._held[number][place]
+        return image
+
+
 def _label(value: Any, class_names: list[str] | None) -> Label:
     """The class that a number or a name stands for."""
     if isinstance(value, bytes):
@@ -215,14 +270,18 @@ def _label(value: Any, class_names: list[str] | None) -> Label:
     return Label(int(value), dict(enumerate(class_names or ())).get(int(value)))
 
 
-def _arrays(path: Path, key: str) -> dict[str, np.ndarray]:
-    """The arrays of a file by name; that of a `.npy` file is called as the file.
+def _arrays(path: Path, key: str) -> dict[str, Any]:
+    """The arrays of a file or store by name; that of a `.npy` file is called as the file.
 
     Raises:
         ConfigError: There is no such file, it is of another kind, or holds Python objects.
     """
+    if any((path / name).is_file() for name in _ZARR):
+        return _arrays_of_store(path, key)
     if not path.is_file():
-        raise ConfigError(f"{key} is no file: it must be a .npy or .npz file of NumPy")
+        raise ConfigError(
+            f"{key} is no file: it must be a .npy or .npz file of NumPy, or a folder of Zarr"
+        )
     try:
         if not zipfile.is_zipfile(path):
             return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
@@ -235,6 +294,20 @@ def _arrays(path: Path, key: str) -> dict[str, np.ndarray]:
             f"{key} is no .npy or .npz file of NumPy with plain arrays, as numpy.save and "
             "numpy.savez write them"
         ) from error
+
+
+def _arrays_of_store(path: Path, key: str) -> dict[str, Any]:
+    """The arrays of a Zarr group by name, or one that is called as its folder."""
+    import zarr
+
+    check_codecs(path)
+    try:
+        with quiet():
+            found: Any = zarr.open(path, mode="r")
+            return dict(found.arrays()) if isinstance(found, zarr.Group) else {path.stem: found}
+    except Exception as error:  # Zarr's, of its codecs and of damaged JSON have nothing in common
+        log.debug("%s", error)
+        raise ConfigError(f"{key} is no store of Zarr, or it is damaged") from error
 
 
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

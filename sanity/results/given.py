@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sanity.errors import ConfigError
-from sanity.results.masks import COORDINATES, DIMENSIONS, check_codecs, quiet
+from sanity.files import check_codecs, quiet
+from sanity.results.masks import COORDINATES, DIMENSIONS
 
 T = TypeVar("T")
 _ABOUT = ("image", "stage", "layer", "target", "logits", "images")

@@ -112,7 +112,7 @@ def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
     """
     import xarray as xr
 
-    from sanity.results.masks import check_codecs, quiet
+    from sanity.files import check_codecs, quiet
 
     path = Path(run) / "masks.zarr"
     if not path.exists():

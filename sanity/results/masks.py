@@ -7,26 +7,19 @@ the masks themselves.
 import io
 import math
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from sanity.errors import ConfigError
-from sanity.files import read_json, remove, sync, writing
+from sanity.files import check_codecs, quiet, remove, sync, writing
 from sanity.results.tables import damage
 
 COORDINATES = ("image", "stage", "layer", "channel")
 DIMENSIONS = ("image", "stage", "y", "x", "channel")
 
-# Of both formats; none of them makes anything but numbers and text.
-_CODECS = {
-    *("bytes", "transpose", "sharding_indexed", "vlen-utf8", "crc32c", "crc32", "adler32"),
-    *("zstd", "blosc", "gzip", "zlib", "bz2", "lzma", "lz4", "delta", "shuffle"),
-}
 Shapes = Mapping[str, tuple[int, ...]]
 Layout = tuple[list[str], list[str], dict[str, tuple[int, ...]]]
 
@@ -144,43 +137,6 @@ def read_layout(path: Path) -> Layout | None:
             return images, layers, {k: tuple(v.shape[2:]) for k, v in arrays.items()}
     except Exception:  # whatever is wrong with it, it has to be made anew
         return None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Zarr's warnings that strings and consolidated metadata are not in its format 3.
-
-    Which of them it gives, and whether on writing or on reading too, differs between versions.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def check_codecs(path: Path) -> None:
-    """Refuses a store, of either of Zarr's formats, whose codecs could do more than decode numbers.
-
-    A store may come from anybody, and in format 2 it may ask for its chunks to be unpickled.
-
-    Raises:
-        ConfigError: A codec is none of those known to be harmless.
-    """
-    for file in [*path.glob("*/zarr.json"), *path.glob("*/.zarray")]:
-        described = read_json(file) or {}
-        chain = [described.get(key) for key in ("codecs", "filters", "compressor")]
-        for name in _codecs(chain):
-            if name not in _CODECS:
-                raise ConfigError(f"{file} asks for the codec {name}, which is not read")
-
-
-def _codecs(node: Any) -> Iterator[Any]:
-    """The names of codecs, those within others among them."""
-    if isinstance(node, dict):
-        if "name" in node or "id" in node:
-            yield node.get("name", node.get("id"))
-        node = list(node.values())
-    for item in node if isinstance(node, list) else ():
-        yield from _codecs(item)
 
 
 def _open(path: Path, mode: Any) -> Any:

@@ -1,10 +1,15 @@
 """NumPy files as data: which array, which range, which labels, and what is read of them."""
 
+import json
+
 import numpy as np
 import pytest
+import zarr
 
+from sanity.contents import digest_of
 from sanity.data import Arrays, ImageSpec
 from sanity.errors import ConfigError
+from sanity.files import quiet
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (12, 6, 8, 3), np.uint8)
@@ -14,14 +19,18 @@ NUMBERS = np.arange(12) % 5
 
 def saved(folder, name="scans.npy", **arrays):
     path = folder / name
-    if name.endswith(".npy"):
+    if name.endswith(".zarr"):
+        group = zarr.create_group(path, overwrite=True)
+        for key, array in arrays.items():
+            group.create_array(key, data=np.ascontiguousarray(array), chunks=(5, *array.shape[1:]))
+    elif name.endswith(".npy"):
         np.save(path, next(iter(arrays.values())))
     else:
         (np.savez_compressed if "compressed" in name else np.savez)(path, **arrays)
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["scans.npy", "scans.npz", "compressed.npz"])
+@pytest.mark.parametrize("name", ["scans.npy", "scans.npz", "compressed.npz", "scans.zarr"])
 @pytest.mark.parametrize(
     ("stored", "scale", "expected"),
     [
@@ -63,8 +72,60 @@ def test_only_the_images_chosen_are_read(tmp_path):
         data = Arrays(
             path=saved(tmp_path, name, x=stored), range=[0.0, 10_000.0], names=["scans_05"]
         )
-        assert isinstance(data._images(), np.memmap)
+        assert isinstance(data._images().array, np.memmap)
         np.testing.assert_allclose(data.load((6, 8, 13)).x, BANDS[5:6] / 10_000, atol=1e-6)
+
+
+def test_chunks_of_a_store_are_read_once_and_only_where_images_are_chosen(tmp_path, monkeypatch):
+    path = saved(tmp_path, "scans.zarr", x=BYTES, y=NUMBERS)
+    read, own = [], zarr.Array.__getitem__
+    monkeypatch.setattr(zarr.Array, "__getitem__", lambda a, i: read.append(i) or own(a, i))
+    data = Arrays(path=path, images="x", names=[f"scans_{i:02d}" for i in (1, 3, 11)])
+    data.check()
+    assert not read
+    np.testing.assert_allclose(data.load((6, 8, 3)).x, BYTES[[1, 3, 11]] / 255, atol=1e-6)
+    assert read == [slice(0, 5), slice(10, 15)]
+    before = digest_of(data.sources()["path"])
+    chunk = tmp_path / "scans.zarr" / "x" / "c" / "0" / "0" / "0" / "0"
+    chunk.write_bytes(b"nonsense")
+    assert digest_of(data.sources()["path"]) != before
+    with pytest.raises(ConfigError, match="scans.zarr/x is damaged"):
+        data.load((6, 8, 3))
+
+
+def test_stores_of_both_formats_with_one_array_or_names_as_labels(tmp_path):
+    for version in (2, 3):
+        path = tmp_path / f"one{version}"
+        zarr.create_array(path, data=BYTES, chunks=(4, 6, 8, 3), zarr_format=version)
+        data = Arrays(path=str(path), limit=2)
+        data.check()
+        np.testing.assert_allclose(data.load((6, 8, 3)).x, BYTES[:2] / 255, atol=1e-6)
+    with quiet():
+        group = zarr.create_group(tmp_path / "named.zarr")
+        group.create_array("x", data=BYTES, chunks=(4, 6, 8, 3))
+        names = group.create_array("y", shape=(12,), chunks=(12,), dtype=str)
+        names[:] = np.array(["ant", "bee"] * 6, object)
+    spec = ImageSpec((6, 8, 3), class_names=["bee", "ant"])
+    assert Arrays(path=str(tmp_path / "named.zarr"), labels="y", limit=3).load(spec).labels == [
+        1,
+        0,
+        1,
+    ]
+
+
+def test_stores_that_could_run_code_are_refused(tmp_path):
+    path = tmp_path / "scans.zarr"
+    saved(tmp_path, "scans.zarr", x=BYTES)
+    for file in (path / "x" / "zarr.json", path / "zarr.json"):
+        described = json.loads(file.read_text())
+        described["codecs"] = [{"name": "pickle"}]
+        file.write_text(json.dumps(described))
+        with pytest.raises(ConfigError, match="asks for the codec pickle, which is not read"):
+            Arrays(path=str(path)).check()
+        saved(tmp_path, "scans.zarr", x=BYTES)
+    (path / "zarr.json").write_text("{")
+    with pytest.raises(ConfigError, match="scans.zarr is no store of Zarr, or it is damaged"):
+        Arrays(path=str(path)).check()
 
 
 def test_channels_are_resized_each_by_itself(tmp_path):
