@@ -285,11 +285,6 @@ def _figure(scores: "pd.DataFrame", name: str) -> None:
     from sanity.report.figures.canvas import save
     from sanity.report.figures.curves import similarity_curves
 
-    if scores["scheme"].nunique() > 1:  # a line for each scheme and method
-        labels = scores["method"].astype(str) + (" · " + scores["scheme"]).where(
-            scores["scheme"] != "", ""
-        )
-        scores = scores.assign(method=labels)
     path = Path(name)
     kind = path.suffix.lstrip(".")
     if kind not in ("pdf", "png", "svg"):

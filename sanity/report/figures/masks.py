@@ -7,23 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from sanity.report.display import (
-    MaskStyle,
-    absolute_limits,
-    channel_abs,
-    channel_sum,
-    signed_limits,
-    visible,
-)
+from sanity.report.display import MaskStyle, scaled, visible
 from sanity.report.figures.canvas import text_width
 from sanity.report.style import RULE
 
 COLORMAPS: Mapping[MaskStyle, str] = {"signed": "coolwarm", "absolute": "gray"}
-_IMSHOW: Mapping[str, Any] = {
-    "aspect": "auto",
-    "interpolation": "antialiased",
-    "interpolation_stage": "rgba",  # clip, then shrink: or outliers would swamp their neighbours
-}
+_IMSHOW: Mapping[str, Any] = {"aspect": "auto", "interpolation": "antialiased"}
 
 
 def draw_image(ax: Axes, image: np.ndarray) -> None:
@@ -34,13 +23,18 @@ def draw_image(ax: Axes, image: np.ndarray) -> None:
 
 def draw_mask(ax: Axes, mask: np.ndarray, style: MaskStyle, inches: float) -> str:
     """Draws a mask, and returns what is special about it: `NaN`, `infinite`, `constant`, or ``."""
-    values = channel_sum(mask) if style == "signed" else channel_abs(mask)
-    finite = bool(np.isfinite(values).all())
-    if finite and values.min() < values.max():
-        low, high = signed_limits(values) if style == "signed" else absolute_limits(values)
-        ax.imshow(values, cmap=COLORMAPS[style], vmin=low, vmax=high, **_IMSHOW)
-        return ""
-    special = "constant" if finite else "NaN" if np.isnan(values).any() else "infinite"
+    values, special = scaled(mask, style)
+    if special:
+        draw_special(ax, special, inches)
+    else:
+        low = -1 if style == "signed" else 0
+        ax.imshow(values, cmap=COLORMAPS[style], vmin=low, vmax=1, **_IMSHOW)
+    return special
+
+
+def draw_special(ax: Axes, special: str, inches: float) -> None:
+    """Draws what cannot be shown: hatched where it is not finite, flat grey if constant."""
+    finite = special == "constant"
     whole = Rectangle((0, 0), 1, 1, transform=ax.transAxes, linewidth=0)
     whole.set(
         facecolor=RULE if finite else "white", edgecolor=RULE, hatch=None if finite else "////"
@@ -49,4 +43,3 @@ def draw_mask(ax: Axes, mask: np.ndarray, style: MaskStyle, inches: float) -> st
     size = min(7.0, 0.9 * inches / text_width(special, 1))
     if size >= 3:  # smaller could not be read, and the key below says what it is
         ax.text(0.5, 0.5, special, size=size, transform=ax.transAxes, ha="center", va="center")
-    return special
