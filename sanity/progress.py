@@ -68,7 +68,7 @@ def show_log() -> Iterator[None]:
         yield
         return
     handler = logging.StreamHandler(sys.stdout if in_notebook() else sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(ForConsole("%(message)s"))
     own.addHandler(handler)
     own.propagate = False
     try:
@@ -97,11 +97,10 @@ def progress(total: int, what: str, unit: str = "gradient") -> Iterator[Tick]:
     if style == "auto":
         style = "bar" if sys.stderr.isatty() or in_notebook() else "lines"
     if style == "bar":
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # without ipywidgets the bar is one of text
             from tqdm.auto import tqdm
+            from tqdm.contrib.logging import logging_redirect_tqdm
         with (
             logging_redirect_tqdm(log_owners()[-1:]),
             tqdm(

@@ -159,6 +159,8 @@ def images_needed(
     by_seed = top.mean(axis=0) / bottom.mean(axis=0)
     over_seeds = _half(by_seed, seeds, LEVEL) if seeds > 1 else 0.0
     centre = float(top.mean() / bottom.mean())
+    if 2 * over_seeds >= width:  # which no number of images makes narrower
+        return None
 
     def wide(count: int) -> bool:
         weighted = _Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)
@@ -191,6 +193,8 @@ def images_to_exclude(
     by_seed = top.mean(axis=0) / bottom.mean(axis=0)
     over_seeds = _half(by_seed, seeds, level) if seeds > 1 else 0.0
     centre = float(top.mean() / bottom.mean())
+    if abs(centre - threshold) <= over_seeds:  # inside, however many images there are
+        return None
 
     def outside(count: int) -> bool:
         weighted = _Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)

@@ -13,6 +13,7 @@ import numpy as np
 from sanity.analysis.wording import word
 from sanity.errors import ConfigError
 from sanity.files import read_json
+from sanity.report.console import from_here
 from sanity.results.load import load_images, load_masks, load_predictions, load_runs
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Result(os.PathLike[str]):
         return pd.DataFrame(info.get("verdicts", []))
 
     def __repr__(self) -> str:
-        return f"Result({str(self.path)!r}, {self._said()})"
+        return f"Result({from_here(self.path)!r}, {self._said()})"
 
     def _said(self) -> str:
         """Its state and size."""
@@ -102,7 +103,7 @@ class Result(os.PathLike[str]):
         return f"{self.status}: {', '.join(sizes)}" if sizes else self.status
 
     def _repr_html_(self) -> str:
-        parts = [f"<p><code>{escape(str(self.path))}</code><br>{escape(self._said())}</p>"]
+        parts = [f"<p><code>{escape(from_here(self.path))}</code><br>{escape(self._said())}</p>"]
         if self.status == "completed":
             parts += [answer_html(self.info.get("verdicts", [])), _figure(self.path / _FIGURE)]
         elif self.status == "new":

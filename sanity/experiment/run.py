@@ -23,6 +23,7 @@ from sanity.experiment.result import Result
 from sanity.experiment.room import say_room, smaller_batch_proposed
 from sanity.metrics.recorded import Recorded
 from sanity.progress import log_owners, show_log, show_progress
+from sanity.report.console import from_here
 from sanity.report.finish import finish
 from sanity.results.columns import RESULTS_FORMAT
 from sanity.results.folder import RunFolder
@@ -96,7 +97,7 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> Done:
         job.folder, job.config, job.overrides, hydra, force=settings.force
     ) as folder:
         if folder.status == "completed":
-            log.info("%s is there already; force=true computes it again", folder.path)
+            log.info("%s is there already; force=true computes it again", from_here(folder.path))
             _finish_what_is_missing(job, folder.path)
             _say_what_is_not_done(job, folder.path)
             return Done("already")

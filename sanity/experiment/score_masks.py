@@ -5,7 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from sanity.metrics.recorded import Recorded
 from sanity.metrics.scoring import References, Scorer
 from sanity.progress import say
 from sanity.report.answer import Answer
-from sanity.report.console import for_console, for_file, wrapped
+from sanity.report.console import for_console, for_file, from_here, wrapped
 from sanity.report.finish import IMAGES, finish
 from sanity.results.columns import RESULTS_FORMAT
 from sanity.results.folder import RunFolder
@@ -121,7 +121,7 @@ def score_masks(path: str | Path, overrides: Sequence[str] = ()) -> Result:
         asked.folder, asked.config, list(overrides), hydra, force=asked.job.settings.force
     ) as folder:
         if folder.status == "completed":
-            log.info("%s is there already; force=true computes it again", folder.path)
+            log.info("%s is there already; force=true computes it again", from_here(folder.path))
         else:
             _compute(asked, folder)
     return Result(folder.path)
@@ -150,7 +150,7 @@ def _ask(path: str | Path, overrides: Sequence[str]) -> _Asked:
         else:
             rest.append(text)
     job = compose(["data=two_regions", *rest])  # whose regions are known: that is asked below
-    given = read_given(path)
+    given = _with_targets(read_given(path))
     for name, metric in job.metrics.items():
         if metric.needs_regions:
             raise ConfigError(f"metric.{name} needs to know where masks should look, in images")
@@ -162,6 +162,15 @@ def _ask(path: str | Path, overrides: Sequence[str]) -> _Asked:
             there = ", ".join(given.shapes)
             raise ConfigError(f"controls: {name} is none of the methods{hint} ({there})")
     return _Asked(given, job, labels, controls)
+
+
+def _with_targets(given: GivenMasks) -> GivenMasks:
+    """Where nobody says which class is explained, but what the network says: what it predicts."""
+    if given.logits is None:
+        return given
+    known = (given.targets >= 0) & (given.targets < given.logits.shape[2])
+    predicted = given.logits[:, 0].argmax(axis=1)
+    return replace(given, targets=np.where(known, given.targets, predicted))
 
 
 def _compute(asked: _Asked, folder: RunFolder) -> None:
@@ -203,7 +212,7 @@ def _compute(asked: _Asked, folder: RunFolder) -> None:
     for unknown, said in ((asked.order, _NO_ORDER), (predicted, _NO_LOGITS)):
         if unknown is None:
             log.warning("%s", wrapped(said))
-    log.info("results are in %s", folder.path)
+    log.info("results are in %s", from_here(folder.path))
 
 
 def _facts(asked: _Asked) -> dict[str, Any]:
@@ -266,8 +275,7 @@ def _predictions(given: GivenMasks) -> "pd.DataFrame":
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         softmax, predicted = np.exp(log_softmax), logits.argmax(axis=1)
-        known = (given.targets >= 0) & (given.targets < logits.shape[1])
-        targets = np.where(known, given.targets, given.logits[:, 0].argmax(axis=1))
+        targets = given.targets
         parts.append(
             pd.DataFrame(
                 {

@@ -151,6 +151,7 @@ def _rendered(parts: Iterable[RenderableType], width: int, color: bool, encoding
     buffer = io.StringIO()
     console = Console(
         file=buffer,
+        force_jupyter=False,  # in a notebook, rich would show it there and then
         width=width,
         force_terminal=color,
         color_system="standard" if color else None,

@@ -156,3 +156,12 @@ def test_compare_shows_them(tmp_path, capsys):
     assert "gradient guided_backprop" in " ".join(printed.split()) and "p (Holm)" in printed
     table = sanity.pairwise_tests(sanity.load_runs(tmp_path), methods=["gradient", "edge_detector"])
     assert len(table) == 2 and (table["p"] < 0.05).all()
+
+
+def test_no_number_of_images_is_looked_for_where_draws_of_the_weights_decide(monkeypatch):
+    """Seeds that disagree keep the interval wide, which took minutes to find out."""
+    monkeypatch.setattr(intervals, "_least", lambda holds, most: pytest.fail("looked for"))
+    draws = np.linspace(0.2, 0.8, 6)[:, None] * np.array([0.5, 1.0, 1.5])
+    ones = np.ones_like(draws)
+    assert intervals.images_to_exclude(draws, ones, 0.6) is None
+    assert intervals.images_needed(draws, ones, width=0.2, seeds=3) is None

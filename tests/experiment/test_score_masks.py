@@ -117,8 +117,9 @@ def test_scores_nulls_verdicts_and_page(here, monkeypatch):
     assert answer.to_dict() == {
         "gradient": "sensitive", "guided": "insensitive", "edges": "none",
     }  # fmt: skip
-    predictions = sanity.load_predictions(result)
+    predictions = sanity.load_predictions("outputs")
     shares = predictions.groupby("stage")["between_share"].first()
+    assert len(scores.merge(predictions)) == len(scores)
     assert shares[0] > 0.5 and shares[2] < 1e-9
     assert result.report.exists() and len(result.images) == 1
     assert np.array_equal(result.masks.guided.values, content["guided"][:1])
