@@ -59,6 +59,11 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} ({self.prog} --help)")
 
 
+def in_list(text: str) -> list[str]:
+    """The items of a list with commas between, in brackets or without: `[ssim,hog]`."""
+    return [item.strip() for item in text.strip().removeprefix("[").removesuffix("]").split(",")]
+
+
 @contextmanager
 def mistakes_told(program: str) -> Iterator[None]:
     """A user's mistake ends the process with one sentence and exit code 2."""

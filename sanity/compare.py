@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.arguments import Parser, mistakes_told
+from sanity.arguments import Parser, in_list, mistakes_told
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def compare(options: Namespace) -> None:
     if not options.paths:
         raise ConfigError("at least one PATH must be given: a run's folder, or one above runs")
     if options.rescore:
-        _rescore(options.paths, options.rescore)
+        _rescore(options.paths, options.rescore, options.config_dir)
         return
     from sanity.analysis.means import means
     from sanity.analysis.schemes import load_schemes
@@ -57,7 +57,7 @@ def compare(options: Namespace) -> None:
     thresholds = _thresholds(options.verdict or [])
     everything = load_schemes(options.paths)
     scores = _filter(everything, options)
-    table = means(scores, options.by.split(","))
+    table = means(scores, in_list(options.by))
     _write_means(table, options)
     if options.figure:
         _figure(scores, options.figure)
@@ -188,6 +188,12 @@ def _parser() -> Parser:
         metavar="metric=[…]",
         help="computes scores from stored masks: checks those there, adds those of new metrics",
     )
+    add(
+        "--config-dir",
+        "-cd",
+        metavar="FOLDER",
+        help="a folder of YAMLs of your own, whose metrics --rescore takes as well",
+    )
     return parser
 
 
@@ -195,7 +201,7 @@ def _filter(scores: "pd.DataFrame", options: Namespace) -> "pd.DataFrame":
     for name in ("metric", "method"):
         if asked := getattr(options, name):
             known = list(dict.fromkeys(scores[name].astype(str)))
-            wanted = asked.split(",")
+            wanted = in_list(asked)
             if unknown := [value for value in wanted if value not in known]:
                 raise ConfigError(f"--{name} {unknown[0]} is none of {', '.join(known)}")
             scores = scores[scores[name].isin(wanted)]
@@ -312,11 +318,11 @@ def _diff(a: Path, b: Path) -> None:
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}", na_rep="–"))
 
 
-def _rescore(paths: Sequence[str], overrides: Sequence[str]) -> None:
+def _rescore(paths: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:
     from sanity.experiment.rescore import chosen_metrics, rescore
     from sanity.results.listing import find_runs
 
-    metrics, nodes = chosen_metrics(overrides)
+    metrics, nodes = chosen_metrics(overrides, config_dir)
     for run in find_runs(paths):
         print(run)
         for row in rescore(run, metrics, nodes).itertuples():

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sanity.arguments import Parser, mistakes_told
-from sanity.config.given import Overrides
+from sanity.config.given import Overrides, words
 from sanity.config.job import compose
+from sanity.config.stored import stored_job
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,21 +25,35 @@ _ABOUT = """Shows what a model is made of: its signatures, input, outputs, varia
 
     python -m sanity.inspect model=inception_v3 model.handle=FOLDER
     python -m sanity.inspect --json model=keras model.path=my.keras
+    python -m sanity.inspect outputs/default/RUN_ID     the model of a run
 """
 
 
-def inspect(overrides: Overrides = ()) -> dict[str, Any]:
+def inspect(
+    overrides: Overrides = (),
+    *,
+    config_dir: str | None = None,
+    run: str | None = None,
+    trust: bool = False,
+) -> dict[str, Any]:
     """What is to be known of a model before it is explained, as plain lists and dicts.
 
     Args:
         overrides: As on the command line, `["model=inception_v3"]`, or by key.
+
+        config_dir: A folder of YAMLs of one's own.
+        run: A run's folder, whose model is looked into.
+        trust: Whether code that is not sanity's may run, which that run names.
 
     Raises:
         ConfigError: The model cannot be had.
     """
     from sanity.network.tensorflow import start_tensorflow
 
-    job = compose(overrides)
+    if run is None:
+        job = compose(overrides, config_dir)
+    else:
+        job, _ = stored_job(Path(run).expanduser(), words(overrides), trust=trust)
     start_tensorflow(job.settings.runtime.threads)
     return describe(job.model.load(), signatures(job), job.randomization)
 
@@ -281,10 +296,14 @@ def main() -> None:
     """Prints what is known of a model; a user's mistake is one sentence and exit code 2."""
     parser = Parser("sanity-inspect", _ABOUT)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for sanity itself")
+    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="YAMLs of your own")
+    parser.add_argument("--trust", action="store_true", help="run code that a run names")
     parser.add_argument("--json", action="store_true", help="for a program to read")
     with mistakes_told("sanity-inspect"):
         options = parser.read()
-        facts = inspect(options.overrides)
+        given = options.overrides
+        run = given.pop(0) if given and "=" not in given[0] else None
+        facts = inspect(given, config_dir=options.config_dir, run=run, trust=options.trust)
         print(json.dumps(facts, indent=2) if options.json else text(facts))
 
 

@@ -177,8 +177,15 @@ def test_what_is_not_alike_is_not_averaged(tmp_path):
     assert table.columns[0] == "scheme" and (table["images"] == 7).all()
     own = means(scores, ["target_rule", "metric", "method"])
     assert list(own.columns[:3]) == ["target_rule", "metric", "method"]
-    with pytest.raises(ConfigError, match="--by must name method"):
-        means(scores, ["metric", "stage"])
+    assert {"method", "metric"} <= set(means(scores, ["stage"]).columns)
+
+
+def test_several_metrics_make_a_row_each_and_lists_have_brackets(tmp_path, capsys):
+    make_run(tmp_path / "a")
+    short = ["--no-verdicts", "--by"]
+    one, other = (said(capsys, tmp_path, *short, by) for by in ("method", "[metric,method]"))
+    assert one == other and "ssim" in one and "pearson" in one
+    assert "pearson" not in said(capsys, tmp_path, "--metric", "[ssim]", *short, "method")
 
 
 def test_only_a_metrics_own_settings_set_its_scores_apart(tmp_path):

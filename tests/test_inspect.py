@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sanity.inspect import inspect, main, text
 from tests.models.standins import save_endpoints
+from tests.pieces import CONF
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +107,22 @@ def test_it_says_what_a_full_cascade_takes(tmp_path):
     assert rows["stem/slope"] == ["slope                stem"]
     assert rows["stem/shift"] == ["bias, not trainable  stem"]
     assert rows["other/kernel"] == ["kernel               does not reach the output"]
+
+
+def test_a_folder_of_ones_own_and_a_runs_model(tmp_path, monkeypatch, capsys):
+    from sanity.config.job import compose
+    from sanity.results.recorded import write_config
+
+    given = [f"hydra.searchpath=[file://{CONF}]", "model=small", "method=[gradient]"]
+    job = compose(given)
+    write_config(tmp_path, job.config, job.overrides, {"runtime": {"choices": {}}})
+    pages = []
+    for words in (["-cd", CONF, "model=small"], [tmp_path, "--trust"]):
+        monkeypatch.setattr(sys, "argv", ["inspect", *map(str, words)])
+        main()
+        pages.append(capsys.readouterr().out)
+    assert pages[0] == pages[1] and "blocks, from output to input" in pages[0]
+    monkeypatch.setattr(sys, "argv", ["inspect", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--trust runs it" in capsys.readouterr().err

@@ -15,7 +15,8 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Args:
         scores: See `analysis.schemes`.
-        by: Columns whose values are told apart; `stage` brings `layer` along. Without it, what is
+        by: Columns whose values are told apart, beside metrics and methods where there are several;
+            `stage` brings `layer` along. Without it, what is
             averaged is the area under each image's curve over all stages, in units of the scores.
 
     Returns:
@@ -39,9 +40,9 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         by.insert(by.index("stage") + 1, "layer")
     if "scheme" not in by and _mixed(scores, by, "scheme"):
         by = ["scheme", *by]
-    for name in ("metric", "method"):
+    for name in ("method", "metric"):  # whose scores mean different things
         if name not in by and _mixed(scores, by, name):
-            raise ConfigError(f"--by must name {name}, of which there are several")
+            by = [name, *by]
     staged = bool({"stage", "layer"} & set(by))
     keys = by[0] if len(by) == 1 else by
     originals = _originals(scores)

@@ -27,8 +27,14 @@ _GROUP = 8  # images whose masks are held at a time
 _EQUAL = 1e-9  # what another machine's arithmetic may change in a score
 
 
-def chosen_metrics(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def chosen_metrics(
+    overrides: Sequence[str], config_dir: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The metrics that overrides such as `metric=[mse]` choose, and their settings, by name.
+
+    Args:
+        overrides: As on the command line.
+        config_dir: A folder of YAMLs of one's own.
 
     Raises:
         ConfigError: They are wrong, or override something else.
@@ -37,7 +43,7 @@ def chosen_metrics(overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, 
         key = override.lstrip("+~").split("=", 1)[0]
         if key.split(".")[0] != "metric" or "=" not in override:
             raise ConfigError(f"--rescore {override} must be metric=[…] or metric.NAME.KEY=…")
-    job = compose(overrides)
+    job = compose(overrides, config_dir)
     for name, metric in job.metrics.items():
         if metric.needs_regions:
             raise ConfigError(f"--rescore cannot compute metric.{name}, which needs the images")
