@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 # Where a sweep's own record goes; the same folder in all of its processes.
 OmegaConf.register_new_resolver("sanity_record", record_folder, use_cache=True, replace=True)
 _OURS = ("sanity_sweeper.SanitySweeper", "basic_sweeper.BasicSweeper")  # which want no number
+# What `-sc` is asked for and answered here; other shells are Hydra's.
+_SHELLS = [[f"{w}={shell}"] for w in ("install", "uninstall", "query") for shell in ("bash", "zsh")]
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
@@ -220,6 +222,9 @@ def _launch(arguments: Sequence[str]) -> None:
     if asked.version:
         print(f"sanity {__version__} (Hydra {version('hydra-core')})")
         return
+    if asked.shell_completion and overrides in _SHELLS:
+        _complete(overrides[0])
+        return
     with look_in(asked.config_dir, overrides):
         if not asked.shell_completion:
             _refuse_records(asked)
@@ -228,6 +233,17 @@ def _launch(arguments: Sequence[str]) -> None:
             check(overrides, sweep=asked.multirun or "hydra.mode=MULTIRUN" in overrides)
         sys.argv[1:] = with_open_keys(arguments)
         job()
+
+
+def _complete(asked: str) -> None:
+    """Prints the script that completes command lines, or what one may go on with."""
+    from sanity.config.completion import REMOVAL, SCRIPT, complete
+
+    what = asked.partition("=")[0]
+    if what == "query":
+        print("\n".join(complete(os.environ.get("COMP_LINE", ""))))
+    else:
+        print(SCRIPT if what == "install" else REMOVAL, end="")
 
 
 def _read(arguments: Sequence[str]) -> tuple[Namespace, list[str]]:
