@@ -134,8 +134,8 @@ class Source(Model):
             )
         if not classifier.parameters:
             raise ConfigError(
-                f"{name} has no variables that could be randomized: its weights are constants "
-                "of a frozen graph"
+                f"{name} has nothing that could be randomized: no variables, and no constants that "
+                "weigh anything of the images"
             )
         if self.sha256 not in (None, classifier.weights.sha256):
             raise ConfigError(

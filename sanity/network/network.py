@@ -25,6 +25,7 @@ from sanity.network.anatomy.ways import PRODUCTS
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 from sanity.network.passes.backprop_rules import rule as rule_of
+from sanity.network.promoting import promote_constants
 
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D", "Einsum")
 
@@ -207,8 +208,9 @@ def read_network(
     }
     outputs = vectors(concrete, output)
     flat = faithful(concrete, list(outputs))
+    flat, promoted = promote_constants(flat, name)
     graph, logits, ending = choose_logits(flat, outputs, output, name, activation, reduce)
-    found, names = _name_variables(graph, concrete, variables or {})
+    found, names = _name_variables(graph, concrete, {**(variables or {}), **promoted})
     sources = {placeholder: _source(own, found[own]) for placeholder, own in names.items()}
     parameters = describe(graph, sources, blocks or (), images, logits)
     if blocks is None:

@@ -1,0 +1,81 @@
+"""Constants that are weights, as a frozen graph has them, made live variables."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+
+from sanity.network.anatomy.ways import FACTORS, PRODUCTS, SUMS
+from sanity.network.graph import NORMS, FlatGraph
+
+log = logging.getLogger(__name__)
+
+_FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
+_JOINS = frozenset("ConcatV2 Concat Pack GatherV2 Gather".split())
+
+
+def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str, Any]]:
+    """A network's graph with variables for its weights, and these by name.
+
+    Weights are the arrays that products and norms of the images' values take, and those that are
+    added to, multiplied with or put beside these values from the first product on: what stands
+    before it is preprocessing. A graph that reads variables stays as it is: what is constant beside
+    variables is meant to be.
+
+    Args:
+        graph: The network.
+        model: What messages call it.
+    """
+    if any(tensor.dtype == tf.resource for tensor in graph.captures.values()):
+        return graph, {}
+    values = {name: value for name, value in _arrays(graph).items() if value.size > 1}
+    products = [n for n in graph.valued & graph.nodes.keys() if graph.nodes[n].op in PRODUCTS]
+    after = graph.behind(products)
+    weights = {name: value for name, value in values.items() if _is_weight(graph, name, after)}
+    if not weights:
+        return graph, {}
+    new = GraphDef()
+    new.CopyFrom(graph.graph_def)
+    nodes = {node.name: node for node in new.node}
+    captures, variables = dict(graph.captures), {}
+    for name, value in weights.items():
+        with tf.init_scope(), tf.name_scope(""):
+            variable = tf.Variable(value, name=name)
+        node = nodes[name] if name in nodes else new.node.add(name=name)
+        node.Clear()
+        node.name, node.op = name, "ReadVariableOp"
+        node.input.append(f"{name}/variable")
+        node.attr["dtype"].type = variable.dtype.as_datatype_enum
+        captures.pop(name, None)
+        captures[f"{name}/variable"] = variable.handle
+        variables[name] = variable
+    log.info(
+        "%s is a frozen graph: %d of its constants are weights, and are variables from here on",
+        model,
+        len(variables),
+    )
+    return replace(graph, graph_def=new, captures=captures), variables
+
+
+def _arrays(graph: FlatGraph) -> dict[str, np.ndarray]:
+    """The floating-point constants, in the graph or captured by it, by name."""
+    found = {}
+    for node in graph.nodes.values():
+        if node.op == "Const" and tf.dtypes.as_dtype(node.attr["dtype"].type) in _FLOATS:
+            found[node.name] = tf.make_ndarray(node.attr["value"].tensor)
+    for name, tensor in graph.captures.items():
+        if tensor.dtype in _FLOATS and (value := tf.get_static_value(tensor)) is not None:
+            found[name] = value
+    return found
+
+
+def _is_weight(graph: FlatGraph, name: str, after: set[str]) -> bool:
+    """Whether the images' values meet an array where they meet weights."""
+    for met in graph.meetings(name):
+        op = graph.nodes[met].op
+        if op in PRODUCTS | NORMS or (met in after and op in FACTORS | SUMS | _JOINS):
+            return True
+    return False

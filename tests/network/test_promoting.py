@@ -1,0 +1,80 @@
+"""Frozen graphs: constants that are weights become live variables."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sanity.models import SavedModel
+from sanity.network.classifier import Classifier
+from sanity.randomization import Randomization
+
+X = np.random.default_rng(0).random((3, 8, 8, 3), np.float32)
+DRAW = np.random.default_rng(1)
+WEIGHTS = {
+    "conv/kernel": DRAW.normal(size=(3, 3, 3, 4)),
+    "conv/bias": DRAW.normal(size=4),
+    "norm/gamma": DRAW.random(4) + 0.5,
+    "norm/beta": DRAW.normal(size=4),
+    "norm/mean": DRAW.normal(size=4),
+    "norm/variance": DRAW.random(4) + 0.5,
+    "dense/kernel": DRAW.normal(size=(5, 4)),  # is transposed on its way
+    "dense/bias": DRAW.normal(size=5),
+}
+KINDS = ["kernel", "bias", "scale", "offset", "moving_mean", "moving_variance", "kernel", "bias"]
+
+
+def network(x, w):
+    x = (tf.convert_to_tensor(x) - [0.4, 0.5, 0.6]) / [
+        0.2,
+        0.3,
+        0.2,
+    ]  # preprocessing, which is no weight
+    x = tf.nn.bias_add(tf.nn.conv2d(x, w["conv/kernel"], 1, "SAME"), w["conv/bias"])
+    norm = [w[f"norm/{end}"] for end in ("gamma", "beta", "mean", "variance")]
+    gamma, beta, mean, variance = norm
+    x = tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=mean, variance=variance, is_training=False
+    ).y
+    x = tf.reduce_mean(tf.nn.relu(x), [1, 2])
+    return x @ tf.transpose(w["dense/kernel"]) + w["dense/bias"]
+
+
+def frozen(x):
+    return network(x, {n: tf.constant(v.astype(np.float32), name=n) for n, v in WEIGHTS.items()})
+
+
+def saved(path):
+    module = tf.Module()
+    spec = tf.TensorSpec([None, 8, 8, 3], tf.float32)
+    serve = tf.function(lambda x: {"logits": frozen(x)}, input_signature=[spec])
+    tf.saved_model.save(module, path, signatures=serve)
+    return SavedModel(path=str(path)).load()
+
+
+@pytest.mark.parametrize("form", ["function", "SavedModel"])
+def test_all_weights_are_found_and_drawn_anew(form, tmp_path):
+    classifier = Classifier(frozen, X.shape[1:]) if form == "function" else saved(tmp_path)
+    names = {name: next(w for w in WEIGHTS if name.endswith(w)) for name in classifier.parameters}
+    assert sorted(names.values()) == sorted(WEIGHTS)
+    kinds = {names[name]: p.kind for name, p in classifier.parameters.items()}
+    assert kinds == dict(zip(WEIGHTS, KINDS, strict=True))
+    expected = network(X, {n: v.astype(np.float32) for n, v in WEIGHTS.items()})
+    np.testing.assert_allclose(classifier.logits(X), expected, rtol=1e-4, atol=1e-5)
+    assert [block.split("/")[-1] for block in classifier.blocks] == ["dense", "conv"]
+    stage = Randomization(order="full").stages(classifier, classifier.blocks, 0)[1]
+    values = {name: np.asarray(value) for name, value in stage.make_weights().items()}
+    with classifier.weights.restored():
+        classifier.weights.put(values)
+        new = {names[n]: v for n, v in classifier.weights.read().items()}
+        np.testing.assert_allclose(classifier.logits(X), network(X, new), rtol=1e-4, atol=1e-5)
+        assert not np.allclose(classifier.logits(X), expected)
+
+
+def test_constants_beside_variables_stay():
+    kernel = tf.Variable(WEIGHTS["conv/kernel"], dtype=tf.float32, name="kernel")
+
+    def function(x):
+        w = {n: tf.constant(v.astype(np.float32)) for n, v in WEIGHTS.items()}
+        return network(x, {**w, "conv/kernel": kernel})
+
+    assert list(Classifier(function, X.shape[1:]).parameters) == ["kernel"]
