@@ -109,7 +109,7 @@ def test_output_must_be_a_vector():
         images = images * scale
         return {"map": images, "a": images[:, 0, 0], "b": images[:, 0, 1]}
 
-    with pytest.raises(ConfigError, match=r"model\.output=map is no vector .*: a, b"):
+    with pytest.raises(ConfigError, match=r"reduce must say how map of model, 3 numbers at "):
         Classifier(outputs, (4, 4, 3), output="map")
     with pytest.raises(ConfigError, match=r"model\.output must say .*: a, b"):
         Classifier(outputs, (4, 4, 3))
