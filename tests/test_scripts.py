@@ -13,6 +13,7 @@ from sanity.files import read_json
 from sanity.models.known import TRUTHS
 from tests.command import ROOT
 from tests.pieces import ANY
+from tests.report import browser
 from tests.report.runs import make_run
 
 FILES = sorted((ROOT / "scripts").glob("*.py"))
@@ -161,3 +162,15 @@ def test_gallery(tmp_path):
     assert all(mask.shape[:2] == image.shape[:2] for mask in masks.values())
     script.draw(image, masks, tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(browser.find() is None, reason="there is no Chromium on the PATH")
+def test_pictures(tmp_path, monkeypatch):
+    folder = make_run(tmp_path / "run")
+    run(load("pictures"), monkeypatch, folder, "--docs", tmp_path / "docs")
+    assert {file.name for file in (tmp_path / "docs").iterdir()} == {
+        "grid.png",
+        "curves.png",
+        "report.png",
+    }
