@@ -210,8 +210,9 @@ def test_rows_are_sorted_by_similarity_and_say_the_verdict(opened, one):
         assert place == pytest.approx((early + 0.25) / 1.35, abs=0.01)
     assert opened.run(f"{rows}[0].querySelectorAll('.reference').length") == 1  # the control
     assert opened.run(f"{rows}[0].querySelectorAll('circle.image').length") == 3  # a ring an image
-    axis = opened.run("document.querySelector('.axis').textContent")
-    assert "edge_detector" in axis and "another image" in axis and "unchanged 1" in axis
+    axis = opened.run("document.querySelector('thead .similarity').textContent")
+    for said in ("edge_detector", "0 another image", "1 unchanged", "0.5"):
+        assert said in axis
 
 
 def test_evidence_is_behind_a_disclosure(opened, one):

@@ -218,18 +218,21 @@ def explanation(group: Group, metric: str, controls: Sequence[str]) -> dict[str,
         " while its lower blocks still see the image."
     )
     by: dict[str, list[str]] = {}
+    leaning = False
     for row in group["verdicts"]:
         if row["metric"] == metric and row["method"] not in controls:
             by.setdefault(row.get("leans") or row["verdict"], []).append(row["method"])
+            leaning = leaning or bool(row.get("leans"))
+    unsure = ["This is how it looks so far; more images must confirm it."] if leaning else []
     return {
         "What was done": [done, *([early] if group["early"] else [])],
-        "What it shows": _shows(by, bool(controls)),
+        "What it shows": [*unsure, *_shows(by, bool(controls))],
         "What it does not show": [
             "That a mask is right. A method whose masks change with the weights may still be wrong"
             " about what the network used.",
             "What another network, other images or another draw of the weights would give.",
         ],
-        "What to do": _advice(by, group),
+        "What to do": [*_settle(group), *_advice(by, group)],
     }
 
 
@@ -259,6 +262,11 @@ def _shows(by: Mapping[str, list[str]], controls: bool) -> list[str]:
     if controls:
         said.append("The controls show both ends: what never looks at the network, and chance.")
     return said
+
+
+def _settle(group: Group) -> list[str]:
+    said = group["settling"]
+    return [f"First settle it: {said}"] if said else []
 
 
 def _advice(by: Mapping[str, list[str]], group: Group) -> list[str]:

@@ -30,9 +30,7 @@ const axisHead = (of, metric) => {
     "svg",
     { class: "axis", height: 34, role: "img", "aria-label": `0: as alike as masks of different images; ${threshold}: the threshold; 1: unchanged` },
     references(of, metric).map(([v, names]) => text(v, 11, names.map((name) => middle(name, 18)).join(", "))),
-    text(0, 29, "0 another image’s"),
-    text(threshold, 29, String(threshold)),
-    text(1, 29, "unchanged 1"),
+    [0, threshold, 1].map((v) => s("text", { x: onAxis(v), y: 29, "text-anchor": "middle" }, String(v))),
   );
 };
 
@@ -125,7 +123,7 @@ const drawAnswer = () => {
     { role: "row" },
     h("th", { role: "columnheader", scope: "col" }, "method"),
     h("th", { role: "columnheader", scope: "col" }, term("verdict", "verdict"), ` by ${metric}`),
-    h("th", { role: "columnheader", scope: "col", class: "similarity" }, term("early", "early similarity"), axisHead(of, metric)),
+    h("th", { role: "columnheader", scope: "col", class: "similarity" }, term("early", "early similarity"), ": 0 another image’s mask, 1 unchanged", axisHead(of, metric)),
     D.metrics.map(({ name, primary }) => h("th", { role: "columnheader", scope: "col", class: `by${name === metric ? " now" : ""}` }, breakable(name), primary ? h("span", { class: "sr" }, ", which decides") : "")),
     run().pictures.length ? h("th", { role: "columnheader", scope: "col", class: "five" }, "trained ", h("span", { "aria-hidden": "true" }, "→"), " random") : null,
   );
