@@ -138,13 +138,11 @@ def test_sweep_seeds_and_running_again(tmp_path):
 
 @pytest.mark.slow
 def test_just_what_was_asked_for(tmp_path):
-    sanity_here(
-        "method=[smoothgrad]",
-        "method.smoothgrad.samples=10",
-        "layers.names=[logits,head]",
-        "data.limit=1",
-        cwd=tmp_path,
-    )
+    chosen = ["method=[smoothgrad]", "method.smoothgrad.samples=10", "data.limit=1"]
+    chosen.append("layers.names=[logits,head]")
+    told = sanity_here("dry_run=true", *chosen, cwd=tmp_path).stdout
+    assert re.search(r"smoothgrad +10 +0$", told, re.MULTILINE)
+    sanity_here(*chosen, cwd=tmp_path)
     (run,) = tmp_path.glob("outputs/default/[!.]*")
     assert {path.name for path in run.iterdir()} == {
         ".hydra",
@@ -166,6 +164,5 @@ def test_just_what_was_asked_for(tmp_path):
     assert masks.smoothgrad.shape == (1, 3, 224, 224, 3)
     log = (run / "sanity.log").read_text()
     assert "stage  1  logits: 2 variables randomized; predicted" in log
-    assert re.search(r"smoothgrad +10 +0$", log, re.MULTILINE)
     again = sanity_here("--cfg", "job", cwd=tmp_path).stdout
     assert "samples: 25" in again  # the run changed nothing but its folder
