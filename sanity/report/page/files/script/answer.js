@@ -28,9 +28,9 @@ const axisHead = (of, metric) => {
   const text = (v, y, ...said) => s("text", { x: onAxis(v < 0.25 ? v - 0.03 : v > 0.75 ? v + 0.05 : v), y, "text-anchor": side(v) }, said);
   return s(
     "svg",
-    { class: "axis", height: 34, role: "img", "aria-label": `0: as alike as masks of different images; ${threshold}: the threshold; 1: unchanged` },
-    references(of, metric).map(([v, names]) => text(v, 11, names.map((name) => middle(name, 18)).join(", "))),
-    [0, threshold, 1].map((v) => s("text", { x: onAxis(v), y: 29, "text-anchor": "middle" }, String(v))),
+    { class: "axis", height: 46, role: "img", "aria-label": `0: as alike as masks of different images; ${threshold}: the threshold; 1: unchanged` },
+    references(of, metric).map(([v, names], i) => text(v, 11 + 12 * (i % 2), names.map((name) => middle(name, 18)).join(", "))),
+    [0, threshold, 1].map((v) => s("text", { x: onAxis(v), y: 41, "text-anchor": "middle" }, String(v))),
   );
 };
 
