@@ -204,6 +204,8 @@ def main() -> None:
             sys.exit(130)
         except (Exception, Ended) as ended:
             error = ended.error if isinstance(ended, Ended) else ended
+            if isinstance(error, BrokenPipeError):
+                raise error from None
             if isinstance(error, SweepFailed):
                 sys.exit(error.code)
             if isinstance(error, JobFailed):  # of a search, which ends with it
@@ -230,7 +232,7 @@ def _launch(arguments: Sequence[str]) -> None:
             _refuse_records(asked)
             if asked.config_dir is not None:
                 existing_folder(asked.config_dir)
-            check(overrides, sweep=asked.multirun or "hydra.mode=MULTIRUN" in overrides)
+            check(overrides, sweep=True)  # whether it is one, a preset may say
         sys.argv[1:] = with_open_keys(arguments)
         job()
 

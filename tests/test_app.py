@@ -1,5 +1,6 @@
 """The command line, as a process of its own where one is what is tested."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import sanity as library
-from tests.command import sanity, sanity_here
+from tests.command import ROOT, sanity, sanity_here
 
 QUICK = ["data.limit=1", "layers.names=[logits,head]", "metric=[ssim,spearman]"]
 
@@ -38,6 +39,8 @@ ELSEWHERE = "hydra_plugins.hydra_elsewhere_launcher.Launcher"
     [
         (["method=[nonsense]"], "method=nonsense is none of"),
         (["seed=-1"], "seed=-1 should be"),
+        (["seed=0,1"], "of which -m makes a job each; in brackets they are a list: 'seed=[0,1]'"),
+        (["seed=range(3)"], "of which -m makes a job each"),
         (["--mulitrun"], "--mulitrun is no option; did you mean --multirun?"),
         (["--cfg", "jbo"], "--cfg/-c: invalid choice: 'jbo'"),
         (["-cd", "nowhere"], "--config-dir nowhere: there is no such folder"),
@@ -73,6 +76,19 @@ def test_so_it_is_of_a_process(tmp_path):
     done = sanity("seed=-1", cwd=tmp_path, check=False)
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("sanity: seed=-1 should be") and done.stderr.count("\n") == 1
+
+
+def test_a_preset_that_is_a_sweep_takes_several_values_as_it_is(tmp_path):
+    wrong = ["experiment=paper", "seed=0,1", "name=a/b"]
+    done = sanity_here(*wrong, cwd=tmp_path, check=False)
+    assert done.stdout.splitlines()[-1] == "sweep of 4 jobs: 4 failed" and done.returncode == 2
+
+
+def test_help_may_be_cut_off(tmp_path):
+    words = f"{sys.executable} -m sanity --help | head -1"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.stdout.startswith("sanity - ") and done.stderr == ""
 
 
 def test_the_version_is_ours(tmp_path):

@@ -67,12 +67,17 @@ def check(overrides: Sequence[str], *, sweep: bool) -> None:
                 f"a job each: -m {shlex.quote(f'{key}=glob({_pattern(value)})')}"
             )
         if override.is_sweep_override() and not sweep:
-            pair, _, given = text.partition("=")
-            listed = _parse(f"{pair}=[{given}]") is not None and "(" not in given
-            as_list = f"; in brackets they are a list: '{pair}=[{given}]'" if listed else ""
-            raise ConfigError(f"{text} has several values, of which -m makes a job each{as_list}")
+            raise ConfigError(several(text))
         if (known := options(key)) and isinstance(value, int | float | bool):
             raise ConfigError(f"{text} must be one of: {', '.join(known)}")
+
+
+def several(text: str) -> str:
+    """What to say of an override that has several values where there is one job."""
+    key, _, given = text.partition("=")
+    listed = _parse(f"{key}=[{given}]") is not None and "(" not in given
+    as_list = f"; in brackets they are a list: '{key}=[{given}]'" if listed else ""
+    return f"{text} has several values, of which -m makes a job each{as_list}"
 
 
 def quote(text: str) -> str:

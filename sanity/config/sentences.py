@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sanity.config.given import several
 from sanity.config.options import folders, options
 from sanity.errors import ConfigError, did_you_mean, how_to_install, near
 
@@ -18,6 +19,9 @@ _PLUGIN = re.compile(r"Unknown plugin class ?: 'hydra_plugins\.hydra_([a-z]+)_la
 _KEY = re.compile(r"Could not override '([^']+)'")
 _THERE = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
 _GONE = re.compile(r"Could not delete (?:from config\. )?'([^']+)'")
+_SEVERAL = re.compile(
+    r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)' requires --multirun"
+)
 _VARIABLE = re.compile(r"Environment variable '([^']+)' not found")
 _SWEEP = re.compile(r"does not support sweep type : (\w+)")
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See ")
@@ -44,6 +48,8 @@ def sentence(error: BaseException) -> str | None:
         return _unknown_key(match[1])
     if match := _THERE.search(text):
         return f"+{match[1]} would add what is there already: {match[1]}=… changes it"
+    if match := _SEVERAL.search(text):
+        return several(match[1] or match[2])
     if match := _GONE.search(text):
         return f"~{match[1]} would remove what is not there (sanity --cfg job shows what is)"
     if match := _VARIABLE.search(text):

@@ -162,7 +162,7 @@ def test_suggestions(tmp_path):
     for overrides, said in [
         (["methods=[gradient]"], r"did you mean method\?"),
         (["method=[gradiant]"], r"did you mean method=gradient\?"),
-        (["method=[grad_c*]"], r"did you mean method=\[grad_cam,grad_cam_plus_plus\]\?"),
+        (["method=[known_*con*]"], r"mean method=\[known_constant,known_noisy_constant\]\?"),
         (["experiment=mime"], r"known_truth, mine, .*did you mean experiment=mine\?"),
         (["experiment=mine"], "the first line of its YAML must be # @package _global_"),
         (["method=[owm]"], r"did you mean method=own\?"),
