@@ -31,6 +31,8 @@ class SanitySweeper(BasicSweeper):
         jobs = [job for batch in batches for job in batch]
         code = report([(_own(job.overrides or []), job.return_value) for job in jobs])
         assert self.hydra_context is not None
+        # Those of `hydra/callbacks=…` come before ours, and would not hear of the end after it.
+        self.hydra_context.callbacks.callbacks.sort(key=lambda one: not isinstance(one, Ends))
         for callback in self.hydra_context.callbacks.callbacks:
             if isinstance(callback, Ends):
                 callback.code = code
