@@ -1,7 +1,7 @@
 // What is chosen; who is told when it changes; the address, which keeps it.
 
 const state = {
-  group: 0, // number of a group
+  group: Math.max(0, D.groups.findIndex((of) => of.verdicts.some((row) => row.verdict !== "none"))), // number
   run: 0, // number of a run, whose masks are shown
   metric: D.metrics[0].name,
   stage: 1,
