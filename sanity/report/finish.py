@@ -114,7 +114,8 @@ def draw(run: Path, *, stages: bool = False) -> None:
 def _draw_curves(run: Path, config: Mapping[str, Any], info: dict[str, Any]) -> None:
     """Curves for the screen, and as wide as a column and as the text of a paper."""
     from sanity.report.figures.canvas import save
-    from sanity.report.figures.curves import similarity_curves, stage_means
+    from sanity.report.figures.curves import similarity_curves
+    from sanity.report.figures.means import stage_means
 
     scores = load_schemes([run])
     draw = partial(

@@ -20,8 +20,9 @@ from sanity.report import style
 from sanity.report.display import scaled
 from sanity.report.figures.article import article_stage, stage_figure
 from sanity.report.figures.canvas import Picture, save, save_pages
-from sanity.report.figures.curves import similarity_curves, stage_means
+from sanity.report.figures.curves import similarity_curves
 from sanity.report.figures.grid import PAGE, grid_pages, mask_grid
+from sanity.report.figures.means import stage_means
 
 LAYERS = ["", "logits", "block1", "stem"]
 ODD = ["$x$", "<b>&amp;", "_hidden", "$\\frac{$", "naïve", "猫\n\u202e", "100 %"]

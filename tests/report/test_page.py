@@ -16,7 +16,7 @@ from sanity.analysis.means import means
 from sanity.analysis.schemes import load_schemes
 from sanity.compare import main
 from sanity.report.display import STYLES, scaled
-from sanity.report.figures.curves import stage_means
+from sanity.report.figures.means import stage_means
 from sanity.report.finish import finish
 from sanity.report.page import collect as collect_module
 from sanity.report.page import estimates, tiles

@@ -8,8 +8,9 @@ literally, never read as formulas.
 from sanity.report.display import absolute_limits, channel_abs, channel_sum, signed_limits
 from sanity.report.figures.article import article_stage
 from sanity.report.figures.canvas import save, save_pages
-from sanity.report.figures.curves import similarity_curves, stage_means
+from sanity.report.figures.curves import similarity_curves
 from sanity.report.figures.grid import grid_pages, mask_grid
+from sanity.report.figures.means import stage_means
 
 __all__ = [
     "absolute_limits",

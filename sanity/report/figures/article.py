@@ -18,8 +18,7 @@ from sanity.report.figures.canvas import (
     text_width,
     write,
 )
-from sanity.report.figures.grid import draw_color_key
-from sanity.report.figures.masks import draw_image, draw_mask
+from sanity.report.figures.masks import draw_color_key, draw_image, draw_mask
 
 
 def article_stage(

@@ -1,4 +1,4 @@
-"""Similarity by stage: means over images with their intervals, and the figure."""
+"""Similarity to the original mask by stage, as a figure."""
 
 import math
 import textwrap
@@ -6,18 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 from matplotlib.patches import Patch
-from scipy.optimize import isotonic_regression
 
 from sanity.analysis import intervals
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.verdicts import early_stages
 from sanity.report.figures.canvas import (
     LINE,
     MARGIN,
@@ -29,82 +25,33 @@ from sanity.report.figures.canvas import (
     text_width,
     write,
 )
+from sanity.report.figures.lines import (
+    LEAD,
+    THRESHOLD,
+    Shown,
+    dot_look,
+    draw_early,
+    draw_images,
+    draw_lines,
+    label_lines,
+    line_look,
+    null_look,
+)
+from sanity.report.figures.means import ORIGINAL, stage_means
 from sanity.report.style import (
     DASHDOT,
-    DOTTED,
     INK,
     LONG,
     MUTED,
     RULE,
     SHORT,
     SOLID,
-    Style,
     method_style,
 )
 
-ORIGINAL = "original"  # what stage 0 is called
 _DASHES = (SOLID, LONG, DASHDOT, SHORT)  # of schemes
 _AXIS = 0.36  # left of a panel, for its numbers, inches
-_LEAD = 0.24  # from a line's end to its name
 _LEAST = 1.3  # inches of a panel whose lines are labelled directly
-_THRESHOLD: Mapping[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": (0, (4, 2))}
-
-
-def stage_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Means over images and seeds with their intervals, one row a metric, method and stage.
-
-    The intervals are those of the tables (`analysis.intervals`). Values that are not finite are
-    left out, with all seeds of their image.
-
-    Args:
-        scores: Columns image, method, stage, layer, metric, value; perhaps null, seed.
-
-    Returns:
-        Columns metric, method, stage, layer, mean, null (its mean), images (that have a value),
-        missing (values that are not finite), low and high (NaN below two images).
-
-    Raises:
-        ValueError: No scores; or those of several runs: two of one image, method, stage, metric and
-            seed, or two layers of one stage.
-    """
-    if scores.empty:
-        raise ValueError("there are no scores to show")
-    group = ["metric", "method", "stage", "layer"]
-    unit = ["metric", "method", "stage", "image"] + (["seed"] if "seed" in scores else [])
-    if scores.duplicated(unit).any():
-        raise ValueError(f"there are several scores of one {', '.join(unit)}: choose a run")
-    if (scores.groupby("stage")["layer"].nunique() > 1).any():
-        raise ValueError("there are several layers of one stage: choose a scheme")
-    table = scores[[*group, "image"]].astype({key: str for key in group if key != "stage"})
-    table["value"] = scores["value"].where(np.isfinite(scores["value"]))
-    table["null"] = scores["null"].astype(float) if "null" in scores else np.nan
-    table["missing"] = table["value"].isna()
-    table["seed"] = scores["seed"].to_numpy() if "seed" in scores else 0
-    originals = {
-        key: part["value"].to_numpy()
-        for key, part in table[table["stage"] == 0].groupby(["metric", "method"], sort=False)
-    }
-    rows = []
-    for key, part in table.groupby(group, sort=False):
-        metric, method, stage, _ = key
-        wide = part.pivot(index="image", columns="seed", values="value").to_numpy()
-        nulls = part["null"].to_numpy()
-        scale = (
-            intervals.scale(nulls, originals.get((metric, method), np.empty(0))) if stage else None
-        )
-        found = intervals.mean(wide, scale)
-        null = float(np.nanmean(nulls)) if np.isfinite(nulls).any() else math.nan
-        numbers = (
-            found.mean,
-            null,
-            found.images,
-            int(part["missing"].sum()),
-            found.low,
-            found.high,
-        )
-        rows.append((*key, *numbers))
-    columns = ["mean", "null", "images", "missing", "low", "high"]
-    return pd.DataFrame(rows, columns=[*group, *columns])
 
 
 def similarity_curves(
@@ -162,29 +109,22 @@ def similarity_curves(
             )
             rows = table[table["metric"] == metric]
             if thresholds is not None:
-                _draw_early(ax, rows, thresholds, len(layers) - 1)
+                draw_early(ax, rows, thresholds, len(layers) - 1)
             size = 4 if sheet.width >= 9 else 3
-            _draw(ax, rows, methods, shown, layers.index, size, bands=not few)
+            draw_lines(ax, rows, methods, shown, layers.index, size, bands=not few)
             if few:
-                _draw_images(ax, scores[scores["metric"].astype(str) == metric], methods, shown)
+                draw_images(ax, scores[scores["metric"].astype(str) == metric], methods, shown)
             if sheet.direct:
-                _label(ax, rows, methods, shown, layers.index, sheet)
+                size_of_panel = (sheet.panel_width, sheet.panel_height)
+                label_lines(ax, rows, methods, shown, layers.index, sheet.font, size_of_panel)
             sheet.tick(ax, ticks, index)
         _write_key(fig, sheet, [shown[method] for method in methods], marks)
     return fig
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """How a line is called, and looks."""
-
-    label: str
-    style: Style
-
-
 def _named(
     scores: pd.DataFrame, names: Mapping[str, str] | None, controls: Collection[str] | None
-) -> tuple[pd.DataFrame, dict[str, _Shown]]:
+) -> tuple[pd.DataFrame, dict[str, Shown]]:
     """The scores with a line's key as method; each line's label and look by that."""
     methods = scores["method"].astype(str)
     several = "scheme" in scores and scores["scheme"].nunique() > 1
@@ -198,7 +138,7 @@ def _named(
             look = replace(look, dash=dashes[scheme])
         key = f"{method} · {scheme}" if scheme else method
         called = (names or {}).get(method, method)
-        shown[key] = _Shown(literal(f"{called} · {scheme}" if scheme else called), look)
+        shown[key] = Shown(literal(f"{called} · {scheme}" if scheme else called), look)
     keys = methods.where(schemes == "", methods + " · " + schemes)
     return scores.assign(method=keys), shown
 
@@ -254,7 +194,7 @@ class _Sheet:
         columns = min(count, 2 if width >= 5 else 1)
         rows = math.ceil(count / columns)
         tall = min(2.4, 1.0 + 0.14 * width)
-        beside = _LEAD + max(text_width(label, font) for label in labels) + 2 * PAD
+        beside = LEAD + max(text_width(label, font) for label in labels) + 2 * PAD
         wide = (width - 2 * MARGIN) / columns - _AXIS
         direct = len(labels) * line <= 1.15 * tall and wide - beside >= _LEAST
         wide -= beside if direct else 2 * PAD
@@ -304,148 +244,6 @@ class _Sheet:
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:z.10g}")
 
 
-def _draw(
-    ax: Axes,
-    table: pd.DataFrame,
-    methods: Sequence[str],
-    shown: Mapping[str, _Shown],
-    stages: pd.Index,
-    size: float,
-    bands: bool,
-) -> None:
-    """Lines, nulls and bands; arrowheads where a band goes on beyond the panel."""
-    x = np.arange(len(stages))
-    rows = {
-        method: table[table["method"] == method].set_index("stage").reindex(stages)
-        for method in methods
-    }
-    drawn = [part[key] for part in rows.values() for key in ("mean", "null")]
-    originals = table.loc[table["stage"] == 0, "mean"]
-    low, high = _y_limits(np.concatenate(drawn), originals.to_numpy())
-    ax.set_ylim(low, high)
-    for method, part in rows.items():
-        style = shown[method].style
-        level = 2 if style.control else 3
-        if bands:
-            inside = part["low"].clip(low, high), part["high"].clip(low, high)
-            band = ax.fill_between(x, *inside, linewidth=0, zorder=level - 1)
-            band.set(color=style.color, alpha=0.15 if len(methods) <= 8 else 0.06)
-            for cut, end, marker in (
-                (part["low"] < low, low, CARETDOWNBASE),
-                (part["high"] > high, high, CARETUPBASE),
-            ):
-                where = x[cut.to_numpy()]
-                if where.size:
-                    ax.plot(
-                        where,
-                        np.full(len(where), end),
-                        color=style.color,
-                        linestyle="none",
-                        marker=marker,
-                        markersize=4,
-                        zorder=level,
-                    )
-        ax.plot(x, part["null"], **_null(style.color), zorder=level)
-        ax.plot(x, part["mean"], **_look(style, size), zorder=level)
-    ax.set_xlim(-0.4, len(stages) - 0.6)
-    ax.grid(axis="y", color=RULE, linewidth=0.6)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _draw_images(
-    ax: Axes, scores: pd.DataFrame, methods: Sequence[str], shown: Mapping[str, _Shown]
-) -> None:
-    """A dot an image, its mean over seeds."""
-    finite = scores[np.isfinite(scores["value"])]
-    for method in methods:
-        part = finite[finite["method"] == method]
-        each = part.groupby(["stage", "image"], observed=True)["value"].mean().reset_index()
-        style = shown[method].style
-        ax.plot(each["stage"], each["value"], **_dot(style.color), zorder=2)
-
-
-def _draw_early(ax: Axes, table: pd.DataFrame, thresholds: Thresholds, last: int) -> None:
-    """Shades the early stages, and draws where similarity is the threshold there.
-
-    That depends on the null: the median over methods.
-    """
-    if last < 1:
-        return
-    early = early_stages(last, thresholds.early)
-    ax.axvspan(0.5, len(early) + 0.5, color=RULE, alpha=0.35, linewidth=0, zorder=0)
-    original = table.loc[table["stage"] == 0].set_index("method")["mean"]
-    nulls = table[table["stage"].isin(early)].groupby("method", sort=False)["null"].mean()
-    level = (nulls + thresholds.threshold * (original - nulls)).median()
-    if np.isfinite(level):
-        ax.plot([0.5, len(early) + 0.5], [level, level], **_THRESHOLD)
-
-
-def _label(
-    ax: Axes,
-    table: pd.DataFrame,
-    methods: Sequence[str],
-    shown: Mapping[str, _Shown],
-    stages: pd.Index,
-    sheet: _Sheet,
-) -> None:
-    """Writes each line's name right of its end, the names pushed apart."""
-    low, high = ax.get_ylim()
-    ends: dict[str, tuple[int, float]] = {}
-    for method in methods:
-        part = table[(table["method"] == method) & table["mean"].notna()].sort_values("stage")
-        if len(part):
-            last = part.iloc[-1]
-            ends[method] = list(stages).index(last["stage"]), float(last["mean"])
-    order = sorted(ends, key=lambda method: ends[method][1])
-    apart = sheet.font * LINE / sheet.panel_height * (high - low)
-    wanted = np.array([ends[method][1] for method in order])
-    right = len(stages) - 0.6
-    inch = (right + 0.4) / sheet.panel_width
-    for method, y in zip(order, _pushed_apart(wanted, apart, low, high), strict=True):
-        look, (x, value) = shown[method].style, ends[method]
-        ax.plot(
-            [x, right + 0.04 * inch, right + 0.12 * inch],
-            [value, y, y],
-            color=look.color,
-            linewidth=0.5,
-            clip_on=False,
-            zorder=1,
-        )
-        ax.plot([right + 0.17 * inch], [y], **_look(look, 3), clip_on=False, zorder=4)
-        ax.text(
-            right + _LEAD * inch,
-            y,
-            shown[method].label,
-            size=sheet.font,
-            va="center_baseline",
-            parse_math=False,
-        )
-
-
-def _pushed_apart(wanted: np.ndarray, apart: float, low: float, high: float) -> np.ndarray:
-    """Ascending places at least so far apart, near those wanted and inside if there is room."""
-    n = len(wanted)
-    steps = apart * np.arange(n)
-    # The nearest places in the least squares' sense are those of an isotonic regression.
-    placed = isotonic_regression(wanted - steps).x + steps
-    most = max(high, low + (n - 1) * apart)
-    placed = np.minimum(placed, most - steps[::-1])
-    return np.asarray(np.maximum(placed, low + steps))
-
-
-def _y_limits(drawn: np.ndarray, originals: np.ndarray) -> tuple[float, float]:
-    """Of a similarity, at most 1 and that at stage 0: -0.1 to 1.05, or lower if need be."""
-    drawn, originals = drawn[np.isfinite(drawn)], originals[np.isfinite(originals)]
-    if not drawn.size:
-        return -0.1, 1.05
-    low, high = drawn.min(), drawn.max()
-    if low >= -1.001 and high <= 1.001 and (not originals.size or originals.max() > 0.5):
-        return min(-0.1, low - 0.05), 1.05
-    pad = 0.05 * (high - low) or 0.05
-    return low - pad, high + pad
-
-
 def _marks(table: pd.DataFrame, few: bool, thresholds: Thresholds | None) -> list[tuple[str, Any]]:
     """What the key says beyond the methods."""
     marks: list[tuple[str, Any]] = []
@@ -453,17 +251,17 @@ def _marks(table: pd.DataFrame, few: bool, thresholds: Thresholds | None) -> lis
     if n.size:
         images = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
         if few and n.max() > 1:
-            marks.append((f"each of {images} images", Line2D([], [], **_dot(MUTED))))
+            marks.append((f"each of {images} images", Line2D([], [], **dot_look(MUTED))))
         elif not few:
             label = f"{intervals.LEVEL:.0%} interval, n = {images} images"
             marks.append((label, Patch(facecolor=MUTED, alpha=0.2, linewidth=0)))
     if table["null"].notna().any():
-        marks.append(("null, in the method's colour", Line2D([], [], **_null(MUTED))))
+        marks.append(("null, in the method's colour", Line2D([], [], **null_look(MUTED))))
     if thresholds is not None and table["stage"].max() > 0:
         marks.append(("early stages", Patch(facecolor=RULE, alpha=0.5, linewidth=0)))
         if table["null"].notna().any():
             label = f"similarity {thresholds.threshold:g} by the median null"
-            marks.append((label, Line2D([], [], **_THRESHOLD)))
+            marks.append((label, Line2D([], [], **THRESHOLD)))
     missing = table.groupby("method", sort=False)["missing"].sum()
     if missing.any():
         counts = [f"{literal(str(name))}\u00a0{n}" for name, n in missing.items() if n]
@@ -492,12 +290,12 @@ def _key_height(labels: Sequence[str], font: float, width: float) -> float:
 
 
 def _write_key(
-    fig: Figure, sheet: _Sheet, methods: Sequence[_Shown], marks: Sequence[tuple[str, Any]]
+    fig: Figure, sheet: _Sheet, methods: Sequence[Shown], marks: Sequence[tuple[str, Any]]
 ) -> None:
     """Below the panels: what is not labelled directly."""
     entries: list[tuple[str, Any]] = []
     if not sheet.direct:
-        entries = [(one.label, Line2D([], [], **_look(one.style))) for one in methods]
+        entries = [(one.label, Line2D([], [], **line_look(one.style))) for one in methods]
     entries += marks
     if not entries:
         return
@@ -519,22 +317,3 @@ def _write_key(
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(label)
         text.set_parse_math(False)
-
-
-def _look(style: Style, size: float = 4) -> dict[str, Any]:
-    return {
-        "color": style.color,
-        "linestyle": style.linestyle,
-        "linewidth": (0.27 if style.control else 0.37) * size,
-        "marker": style.marker,
-        "markersize": size,
-    }
-
-
-def _null(color: str) -> dict[str, Any]:
-    return {"color": color, "linestyle": (0, DOTTED), "linewidth": 0.8}
-
-
-def _dot(color: str) -> dict[str, Any]:
-    how = {"linestyle": "none", "marker": ".", "markersize": 4, "markeredgewidth": 0}
-    return {"color": color, "alpha": 0.55, **how}

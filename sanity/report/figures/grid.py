@@ -24,9 +24,8 @@ from sanity.report.figures.canvas import (
     text_width,
     write,
 )
-from sanity.report.figures.curves import ORIGINAL
-from sanity.report.figures.masks import COLORMAPS, draw_image, draw_special
-from sanity.report.style import MUTED
+from sanity.report.figures.masks import COLORMAPS, draw_color_key, draw_image, draw_special
+from sanity.report.figures.means import ORIGINAL
 
 SCREEN, PRINT = 150, 300  # dots an inch
 PAGE = (6.9, 9.2)  # inches: a page's text in a two-column paper
@@ -410,23 +409,3 @@ def _levels(values: np.ndarray, style: MaskStyle) -> np.ndarray:
     low = -1 if style == "signed" else 0
     levels: np.ndarray = (values - low) / (1 - low) * 254 + 0.5
     return levels.astype(np.uint8)
-
-
-def draw_color_key(fig: Figure, x: float, font: float, style: MaskStyle, special: set[str]) -> None:
-    """At the foot of a figure, from x on: what the colours mean."""
-    low, high = ("−", "+ 99th percentile") if style == "signed" else ("minimum", "99th percentile")
-    high += " of each mask"
-    if special & {"NaN", "infinite"}:
-        high += "; hatched: not finite"
-    if "constant" in special:
-        high += "; flat grey: constant"
-    width, height = fig.get_size_inches()
-    bar = min(1.0, width / 6)
-    words = 1.05 * text_width(low + high, 1)
-    font = min(font, 7.0, (width - x - bar - 2 * PAD - MARGIN) / words)
-    y = height - MARGIN - font * LINE / 2
-    write(fig, x, y, low, font, va="center_baseline", color=MUTED)
-    x += text_width(low, font) + PAD
-    ax = axes(fig, x, y - 0.4 * font / 72, bar, 0.8 * font / 72)
-    ax.imshow(np.linspace(0, 1, 256)[None], cmap=COLORMAPS[style], aspect="auto")
-    write(fig, x + bar + PAD, y, high, font, va="center_baseline", color=MUTED)
