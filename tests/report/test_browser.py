@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -17,10 +18,12 @@ import platformdirs
 import pytest
 from PIL import Image
 
+from sanity.analysis import intervals
 from sanity.analysis.means import means
 from sanity.analysis.schemes import load_schemes
-from sanity.analysis.verdict_tables import verdict_tables
+from sanity.analysis.verdict_tables import evidence, verdict_tables
 from sanity.report.display import scaled
+from sanity.report.page import write as page_module
 from sanity.report.page.write import write
 from sanity.results.load import load_masks, load_predictions
 from tests.report import browser as browsers
@@ -54,6 +57,10 @@ CONTRASTS = """(() => {
   }
   return found;
 })()"""
+# Intervals and p-values in the page's words, with what they take of the rest of its script.
+CHANCES = Path(page_module.__file__).parent / "files/script/chances.js"
+NUMBERS = """const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
+const clamp = (v, low, high) => Math.max(low, Math.min(high, v));"""
 EVIL = "<script>window.hacked=1</script>\"'<img src=x onerror=hacked=2>&lt; é猫"
 
 
@@ -253,7 +260,8 @@ def test_the_metric_changes_the_answer(opened):
     assert opened.run(now) == "ssim, which decides"
     choose(opened, "#metric", "spearman")
     assert opened.run(now) == "spearman"
-    assert opened.run("document.querySelector('#panels .large').dataset.title") == "spearman"
+    opened.run("document.getElementById('panels').scrollIntoView()")  # what is far is not drawn
+    opened.wait("document.querySelector('#panels .large').dataset.title === 'spearman'")
     assert state(opened, "metric") == "spearman"
 
 
@@ -477,13 +485,126 @@ def test_the_address_keeps_what_is_chosen(opened, one):
 
 
 @pytest.mark.parametrize(
-    "hash", ["#metric=none&stage=99&image=x&mode=y", "#stage=-3&group=7&run=x"]
+    "hash",
+    [
+        "#metric=none&stage=99&image=x&mode=y",
+        "#stage=-3&group=7&run=x",
+        "#whatif=a,2",
+        "#whatif=9,0.6,1e99",
+    ],
 )
 def test_an_address_that_makes_no_sense_is_no_harm(browser, one, hash):
     browser.open(one.page, hash=hash)
     browser.wait(READY)
     assert 0 <= stage_of(browser) <= 3
     assert browser.run("document.querySelectorAll('tr.verdict').length") == 2
+    assert browser.errors() == []
+
+
+# What if
+
+
+@pytest.mark.parametrize(("images", "seeds"), [(2, 1), (7, 1), (230, 1), (2, 2), (7, 4)])
+def test_intervals_and_p_values_are_those_of_the_package(browser, images, seeds):
+    draw = np.random.default_rng([images, seeds])
+    bottoms = draw.normal(0.9, 0.05, (images, seeds))
+    thresholds = [0.3, 0.5, 0.6]
+    for spread, high in [(0.02, 0.9), (0.4, 0.55), (0.0, 0.5), (3.0, 0.4)]:
+        tops = np.minimum(high + spread * draw.normal(size=(images, seeds)), 1) * bottoms
+        found = browser.run(
+            f"""(() => {{ {NUMBERS} {CHANCES.read_text()}
+              const of = ratioOf({json.dumps(tops.tolist())}, {json.dumps(bottoms.tolist())});
+              return [of.mean, of.low, of.high, ...{thresholds}.map(of.p)]; }})()"""
+        )
+        one = intervals.ratio(tops, bottoms)
+        p_values = [intervals.p_value(tops, bottoms, threshold) for threshold in thresholds]
+        assert found[:3] == pytest.approx([one.mean, one.low, one.high], abs=1e-4)
+        assert found[3:] == pytest.approx(p_values, rel=1e-3, abs=2e-6)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    """A page on two seeds and seven images, of which methods keep more or less."""
+    folder = tmp_path_factory.mktemp("judged")
+    images = tuple("abcdefg")
+    for seed in range(2):
+        make_run(folder / f"seed{seed}", seed=seed, images=images, change=spread, masks=None)
+    scores = load_schemes([folder])
+    (found,) = evidence([folder], scores).values()
+    page = write(folder / "report.html", scores, verdict_tables([folder], scores))
+    return SimpleNamespace(found=found, page=page)
+
+
+def spread(scores):
+    """By spearman gradient stays; images differ, and one of guided_backprop's has no late score."""
+    draw = np.random.default_rng(0).normal(0, 0.1, len(scores))
+    early = (scores["stage"] > 0) & (scores["method"] != "edge_detector")
+    value = scores["value"] + draw * early
+    kept = (scores["method"] == "gradient") & (scores["metric"] == "spearman") & early
+    lost = (scores["method"] == "guided_backprop") & (scores["stage"] == 3)
+    value = value.mask(kept, 0.8 + draw).mask(lost & (scores["image"] == "b"))
+    return scores.assign(value=value.clip(upper=1))
+
+
+def what_if(browser):
+    """The table of verdicts that are not the run's, by method."""
+    rows = browser.run(
+        """[...document.querySelectorAll("#what-if-table tbody tr")].map((row) =>
+          [row.dataset.method, row.dataset.verdict,
+           ...["early", "low", "high", "p"].map((key) => Number(row.dataset[key]))])"""
+    )
+    return pd.DataFrame(rows, columns=["method", "verdict", "early", "low", "high", "p"])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    "changes", [(0.5, 3, 5), (0.3, 3, 3), (0.25, 1, 3), (0.7, 2, 7), (0.85, 1, 2), (0.1, 1, 6)]
+)
+def test_what_if_judges_as_the_package_does(browser, judged, metric, changes):
+    said = ",".join(map(str, changes))
+    browser.open(judged.page, hash=f"#metric={metric}&whatif={said}")
+    browser.wait(READY)
+    browser.run("document.getElementById('what-if').open = true")
+    browser.wait("document.querySelector('#what-if-table tbody tr')")
+    shown = what_if(browser).set_index("method")
+    table = judged.found.verdicts(dict(zip(("threshold", "early", "images"), changes, strict=True)))
+    chosen = table[(table["metric"] == metric) & (table["method"] != "edge_detector")]
+    expected = chosen.set_index("method").loc[shown.index]
+    assert len(shown) == 2
+    assert shown["verdict"].tolist() == expected["verdict"].tolist()
+    for key in ("early", "low", "high", "p"):
+        one = shown[key].to_numpy(float)
+        np.testing.assert_allclose(one, expected[key].to_numpy(float), rtol=1e-3, atol=1e-4)
+    assert browser.errors() == []
+
+
+def test_what_if_leaves_the_runs_verdicts_alone(browser, judged):
+    browser.open(judged.page)
+    browser.wait(READY)
+    answer = "document.getElementById('answer-table').innerText"
+    own = browser.run(answer)
+    browser.click("#what-if summary")
+    browser.wait("document.querySelector('#what-if-table tbody tr')")
+    said = "document.getElementById('what-if-said').textContent"
+    assert browser.run(said).startswith("As the run has it")
+    before = what_if(browser)
+    browser.run("document.getElementById('what-if-threshold').focus()")
+    browser.key("End")
+    assert state(browser, "whatif") == "0.9,3,3"
+    assert browser.run(said).startswith("Not the run’s verdicts: threshold 0.9, stage 1 of 3")
+    assert browser.run("document.querySelector('.changed') !== null")
+    assert browser.run(answer) == own
+    browser.run("document.body.dataset.ready = 'before'")
+    browser.call("Page.reload")
+    browser.wait(f"document.body && {READY}")
+    assert browser.run("document.getElementById('what-if').open")
+    assert not what_if(browser).equals(before)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.run("document.getElementById('what-if').offsetHeight") == 0
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.click("#what-if-reset")
+    pd.testing.assert_frame_equal(what_if(browser), before)
+    assert state(browser, "whatif") is None
     assert browser.errors() == []
 
 
@@ -737,6 +858,7 @@ def test_axe_finds_nothing(browser, request, axe, which, width, dark):
 
 
 def test_focus_is_never_under_the_bar(opened):
+    opened.run("document.querySelectorAll('details').forEach((node) => (node.open = true))")
     covered = opened.run(
         """[...document.querySelectorAll("main button, main select, main [tabindex]")]
           .filter((node) => node.offsetParent && !node.closest("#bar")).filter((node) => {

@@ -388,3 +388,9 @@ def test_compare_says_where_a_page_cannot_be_written(tmp_path, capsys):
         main([str(path), "--quiet", "--report", str(tmp_path / "file" / "report.html")])
     assert stopped.value.code == 2
     assert "Cannot write" in capsys.readouterr().err
+
+
+def test_a_page_on_some_metrics_knows_that_verdicts_had_more(run):
+    scores = load_schemes([run])
+    for some, whole in ((scores, True), (scores[scores["metric"] == "ssim"], False)):
+        assert [group["whole"] for group in collect(some)["groups"]] == [whole]

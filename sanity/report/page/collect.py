@@ -113,6 +113,7 @@ def _metrics(names: Sequence[str], runs: Sequence[Run]) -> list[Metric]:
             {
                 "name": name,
                 "identity": known.identity if known else None,
+                "unrelated": known.unrelated if known else None,
                 "speaks_for": (known and known.speaks_for) or "",
                 "primary": False,
             }
@@ -169,9 +170,28 @@ def _group(
         "curves": table.curves(),
         "verdicts": [{**row, "word": word(row)} for row in verdicts],
         "settling": _settling([runs[i] for i in members], verdicts),
+        "blends": _blends([runs[i] for i in members]),
+        "whole": _whole(scores, [runs[i] for i in members]),
         "images": table.images,
         "each": table.each({one["name"]: one["identity"] for one in metrics}, early),
     }
+
+
+def _blends(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
+    """What run.json says of whether metrics discriminate, see `Group.blends`."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in (row for run in runs for row in run.info.get("discrimination", [])):
+        both = [row["mostly_own"], row["mostly_other"]]
+        found.setdefault(row["metric"], {}).setdefault(row["method"], both)
+    return found
+
+
+def _whole(scores: pd.DataFrame, runs: Sequence[Run]) -> bool:
+    """Whether the scores have every method and metric that the runs have verdicts on."""
+    named = scores[["method", "metric"]].astype(str).drop_duplicates()
+    present = set(named.itertuples(index=False, name=None))
+    rows = [row for run in runs for row in run.info.get("verdicts", [])]
+    return {(row["method"], row["metric"]) for row in rows} <= present
 
 
 def _settling(runs: Sequence[Run], verdicts: list[dict[str, Any]]) -> str | None:
@@ -236,6 +256,7 @@ def _runs(
             {
                 "id": str(run.info.get("run", run.path.name)),
                 "path": str(run.path),
+                "seed": str(run.seed),
                 "values": {key: differ[key][i] for key in differ},
                 "blocks": run.blocks,
                 "layers": run.layers,

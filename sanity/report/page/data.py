@@ -12,12 +12,14 @@ class Metric(TypedDict):
     Attributes:
         name: Its name.
         identity: What a mask has with itself; None if there is no one number.
+        unrelated: What masks with nothing in common have; None where that is not known.
         speaks_for: What of a mask it compares: magnitude, sign or structure; "" if not known.
         primary: Whether verdicts are made by it.
     """
 
     name: str
     identity: float | None
+    unrelated: float | None
     speaks_for: str
     primary: bool
 
@@ -70,6 +72,9 @@ class Group(TypedDict):
         curves: By metric and method.
         verdicts: Rows of `analysis.verdicts`, with `word`, as they are read.
         settling: What would decide verdicts that lean: a command, or what to do; None if none do.
+        blends: By metric and method what tells whether the metric discriminates: scores of masks
+            that are mostly own, and mostly another's, see `analysis.discrimination`.
+        whole: Whether there are all methods and metrics that the runs' verdicts were made from.
         images: Names.
         each: By metric and method; of many images a part, the lowest and the highest among them.
     """
@@ -86,6 +91,8 @@ class Group(TypedDict):
     curves: dict[str, dict[str, Curve]]
     verdicts: list[dict[str, Any]]
     settling: str | None
+    blends: dict[str, dict[str, list[float]]]
+    whole: bool
     images: list[str]
     each: dict[str, dict[str, Each]]
 
@@ -128,6 +135,7 @@ class RunData(TypedDict, total=False):
         id: Its name.
         path: Its folder.
         group: Number of its group.
+        seed: Its seed.
         values: What sets it apart from others.
         blocks: Name, parameters and, by stage, how many are random.
         layers: See `Group.layers`.
@@ -145,6 +153,7 @@ class RunData(TypedDict, total=False):
     id: str
     path: str
     group: int
+    seed: str
     values: dict[str, str]
     blocks: list[dict[str, Any]]
     layers: list[str]

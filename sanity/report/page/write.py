@@ -43,8 +43,19 @@ if TYPE_CHECKING:
 _FILES = Path(__file__).parent / "files"
 # In this order, in one scope.
 _SCRIPTS = (
-    *("base", "state", "names", "masks", "answer", "strips", "enlarge", "chart", "export"),
-    *("curves", "images", "many", "scheme", "table", "main"),
+    *("base", "state", "names", "masks", "answer", "chances", "judge", "whatif"),
+    *(
+        "strips",
+        "enlarge",
+        "chart",
+        "export",
+        "curves",
+        "images",
+        "many",
+        "scheme",
+        "table",
+        "main",
+    ),
 )
 _STYLES = ("base", "answer", "charts", "masks", "tables", "media")
 _SYMBOLS = {

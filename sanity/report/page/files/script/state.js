@@ -11,6 +11,7 @@ const state = {
   overlay: false, // masks over the image
   scale: "relative", // of curves; or score
   pair: "", // methods A,B that are compared image by image
+  whatif: "", // threshold,early,images of verdicts that are not the run's; "" for the run's own
 };
 const group = () => D.groups[state.group];
 const run = () => D.runs[state.run];
@@ -31,6 +32,13 @@ const watchers = [];
 /* Has `draw` called whenever one of the keys, with spaces between, changes. */
 const watch = (keys, draw) => watchers.push([keys.split(" "), draw]);
 
+/* The thresholds that an address or a slider asks for, as far as there are such; null if none. */
+const whatIfOf = (text, of) => {
+  const [threshold, early, images] = text.split(",").map(Number);
+  if (![threshold, early, images].every((v) => v > 0 && Number.isFinite(v))) return null;
+  return { threshold: clamp(threshold, 0.01, 0.99), early: clamp(Math.round(early), 1, Math.max(of.layers.length - 1, of.thresholds.early)), images: clamp(Math.round(images), 2, Math.max(of.images.length, of.thresholds.images)) };
+};
+
 /* Makes of what is asked for what there is. */
 const settle = () => {
   if (!D.groups[state.group]) state.group = 0;
@@ -41,6 +49,9 @@ const settle = () => {
   if (!metricOf(state.metric)) state.metric = D.metrics[0].name;
   state.stage = clamp(Math.round(state.stage) || 0, 0, last());
   state.image = picture() ? picture().image : "";
+  const asked = whatIfOf(state.whatif, group());
+  const same = !asked || Object.keys(asked).every((key) => asked[key] === group().thresholds[key]);
+  state.whatif = same ? "" : Object.values(asked).join(",");
   hiddenSet = new Set(state.hidden ? state.hidden.split(",") : []);
 };
 const set = (changes, remember = true) => {
