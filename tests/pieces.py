@@ -19,7 +19,7 @@ ANY = [
     "data.limit=4",
     "masks.keep=1",
     "runtime.progress=none",
-    "figures=none",  # with the page, nine tenths of the time of such a job
+    "figures=none",  # with the page, four fifths of the time of such a job
     "report=false",
 ]
 PICTURES = ["figures=grids", "report=true"]
