@@ -35,7 +35,7 @@ def case(request):
         if INPUT_OUTPUT_GRADIENTS in expected_keys:
             return {INPUT_OUTPUT_GRADIENTS: classifier.gradients(x, targets)}
         layer = classifier.network.spatial_tensor(call_model_args)
-        values, gradients = classifier.layer_gradients(x, targets, layer)
+        (values,), (gradients,) = classifier.gradients_at(x, targets, [layer])
         return {CONVOLUTION_LAYER_VALUES: values, CONVOLUTION_OUTPUT_GRADIENTS: gradients}
 
     return classifier, image, target, call_model

@@ -39,7 +39,7 @@ def test_what_tensorflow_would_join_without_a_kernel(function, expected):
     np.testing.assert_allclose(classifier.logits(images), logits, atol=1e-5)
     tensor = classifier.network.spatial_tensor()
     targets = np.array([0, 3, 1])
-    values, gradients = classifier.layer_gradients(images, targets, tensor)
+    (values,), (gradients,) = classifier.gradients_at(images, targets, [tensor])
     np.testing.assert_allclose(values, activated, atol=1e-5)
     weights = dense.numpy().T[targets] / 64
     np.testing.assert_allclose(gradients, np.broadcast_to(weights[:, None, None], values.shape))
