@@ -137,6 +137,11 @@ def _plural(unit: str) -> str:
     return f"{unit}es" if unit.endswith("s") else f"{unit}s"
 
 
+def short(value: float) -> str:
+    """A positive number for people: whole from 10 on, else with one digit, never 0."""
+    return f"{value:,.0f}" if value >= 10 else f"{max(value, 0.1):.1f}"
+
+
 def duration(seconds: float) -> str:
     """`"45 s"`, `"3 min 05 s"`, `"2 h 10 min"`."""
     seconds = round(seconds)

@@ -15,7 +15,7 @@ from sanity.experiment.effort import Times
 from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost
 from sanity.metrics import MaskMetric
-from sanity.progress import duration
+from sanity.progress import duration, short
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def announce(experiment: Experiment) -> Times:
     )
     scoring = _seconds_a_mask(job.metrics, experiment.images, job.settings.null_images)
     seconds = times.seconds(total) + scoring * units * len(job.methods)
-    passes = [f"{total.gradients:,} gradients of {times.gradient * 1e3:.0f} ms"]
+    passes = [f"{total.gradients:,} gradients of {short(times.gradient * 1e3)} ms"]
     passes = passes if total.gradients else []
-    passes += [f"{total.forward:,} forward passes of {times.forward * 1e3:.0f} ms"] * bool(
+    passes += [f"{total.forward:,} forward passes of {short(times.forward * 1e3)} ms"] * bool(
         total.forward
     )
     if passes:

@@ -25,7 +25,7 @@ from sanity.experiment.references import Others, write_references
 from sanity.methods import Cost, Method
 from sanity.metrics import MaskMetric
 from sanity.metrics.scoring import Null, References, Scorer
-from sanity.progress import progress, say
+from sanity.progress import progress, say, short
 from sanity.report.answer import Answer
 from sanity.report.console import for_console, for_file, from_here, wrapped
 from sanity.report.finish import IMAGES, finish
@@ -229,4 +229,4 @@ def _lay_out_masks(work: Work, folder: RunFolder, shapes: Mapping[str, tuple[int
     folder.write_images(images.names[:some], images.x[:some])
     size = masks_nbytes(kept, len(layers), shapes)
     of = "image" if kept == 1 else "images"
-    log.info("masks of %d %s take up to %.0f MB", kept, of, size / 1e6)
+    log.info("masks of %d %s take up to %s MB", kept, of, short(size / 1e6))

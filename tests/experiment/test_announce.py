@@ -59,7 +59,7 @@ def test_gradients_and_forward_passes_are_counted(small, noise_images, caplog):
         "shared ones once": (11, 1600),
         "in all": (11 * 5 * 3, 1600 * 5 * 3),
     }
-    said = r"  (\d+) gradients of \d+ ms, (\d[\d,]*) forward passes of \d+ ms: about \d"
+    said = r"  (\d+) gradients of [\d.]+ ms, (\d[\d,]*) forward passes of [\d.]+ ms: about \d"
     counts = re.match(said, messages[-1])
     # the four images that nulls are made with are explained as trained besides
     assert counts and counts[1] == str(11 * (5 * 3 + 4))

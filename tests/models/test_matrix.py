@@ -33,7 +33,7 @@ def test_logits_are_the_sources_own(pair):
     x, _ = images_and_targets(classifier)
     logits = standin.logits(tf.constant(x))
     assert classifier.n_classes == logits.shape[1]
-    near(classifier.logits(x), logits, 1e-5)
+    near(classifier.logits(x), logits, 1e-4)  # of ResNet50's 3e-5, by other kernels
 
 
 def test_gradients_are_a_tapes_on_the_source(pair):

@@ -1,4 +1,4 @@
-"""The README's commands for a model of one's own, each run on such a model."""
+"""The tutorial's commands for a model of one's own, each run on such a model."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from tests.inception_v3 import build
 
 pytestmark = pytest.mark.slow
 layers = keras.layers
-README = (ROOT / "README.md").read_text().partition("## Your own model")[2].partition("\n## ")[0]
+README = (ROOT / "docs/tutorials/own_model.md").read_text()
 # Those that need no download.
 COMMANDS = re.findall(r"^python -m (sanity\S*) (.*(?:path|handle)=.*)$", README, re.MULTILINE)
 QUICK = ["method=[gradient,random_mask]", "metric=[spearman]", "layers.last=1", "data.limit=2"]

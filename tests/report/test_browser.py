@@ -429,7 +429,7 @@ def test_the_scheme_is_stepped_through_by_keyboard_and_pointer(opened):
 
 def test_early_window_and_threshold_are_drawn(opened):
     large = "document.querySelector('#panels .large')"
-    assert opened.run(f"{large}.querySelectorAll('.early, .threshold').length") == 2
+    opened.wait(f"{large}?.querySelectorAll('.early, .threshold').length === 2")
     opened.click("#score")
     opened.wait(f"{large}.querySelectorAll('.threshold').length === 0")
     assert opened.run(f"{large}.querySelectorAll('.null').length") == 3
