@@ -342,7 +342,7 @@ def test_thresholds_and_widths(one, capsys):
     assert "images 10 2 guided_backprop: leans insensitive, " in " ".join(out.split())
     assert [line[:1] for line in lines].count(["gradient"]) == 1
     by = said(capsys, one, "--quiet", "--verdict", "primary=pearson", "--metric", "pearson")
-    assert "by pearson over stages" in by and "ssim" not in by
+    assert "by pearson over stage 1 of 3" in by and "ssim" not in by
     assert "must be a metric of the run" in refused(capsys, one, "--verdict", "primary=hog")
 
 
