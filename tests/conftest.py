@@ -1,3 +1,4 @@
+import logging
 import os
 import shutil
 import tempfile
@@ -22,6 +23,15 @@ def pytest_collection_modifyitems(items):
     """Files with slow tests come first, so that no worker is left with one at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log():
+    """A job sets it by `runtime.log_level`, and the next test may want to read its own lines."""
+    log = logging.getLogger("sanity")
+    before = log.level
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from tests.networks import small_classifier
         ("expected_gradients.references=3", "must be samples, a folder, or have the _target_"),
         ("deeplift_rescale.baseline=[0.5,2]", "less than or equal to 1"),
         ("epsilon_lrp.epsilon=0", "should be greater than 0"),
-        ("grad_cam.layer=3", "valid string"),
+        ("grad_cam.layer=[3]", "valid string"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_before_the_model_is_loaded(override, message):
