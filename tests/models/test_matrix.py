@@ -27,13 +27,25 @@ def images_and_targets(classifier):
     return x, np.array([0, 3, 2], np.int32)
 
 
+def by_its_own_graph(standin, x):
+    """The source's logits, in one graph as a user's would be.
+
+    Op by op where TensorFlow has no fused kernel for it, as for grouped convolutions without
+    oneDNN; other kernels round otherwise, ResNet50's logits by 3e-5.
+    """
+    try:
+        return tf.function(standin.logits)(x)
+    except tf.errors.OpError:
+        return standin.logits(x)
+
+
 def test_logits_are_the_sources_own(pair):
     standin, classifier = pair
     assert classifier.input_shape == standin.shape
     x, _ = images_and_targets(classifier)
-    logits = standin.logits(tf.constant(x))
+    logits = by_its_own_graph(standin, tf.constant(x))
     assert classifier.n_classes == logits.shape[1]
-    near(classifier.logits(x), logits, 1e-4)  # of ResNet50's 3e-5, by other kernels
+    near(classifier.logits(x), logits, 1e-5)
 
 
 def test_gradients_are_a_tapes_on_the_source(pair):
