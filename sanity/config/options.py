@@ -119,6 +119,6 @@ def with_open_keys(overrides: Sequence[str]) -> list[str]:
     variants = [key.lstrip("+").removesuffix(LIKE) for key in keys if key.endswith(f".{LIKE}")]
     ours = (*_OPEN, *(key for key in variants if key.count(".") == 2))
     return [
-        f"++{text}" if key.startswith(ours) else text
+        f"++{text}" if f"{key}.".startswith(ours) else text
         for text, key in zip(overrides, keys, strict=True)
     ]

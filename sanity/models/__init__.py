@@ -2,6 +2,7 @@
 
 from sanity.models.base import Declared, Model, as_model
 from sanity.models.efficientnet_lite import EfficientNetLite
+from sanity.models.frozen import Frozen
 from sanity.models.hub import Hub
 from sanity.models.keras import Keras, KerasApplication
 from sanity.models.known import KnownTruth
@@ -12,6 +13,7 @@ __all__ = [
     "Cnn",
     "Declared",
     "EfficientNetLite",
+    "Frozen",
     "Hub",
     "Keras",
     "KerasApplication",

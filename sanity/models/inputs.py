@@ -116,7 +116,10 @@ def _chosen(
     if len(left) != 1:
         others = [one for one in left if one.shape is not None and len(one.shape) < 3]
         example = (others or left or [Input("NAME", None, None)])[-1].name
-        hint = f"; model.inputs.{example}=VALUE gives one that takes no images a value"
+        way = f"model.inputs.{example}=VALUE"
+        if "/" in example:  # no key of Hydra's
+            way = f"'model.inputs={{{example}: VALUE}}'"
+        hint = f"; {way} gives one that takes no images a value"
         raise ConfigError(f"{key} must have one input, images ({_WHAT}); it has: {described}{hint}")
     constants = {}
     for name, value in given.items():

@@ -27,6 +27,12 @@ EXPORT = (
 )
 DETAILS = "runtime.log_level=debug shows the library's own message"
 _CONSTANTS = "whose weights are constants, so that nothing can be randomized"
+# What each option takes.
+_WANTED = {
+    "keras": "a Keras file (.keras or .h5)",
+    "saved_model": "the folder of a SavedModel, with a saved_model.pb in it",
+    "frozen": "a frozen graph (.pb or .pbtxt)",
+}
 _HDF5, _GZIP = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b"
 
 
@@ -95,10 +101,7 @@ def way_out(path: Path, key: str, option: str) -> str:
         option: Of the group `model`, which was chosen.
     """
     shown = key.partition("=")[2]
-    if option == "keras":
-        wanted = "a Keras file (.keras or .h5)"
-    else:
-        wanted = "the folder of a SavedModel, with a saved_model.pb in it"
+    wanted = _WANTED[option]
     kind = kind_of(path)
     if kind == "nothing":
         return f"{key}: there is no such file or folder; it must be {wanted}"
@@ -106,6 +109,8 @@ def way_out(path: Path, key: str, option: str) -> str:
         return f"{key} is a Keras file: model=keras model.path={shown}"
     if kind == "saved_model":
         return f"{key} is the folder of a SavedModel: model=saved_model model.path={shown}"
+    if kind == "frozen_graph":
+        return f"{key} is a frozen graph: model=frozen model.path={shown}"
     if kind == "part":
         folder = Path(shown).parent
         return f"{key} is part of a SavedModel: model=saved_model model.path={folder}"
@@ -116,7 +121,6 @@ def way_out(path: Path, key: str, option: str) -> str:
     said = {
         "weights": "holds the weights of a Keras model without the network: model=keras "
         f"model.path={shown} model.architecture=FILE.json, which model.to_json() writes",
-        "frozen_graph": f"is a frozen graph, {_CONSTANTS}: {EXPORT}",
         "tflite": f"is a TFLite model, {_CONSTANTS}: {EXPORT}",
         "onnx": f"is an ONNX model, {_CONSTANTS}: {EXPORT}; converters keep the constants",
         "torch": "is a file of PyTorch, which is not read here: build the same network in Keras, "

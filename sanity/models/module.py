@@ -77,14 +77,22 @@ def _reason(key: str, error: Exception) -> str:
     """Why TensorFlow does not load a module."""
     import tensorflow as tf
 
-    if op := re.search(r"Op type not registered '(\w+)'", str(error)):
-        return (
-            f"{key} needs the op {op[1]}, which this TensorFlow does not have: export it without "
-            "that op, as a network from images to a vector"
-        )
+    if lacking := lacking_op(key, error):
+        return lacking
     return (
         f"{key} is no usable SavedModel: TensorFlow {tf.__version__} cannot load it, it may be "
         f"incomplete ({DETAILS})"
+    )
+
+
+def lacking_op(key: str, error: Exception) -> str:
+    """What to say of a graph with an op that TensorFlow does not know; `""` if it is not that."""
+    op = re.search(r"Op type not registered '(\w+)'", str(error))
+    if op is None:
+        return ""
+    return (
+        f"{key} needs the op {op[1]}, which this TensorFlow does not have: export it without "
+        "that op, as a network from images to a vector"
     )
 
 

@@ -129,12 +129,72 @@ def _opened(graph_def: GraphDef, function: Any) -> bool:
                 node.op = _BRANCHES[node.op]
                 del node.input[0]
                 changed = True
+                _name_apart(node, branch.name, graph_def)
+    changed |= _take_switches(graph_def, captured)
     called = [node for node in graph_def.node if node.op in _BRANCHES.values()]
     for owner in (*called, *graph_def.library.function):
         for attribute in ("_XlaMustCompile", "_noinline"):
             if owner.attr.pop(attribute, None) is not None and owner in called:
                 changed = True
     return changed
+
+
+def _take_switches(graph_def: GraphDef, captured: Mapping[str, Any]) -> bool:
+    """Makes conditions of TensorFlow 1 whose value is known their branch; whether there are any.
+
+    There a `Switch` passes a value on as one of two outputs, and what depends on the other is dead;
+    a `Merge` takes what is not.
+    """
+    nodes = FlatGraph(graph_def, "", {}, {}).nodes
+    switches = [node for node in graph_def.node if node.op == "Switch"]
+    known = {node.name: _known(node.input[1], nodes, captured) for node in switches}
+    taken = {name: int(value) for name, value in known.items() if value is not None}
+    if not taken:
+        return False
+    dead: set[str] = set()
+
+    def is_dead(tensor: str) -> bool:
+        name = op_of(tensor)
+        lost = name in taken and tensor_of(tensor) != f"{name}:{taken[name]}"
+        return name in dead or (lost and not tensor.startswith("^"))
+
+    for node in nodes.values():
+        gone = [source for source in node.input if is_dead(source)]
+        alive = [i for i in node.input if i not in gone and not i.startswith("^")]
+        if node.op == "Merge" and gone and len(alive) == 1:
+            _become_identity(node, alive[0])
+        elif gone:
+            dead.add(node.name)
+        for index, source in enumerate(node.input):
+            if op_of(source) in taken and not source.startswith("^"):
+                node.input[index] = op_of(source)
+        if node.name in taken and not gone:
+            _become_identity(node, node.input[0])
+    left = [node for node in graph_def.node if node.name not in dead]
+    del graph_def.node[:]
+    graph_def.node.extend(left)
+    return True
+
+
+def _become_identity(node: NodeDef, source: str) -> None:
+    node.op = "Identity"
+    node.input[:] = [source, *(i for i in node.input if i.startswith("^"))]
+    node.attr.pop("N", None)
+
+
+def _name_apart(call: NodeDef, function: str, graph_def: GraphDef) -> None:
+    """Renames a call whose ops, once inlined, would have the names of others: grappler aborts."""
+    bodies = [f.node_def for f in graph_def.library.function if f.signature.name == function]
+    inlined = {f"{call.name}/{node.name}" for body in bodies for node in body}
+    taken = {node.name for node in graph_def.node}
+    if inlined.isdisjoint(taken):
+        return
+    old = call.name
+    call.name = next(new for i in range(len(taken)) if (new := f"{old}/taken{i}") not in taken)
+    for node in graph_def.node:
+        for index, source in enumerate(node.input):
+            if op_of(source) == old:
+                node.input[index] = source.replace(old, call.name, 1)
 
 
 def _known(tensor: str, nodes: Mapping[str, NodeDef], captured: Mapping[str, Any]) -> bool | None:

@@ -33,6 +33,7 @@ OWN = {"own": Own(), "structural": Small(blocks=["top", "middle", "stem"])}
 NEEDS = {
     "cnn": ["data=animal_mnist"],
     "mlp": ["data=digits"],
+    "frozen": ["model.path=."],
     "keras": ["model.path=."],
     "saved_model": ["model.path=."],
     "vit": ["data=animal_mnist"],

@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 
 from sanity.errors import ConfigError
-from sanity.models import Hub, Keras, SavedModel
+from sanity.models import Frozen, Hub, Keras, SavedModel
 from sanity.models.kinds import kind_of
 
 OPTIONS = {
     "keras": lambda path: Keras(path=path),
     "saved_model": lambda path: SavedModel(path=path),
+    "frozen": lambda path: Frozen(path=path),
     "hub": lambda path: Hub(handle=path),
 }
 
@@ -51,7 +52,7 @@ SAID = {
     "outer": "is a folder without a saved_model.pb; .*model.path={path}/module$",
     "empty": "(is a folder without a|has no) saved_model.pb",
     "model.json": "is a network without weights: .* model.architecture={path}",
-    "frozen.pb": "is a frozen graph, whose weights are constants, .* export it as a SavedModel",
+    "frozen.pb": "is a frozen graph: model=frozen model.path={path}",
     "model.tflite": "is a TFLite model, whose weights are constants, .* export it as a SavedModel",
     "model.onnx": "is an ONNX model, whose weights are constants, .* export it as a SavedModel",
     "weights.pth": "is a file of PyTorch",
@@ -65,7 +66,7 @@ SAID = {
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", SAID)
 def test_the_option_that_fits_is_named(name, option, files):
-    takes = "keras" if option == "keras" else "saved_model"
+    takes = {"keras": "keras", "frozen": "frozen_graph"}.get(option, "saved_model")
     path = str(files / name)
     if kind_of(files / name) == takes:
         return
