@@ -4,13 +4,14 @@ It stands in this package because Hydra admits plugins from nowhere else.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
+
+from sanity.config.hydra_api import completed, finished, outcome
 
 
 class SanitySweeper(BasicSweeper):
@@ -74,11 +75,7 @@ class _Steady(Launcher):
         except Exception as error:
             return [self._look(list(overrides), error) for overrides in job_overrides]
         return [
-            job
-            if job.status == JobStatus.COMPLETED
-            else replace(
-                job, status=JobStatus.COMPLETED, _return_value=Outcome.of(job._return_value)
-            )
+            job if job.status == JobStatus.COMPLETED else completed(job, Outcome.of(outcome(job)))
             for job in done
         ]
 
@@ -113,7 +110,7 @@ class _Steady(Launcher):
         with open_dict(config):
             del config["hydra"]
         try:
-            outcome = lost(resolve(config, choices, overrides, sweep=True).folder, error)
+            became = lost(resolve(config, choices, overrides, sweep=True).folder, error)
         except Exception as refusal:
-            outcome = Outcome.of(refusal)
-        return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=outcome)
+            became = Outcome.of(refusal)
+        return finished(overrides, became)

@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
@@ -22,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from sanity import __version__
 from sanity.arguments import quiet_when_unread
 from sanity.config.given import check
+from sanity.config.hydra_api import command, get_args_parser, outcome, register_resolver
 from sanity.config.job import Job, refuse_own_folders, resolve
 from sanity.config.options import conf_folder, existing_folder, look_in, with_open_keys
 from sanity.config.sentences import sentence
@@ -43,13 +42,13 @@ from sanity.sweeping import (
 log = logging.getLogger(__name__)
 
 # Where a sweep's own record goes; the same folder in all of its processes.
-OmegaConf.register_new_resolver("sanity_record", record_folder, use_cache=True, replace=True)
+register_resolver("sanity_record", record_folder)
 _OURS = ("sanity_sweeper.SanitySweeper", "basic_sweeper.BasicSweeper")  # which want no number
 # What `-sc` is asked for and answered here; other shells are Hydra's.
 _SHELLS = [[f"{w}={shell}"] for w in ("install", "uninstall", "query") for shell in ("bash", "zsh")]
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
+@command(str(conf_folder()), "config")
 def job(config: DictConfig) -> Outcome:
     """One job of a launch.
 
@@ -166,7 +165,7 @@ class Ends(Callback):
         """Ends a launch whose job failed."""
         job_return: JobReturn = kwargs["job_return"]
         if job_return.status == JobStatus.FAILED:
-            raise Ended(job_return._return_value)
+            raise Ended(outcome(job_return))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Ends a sweep some of whose jobs failed."""
@@ -179,9 +178,9 @@ class Ends(Callback):
         """Remembers what became of a search's job, where jobs run in this process."""
         own = config.hydra
         if own.mode == RunMode.MULTIRUN and not str(own.sweeper._target_).endswith(_OURS):
-            found = job_return._return_value
-            outcome = found if isinstance(found, Outcome) else Outcome.of(found)
-            self.outcomes.append((list(job_return.overrides or []), outcome))
+            found = outcome(job_return)
+            became = found if isinstance(found, Outcome) else Outcome.of(found)
+            self.outcomes.append((list(job_return.overrides or []), became))
 
     @staticmethod
     def _check(config: DictConfig) -> None:

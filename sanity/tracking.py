@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from sanity.config.hydra_api import outcome
 from sanity.errors import ConfigError, how_to_install
 from sanity.files import read_json
 
@@ -97,7 +98,8 @@ def failure(job_return: JobReturn) -> str | None:
     """Why a job failed; None if it did not."""
     if job_return.status == JobStatus.COMPLETED:
         return None
-    return str(job_return._return_value) or type(job_return._return_value).__name__
+    error = outcome(job_return)
+    return str(error) or type(error).__name__
 
 
 def curves(scores: Any) -> dict[int, dict[str, float]]:

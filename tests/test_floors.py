@@ -90,3 +90,31 @@ def test_no_module_is_called_like_a_public_function():
 
     loose = {path.stem for path in PACKAGE.glob("*.py")}
     assert not loose & set(sanity.__all__)
+
+
+PRIVATE = {"_return_value", "_query", "_instances", "_get_root", "_get_node", "_value"}
+
+
+def private_names(path: Path) -> set[str]:
+    """What a file uses of Hydra that other versions need not have."""
+    tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    found = set()
+    for node in tree:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("hydra._internal"):
+            found.add(str(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith("hydra._internal")}
+        elif isinstance(node, ast.Attribute) and node.attr in PRIVATE:
+            found.add(node.attr)
+        elif isinstance(node, ast.keyword) and node.arg in {*PRIVATE, "version_base"}:
+            found.add(node.arg)
+    return found
+
+
+def test_what_is_private_of_hydra_stands_in_one_file():
+    files = [*FILES, *(ROOT / "hydra_plugins").rglob("*.py")]
+    found = {path.name: names for path in files if (names := private_names(path))}
+    assert found == {
+        "hydra_api.py": {"hydra._internal.utils", *PRIVATE},
+        "sanity_sweeper.py": {"hydra._internal.core_plugins.basic_sweeper"},
+    }

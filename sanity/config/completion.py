@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from sanity.config.options import own_hydra
 from sanity.errors import ConfigError
@@ -66,16 +65,14 @@ def _without_config_dir(words: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _continuations(last: str, words: Sequence[str]) -> list[str]:
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.object_type import ObjectType
-    from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+    from sanity.config.hydra_api import completions, config_loader, group_options
 
-    loader: Any = GlobalHydra.instance().config_loader()
+    loader = config_loader()
     if within := _LIST.fullmatch(last):
         key, text = within.groups()
         *before, begun = text.split(",")
-        options = loader.get_group_options(key.lstrip("+"), ObjectType.CONFIG)
+        options = group_options(loader, key.lstrip("+"))
         head = f"{key}=[" + "".join(f"{name}," for name in before)
         return [f"{head}{o}" for o in options if o.startswith(begun) and o not in before]
     line = " ".join([*words, last])
-    return list(DefaultCompletionPlugin(loader)._query("config", line))
+    return completions(loader, line)

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import Container, OmegaConf
 
+from sanity.config.hydra_api import parse
 from sanity.config.options import options
 from sanity.errors import ConfigError, did_you_mean
 
@@ -116,7 +116,7 @@ def _written(value: Any, key: str) -> str:
 def _parse(text: str) -> Override | None:
     """The override, None if Hydra's grammar does not have it."""
     try:
-        return OverridesParser.create().parse_override(text)
+        return parse(text)
     except HydraException:
         return None
 

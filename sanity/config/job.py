@@ -17,6 +17,7 @@ from sanity.analysis.objective import check_objective, objective
 from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import as_wanted, instantiate, make, with_current_targets, with_wanted_types
 from sanity.config.given import Overrides, check, words
+from sanity.config.hydra_api import uninterpolated
 from sanity.config.options import LIKE, conf_folder, look_in, options, own_hydra, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
@@ -239,8 +240,7 @@ def refuse_own_folders(hydra: DictConfig) -> None:
     for key in ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir", "job.chdir"):
         node, _, name = key.rpartition(".")
         here = hydra if not node else hydra[node]
-        value = here._get_node(name)
-        found = None if value is None else value._value()
+        found = uninterpolated(here, name)
         wanted = ours["hydra"] if not node else ours["hydra"][node]
         if found != wanted[name]:
             raise ConfigError(

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
 from sanity.errors import ConfigError
 
@@ -23,11 +22,10 @@ def conf_folder() -> Path:
 
 def options(group: str) -> list[str]:
     """The names of a group's options, a user's own configuration folders among them."""
-    from hydra.core.global_hydra import GlobalHydra
+    from sanity.config.hydra_api import config_loader, group_options
 
-    hydra = GlobalHydra.instance()
-    if hydra.is_initialized():
-        return sorted(hydra.config_loader().get_group_options(group))
+    if (loader := config_loader()) is not None:
+        return sorted(group_options(loader, group))
     return sorted({path.stem for folder in folders() for path in (folder / group).glob("*.yaml")})
 
 
@@ -66,30 +64,11 @@ def own_hydra(config_dir: str | os.PathLike[str] | None = None) -> Iterator[None
     Raises:
         ConfigError: There is no such folder.
     """
-    import hydra
-    from hydra.core.config_search_path import SearchPathQuery
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.core.singleton import Singleton
-    from hydra.core.utils import JobRuntime
-    from hydra.version import VersionBase
+    from sanity.config.hydra_api import set_up
 
-    instances: dict[Any, Any] = Singleton._instances
-    state = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
-    outside = {cls: instances.pop(cls) for cls in state if cls in instances}
-    try:
-        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            if config_dir is not None:
-                loader: Any = GlobalHydra.instance().config_loader()
-                path = loader.get_search_path()
-                own = f"file://{existing_folder(config_dir)}"
-                path.prepend("command-line", own, SearchPathQuery(provider="schema"))
-                loader.repository.initialize_sources(path)
-            yield
-    finally:
-        for cls in state:
-            instances.pop(cls, None)
-        instances |= outside
+    first = None if config_dir is None else str(existing_folder(config_dir))
+    with set_up(str(conf_folder()), first):
+        yield
 
 
 def existing_folder(config_dir: str | os.PathLike[str]) -> Path:

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sanity.checked import current_target
 from sanity.config.given import check
+from sanity.config.hydra_api import parse, root, uninterpolated
 from sanity.config.job import Job, resolve
 from sanity.config.options import conf_folder, own_hydra, with_open_keys
 from sanity.errors import ConfigError, did_you_mean
@@ -122,7 +122,7 @@ def _at(record: Mapping[str, Any], key: str, flat: Mapping[str, Any]) -> Any:
 
 def _change(config: DictConfig, choices: dict[str, Any], text: str) -> None:
     """Makes one override of a configuration (ConfigError)."""
-    override = OverridesParser.create().parse_override(text)
+    override = parse(text)
     key, value = override.key_or_group, override.value()
     if override.is_delete() or key == "experiment" or key.startswith("hydra"):
         raise ConfigError(f"{text} is for sanity itself: here, KEY=VALUE changes a run's own keys")
@@ -160,5 +160,5 @@ def _option(text: str, group: str) -> Any:
             if (said := sentence(error)) is None:
                 raise
             raise ConfigError(said) from error
-    root: Any = OmegaConf.create(OmegaConf.to_container(node._get_root()))
-    return root._get_node(group)
+    whole: Any = OmegaConf.create(OmegaConf.to_container(root(node)))
+    return uninterpolated(whole, group)

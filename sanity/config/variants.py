@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sanity.config import hydra_api
 from sanity.config.options import LIKE, conf_folder, options
 from sanity.errors import ConfigError, did_you_mean
 
@@ -30,7 +31,7 @@ def with_variants(config: DictConfig, groups: Sequence[str]) -> DictConfig:
     for group in groups:
         nodes = config.get(group)
         for name in list(nodes) if isinstance(nodes, DictConfig) else ():
-            node = nodes._get_node(name)
+            node = hydra_api.uninterpolated(nodes, name)
             if isinstance(node, DictConfig) and LIKE in node:
                 own = dict(node.items_ex(resolve=False))
                 option = _option(group, str(name), own.pop(LIKE))
@@ -55,13 +56,6 @@ def _option(group: str, name: str, option: Any) -> Any:
             f"{key}={option}: {name} is an option itself; a variant needs another name, such as "
             f"{group}.{option}_2.{LIKE}={option}"
         )
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
-
-    hydra = GlobalHydra.instance()
-    if not hydra.is_initialized():
+    if (loader := hydra_api.config_loader()) is None:
         return OmegaConf.load(conf_folder() / group / f"{option}.yaml")[option]
-    loader = hydra.config_loader()
-    loaded: Any = loader.load_configuration(f"{group}/{option}", [], RunMode.RUN)
-    OmegaConf.set_struct(loaded, False)
-    return loaded[group][option]
+    return hydra_api.option(loader, group, option)
