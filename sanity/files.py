@@ -7,11 +7,11 @@ import os
 import shutil
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from platformdirs import user_cache_path
 
@@ -46,12 +46,21 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         ConfigError: It cannot be written.
     """
+    replace_by(path, lambda file: file.write(content))
+
+
+def replace_by(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replaces a file likewise, by what a function writes.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     with writing(path):
         try:
             temporary.unlink(missing_ok=True)  # it may be a link to somewhere else
             with open(temporary, "xb") as file:
-                file.write(content)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

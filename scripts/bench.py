@@ -29,7 +29,7 @@ from sanity.config.job import compose  # noqa: E402
 from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402
 from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
 from sanity.experiment.run import run  # noqa: E402
-from sanity.metrics.scoring import Scorer  # noqa: E402
+from sanity.metrics.scoring import References, Scorer  # noqa: E402
 from sanity.network.classifier import Precision  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
@@ -82,8 +82,10 @@ def seconds(function: Callable[[], object]) -> float:
 
 def full_batch(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     """A job's images and targets, again and again, as many as a batch takes."""
-    which = np.resize(np.arange(len(experiment.images)), experiment.classifier.batch_size)
-    return experiment.images.x[which], experiment.targets[which]
+    size = experiment.classifier.batch_size
+    some = experiment.images.take(range(min(size, len(experiment.images)))).x
+    x = some[np.resize(np.arange(len(some)), size)]
+    return x, experiment.classifier.logits(x).argmax(axis=1)
 
 
 class Floor:
@@ -141,7 +143,8 @@ def scoring(experiment: Experiment) -> float:
     if (others := experiment.others) is not None:
         theirs = (experiment.classifier, others.images, others.targets, job.methods)
         (found,) = explain(*theirs, experiment.stages[:1], groups=[range(len(others.images))])
-        references = others.explained(found.masks)
+        allowed = np.ones((len(experiment.images), len(others.images)), bool)
+        references = References(others.images.names, found.masks, allowed)
     names, null = experiment.images.names, job.settings.null_model
     scorer, took = Scorer(job.metrics, names, null, references=references), 0.0
     for one in explain(*parts, experiment.stages):
@@ -162,9 +165,9 @@ def use(experiment: Experiment, *, fold: bool, cut: bool, precision: Precision =
         network._ends = [network.logits_tensor]
     if not fold:
         network._folded = network.graph
-    x = experiment.images.x[[0, 0]]
+    x, targets = (part[[0, 0]] for part in full_batch(experiment))
     for rule in experiment.plan.points:  # traced before anything is timed
-        network.gradients(x, experiment.targets[[0, 0]], rule)
+        network.gradients(x, targets, rule)
 
 
 def pairs_loop(experiment: Experiment, count: int = 8) -> float:
@@ -174,7 +177,8 @@ def pairs_loop(experiment: Experiment, count: int = 8) -> float:
 
     network = experiment.classifier
     function = tf.function(network._alive[0], autograph=False)  # as `hub.load` gives it
-    target = int(experiment.targets[0])
+    x, targets = (part[0] for part in full_batch(experiment))
+    target = int(targets)
 
     def call(
         images: np.ndarray, call_model_args: object = None, expected_keys: object = None
@@ -187,7 +191,6 @@ def pairs_loop(experiment: Experiment, count: int = 8) -> float:
             output = found[network.ending.output][:, target]
         return {saliency.INPUT_OUTPUT_GRADIENTS: tape.gradient(output, x).numpy()}
 
-    x = experiment.images.x[0]
     call(x[None])
     method = saliency.GradientSaliency()
     return seconds(lambda: method.GetSmoothedMask(x, call, nsamples=count)) / count
@@ -324,7 +327,7 @@ def batch(threads: str, overrides: list[str]) -> None:
         asked = [*overrides, *QUIET, "data.limit=1", f"output={folder}"]
         experiment = prepare(compose([*asked, f"runtime.threads={threads}"]))
         network = experiment.classifier
-        x, targets = experiment.images.x[:1], experiment.targets[:1]
+        x, targets = (part[:1] for part in full_batch(experiment))
         times: dict[int, list[float]] = {}
         for _ in range(5):
             for size in (2, 4, 8, 16, 32, 64):

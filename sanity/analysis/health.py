@@ -1,6 +1,6 @@
 """Whether a network still says anything: broken, exploded, vanished and dead ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 # Beyond these, float32's softmax is the same for whatever the network computes.
 VANISHED = 1e-6
 EXPLODED = 1e6
-FEW = 10  # outputs; of fewer, what they have in common cannot be told from themselves
 SURVIVING = 0.01  # the share of trainable parameters beyond which a cascade is none
 _SHOWN = 5  # names of variables that a sentence has room for
 
@@ -21,7 +20,7 @@ def death(share: float, dead: float) -> str | None:
     """What is said of a dead network, which says the same of every image; None if it lives.
 
     Args:
-        share: See `between_share`; NaN, where nothing is known, is no death.
+        share: See `Spread.between_share`; NaN, where nothing is known, is no death.
         dead: The least share for masks to mean something: `verdict.dead`.
     """
     if not share < dead:
@@ -44,14 +43,6 @@ def unsound(predicted: "pd.DataFrame") -> str | None:
     if spread.max() < VANISHED:
         return f"the network has vanished: its logits spread by {spread.max():.1g} only"
     return None
-
-
-def mark(scores: "pd.DataFrame", reason: str) -> "pd.DataFrame":
-    """Scores with a reason to distrust them, where they have none of their own; "" adds none."""
-    if not reason:
-        return scores
-    own = scores["reason"].astype(object)
-    return scores.assign(reason=own.where(own.notna() & (own != ""), reason))
 
 
 def complaint(predicted: "pd.DataFrame", dead: float) -> str | None:
@@ -100,50 +91,3 @@ def survival(survives: Mapping[str, Any] | None) -> str | None:
 def outlives(survives: Mapping[str, Any] | None) -> bool:
     """Whether so much survives a full cascade that there is no verdict."""
     return survives is not None and survives["parameters"] > SURVIVING * survives["of"]
-
-
-def between_share(logits: np.ndarray) -> float:
-    """Share of the logits' variance that lies between images, in [0, 1]; NaN for one image.
-
-    Near 1 the network tells images apart; near 0 it says the same of every image, and its masks
-    say nothing. The estimate of variance components in a one-way layout: the variance over images,
-    averaged over classes, against that plus the variance over classes of the mean over images,
-    less what the former contributes to it. So it does not depend on the number of images.
-
-    Args:
-        logits: (n, classes).
-    """
-    n = len(logits)
-    if n < 2:
-        return float("nan")
-    between = logits.var(axis=0, ddof=1).mean()
-    common = max(logits.mean(axis=0).var() - between / n, 0.0)
-    return 0.0 if between + common == 0 else float(between / (between + common))
-
-
-def feature_share(features: Iterable[np.ndarray]) -> float:
-    """The share that many outputs would have, from what the last kernel reads; NaN for one image.
-
-    A few outputs cannot tell how much they have in common: the variance over classes of their means
-    is that of one number or two, and of one output it is 0. But of outputs with weights drawn
-    independently around 0, without biases, both variances are known: each is the weights' variance
-    times a sum over features h, of their variance over images for what lies between these, and of
-    their squared mean for what is common. So this is what `between_share` is on average for many
-    outputs of random weights.
-
-    Args:
-        features: Of some images each, (n, features).
-    """
-    n, first = 0, None
-    total = squares = np.zeros(())
-    for part in features:
-        x = part.astype(np.float64)
-        first = x[0] if first is None else first
-        shifted = x - first  # so that the squares of large means do not drown their differences
-        n += len(x)
-        total, squares = total + shifted.sum(0), squares + (shifted**2).sum(0)
-    if n < 2 or first is None:
-        return float("nan")
-    between = float(((squares - total**2 / n) / (n - 1)).sum())
-    common = max(float(((first + total / n) ** 2).sum()) - between / n, 0.0)
-    return 0.0 if between + common == 0 else between / (between + common)

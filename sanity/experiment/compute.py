@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.analysis.discrimination import discrimination
-from sanity.analysis.health import mark
 from sanity.analysis.settling import settling
 from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.verdict_tables import MOST_BLENDED
@@ -18,10 +17,10 @@ from sanity.analysis.wording import records
 from sanity.data import Images
 from sanity.experiment.beside import Beside
 from sanity.experiment.effort import Effort, Times
-from sanity.experiment.explaining import Explained, explain
+from sanity.experiment.explaining import Entered, Explained, explain
 from sanity.experiment.originals import Keeping, originals
-from sanity.experiment.predictions import Asked, StagePredictions
-from sanity.experiment.references import Others, write_references
+from sanity.experiment.predictions import Asked, Settled, StagePredictions
+from sanity.experiment.references import Others, complete_references, write_references
 from sanity.methods import Cost, Method
 from sanity.metrics import MaskMetric
 from sanity.metrics.scoring import Null, References, Scorer
@@ -88,27 +87,27 @@ class JudgedBy:
 
 def compute(work: Work, folder: RunFolder) -> None:
     """Computes the units that are not there yet, a group of images at a stage each, and judges."""
-    predicted = _fill(work, folder)
-    scores = folder.scores()
-    found, facts = _verdicts(work, folder, scores, predicted)
-    folder.complete(facts)
+    settled = _fill(work, folder)
+    scores = folder.scores(settled.reasons)
+    found, facts = _verdicts(work, folder, scores, settled.predictions)
+    folder.complete(facts, settled.reasons)
     finish(folder.path)
-    settled = settling([folder.path], found)
-    answer = Answer(found, scores, work.judged_by.thresholds, settled)
+    next_ = settling([folder.path], found)
+    answer = Answer(found, scores, work.judged_by.thresholds, next_)
     say(f"\n{for_file(answer.parts)}\n", f"\n{for_console(answer.parts)}\n")
     if said := missing(scores):
         say(said, wrapped(said))
     log.info("report.html, figures and the evidence (run.json) are in\n%s", from_here(folder.path))
 
 
-def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
-    """Writes the units that are not there yet; returns the predictions of all stages."""
+def _fill(work: Work, folder: RunFolder) -> Settled:
+    """Writes the units that are not there yet; returns what is known once all are there."""
     images, stages = work.asked.images, work.asked.stages
     told = StagePredictions(work.asked, folder)
     shapes = folder.mask_shapes() if work.kept else None  # known where an earlier try came so far
     if shapes:
         _lay_out_masks(work, folder, shapes)
-    done = folder.done() if shapes or not work.kept else set()
+    done = folder.done(predicted=True) if shapes or not work.kept else set()
     ranges = cut_groups(len(images), folder.settle("images_at_once", work.at_once))
     unfinished = {
         g for g in ranges if any(unit_name(g, stage.index) not in done for stage in stages)
@@ -127,10 +126,18 @@ def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
     effort = Effort(work.unit * left, work.times)
     with progress(effort.passes, "explaining", effort.unit) as tick:
         done_now = effort.done(tick)
-        references = make_references(work, others, done_now) if others else None
+        kept = _originals(work)
+        references = make_references(work, others, done_now, kept) if others else None
         if work.kept and references is not None:
             write_references(folder.path, references)
         scorer = Scorer(work.metrics, images.names, work.null, images.regions, references)
+
+        def entered(group: Entered) -> None:
+            if others and references and group.stage.index == 0:
+                allowed = others.allow(group.images, group.targets)
+                references.allowed[group.group.start : group.group.stop] = allowed
+            told.at(group)
+
         explaining = explain(
             work.asked.classifier,
             images,
@@ -140,8 +147,8 @@ def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
             work.noise_seed,
             wanted=wanted,
             done=effort.done(tick),
-            entered=told.at,
-            originals=_originals(work, images, work.asked.targets),
+            entered=entered,
+            originals=kept,
             groups=ranges,
         )
 
@@ -150,11 +157,13 @@ def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
             scores = scorer.score(
                 group, stage.index, stage.layer, explained.masks, explained.targets
             )
-            if (unit := unit_name(group, stage.index)) not in done:
+            unit = unit_name(group, stage.index)
+            said = told.take(unit)
+            if unit not in done:
                 where = slice(group.start, group.stop)
                 for method, masks in explained.masks.items():
                     folder.write_masks(method, where, stage.index, masks)
-                folder.write_unit(unit, mark(scores, told.reason(stage)))
+                folder.write_unit(unit, scores, said.frame, said.heard.packed())
 
         with closing(explaining), Beside(store, most=len(stages)) as storing:
             for explained in explaining:
@@ -162,16 +171,27 @@ def _fill(work: Work, folder: RunFolder) -> "pd.DataFrame":
                     shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
                     _lay_out_masks(work, folder, shapes)
                 storing.take(explained)
-    return told.all()
+    settled = told.settle(ranges)
+    if work.kept and work.others:
+        complete_references(folder.path, work.others.allow(images, settled.targets))
+    return settled
 
 
-def make_references(work: Work, others: Others, done: Callable[[Cost], None]) -> References:
+def make_references(
+    work: Work,
+    others: Others,
+    done: Callable[[Cost], None],
+    kept: Callable[[Images, np.ndarray], "Originals"] | None,
+) -> References:
     """The masks that nulls are made with: of other images, by the network as trained.
+
+    Which of them each image is held against is settled when its class is known.
 
     Args:
         work: What is computed.
         others: The images.
         done: Told what has been computed, each time that something has.
+        kept: Gives what is kept of masks.
     """
     (found,) = explain(
         work.asked.classifier,
@@ -181,16 +201,17 @@ def make_references(work: Work, others: Others, done: Callable[[Cost], None]) ->
         work.asked.stages[:1],
         work.noise_seed,
         done=done,
-        originals=_originals(work, others.images, others.targets),
+        originals=kept,
         groups=[range(len(others.images))],
     )
-    return others.explained(found.masks)
+    allowed = np.zeros((len(work.asked.images), len(others.images)), bool)
+    return References(others.images.names, found.masks, allowed)
 
 
-def _originals(work: Work, images: Images, targets: np.ndarray) -> "Originals | None":
+def _originals(work: Work) -> Callable[[Images, np.ndarray], "Originals"] | None:
     if work.keeping is None:
         return None
-    return originals(work.keeping, work.asked.classifier, images, targets)
+    return originals(work.keeping, work.asked.classifier)
 
 
 def _verdicts(
@@ -226,7 +247,7 @@ def _lay_out_masks(work: Work, folder: RunFolder, shapes: Mapping[str, tuple[int
     layers = [stage.layer for stage in work.asked.stages]
     folder.create_masks(images.names[:kept], layers, shapes)
     some = min(kept, IMAGES)
-    folder.write_images(images.names[:some], images.x[:some])
+    folder.write_images(images.names[:some], images.take(range(some)).x)
     size = masks_nbytes(kept, len(layers), shapes)
     of = "image" if kept == 1 else "images"
     log.info("masks of %d %s take up to %s MB", kept, of, short(size / 1e6))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -45,18 +45,39 @@ class Explained:
         return f"Explained({images}, {self.stage!r}, {', '.join(self.masks)})"
 
 
+@dataclass(frozen=True)
+class Entered:
+    """A group of images at a stage, whose weights have just been put in place for it.
+
+    Attributes:
+        group: Positions of the images.
+        stage: The state of the weights.
+        images: The images.
+        targets: (n,), the class of each that stage 0 explains.
+        classes: (n,), the class of each that this stage explains.
+        logits: (n, classes), where they are known.
+    """
+
+    group: range
+    stage: "Stage"
+    images: Images
+    targets: np.ndarray
+    classes: np.ndarray
+    logits: np.ndarray | None
+
+
 def explain(
     classifier: "Classifier",
     images: Images,
-    targets: np.ndarray,
+    targets: np.ndarray | None,
     methods: Mapping[str, Method],
     stages: Sequence["Stage"],
     seed: int = 0,
     *,
     wanted: Callable[[range, "Stage"], bool] = lambda group, stage: True,
     done: Callable[[Cost], None] = lambda cost: None,
-    entered: Callable[["Stage"], None] = lambda stage: None,
-    originals: "Originals | None" = None,
+    entered: Callable[[Entered], None] = lambda entered: None,
+    originals: Callable[[Images, np.ndarray], "Originals"] | None = None,
     groups: Sequence[range] | None = None,
 ) -> Generator[Explained]:
     """Explains images at all stages, group by group; the trained weights are back at the end.
@@ -68,18 +89,20 @@ def explain(
     Args:
         classifier: The network.
         images: What is explained.
-        targets: (n,), the class explained of each, unless a stage explains others.
+        targets: (n,), the class explained of each, unless a stage explains others; None for the
+            one that the network as trained predicts.
         methods: By name; gradient methods share their gradients.
         stages: See `Scheme.stages`.
         seed: Of noise and random masks.
         wanted: Whether a group is needed at a stage; else it is passed over.
         done: Told what has been computed, each time that something has.
-        entered: Called when a stage's weights are in place for the first time.
-        originals: Masks of stage 0 that are kept; those found there are not computed again.
+        entered: Called once for each group at each stage, when the weights are in place.
+        originals: Gives what is kept of some images' masks at stage 0, of the images and the
+            classes explained; those found there are not computed again.
         groups: Positions of the images that go through the stages together; by default as many as
             memory allows.
     """
-    explainer = _Explainer(classifier, images, targets, methods, seed, done, entered, originals)
+    explainer = _Explainer(classifier, methods, seed, done, entered)
     with classifier.weights.restored():
         size = mask_bytes(images, methods)
         if groups is None:
@@ -87,41 +110,61 @@ def explain(
             groups = cut_groups(len(images), at_once)
         for group in groups:
             left = [stage for stage in stages if wanted(group, stage)]
+            if not left:
+                continue
+            part = _Part.of(classifier, group, images.take(group), targets)
+            kept = originals(part.images, part.targets) if originals else None
             at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
             for start in range(0, len(left), at_once):
-                yield from explainer.explain(group, left[start : start + at_once])
+                yield from explainer.explain(part, left[start : start + at_once], kept)
 
 
-@dataclass
-class _Explainer:
-    classifier: "Classifier"
+@dataclass(frozen=True)
+class _Part:
+    """A group of images, and the class explained of each.
+
+    Attributes:
+        logits: Of the network as trained, where the classes are what it predicts.
+    """
+
+    group: range
     images: Images
     targets: np.ndarray
+    logits: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, classifier: "Classifier", group: range, images: Images, targets: np.ndarray | None
+    ) -> "_Part":
+        """Some of the images, at these positions among those that `targets` are of."""
+        if targets is not None:
+            return cls(group, images, targets[group])
+        classifier.weights.put({})
+        logits = classifier.logits(images.x)
+        return cls(group, images, logits.argmax(axis=1), logits)
+
+
+@dataclass(frozen=True)
+class _Explainer:
+    classifier: "Classifier"
     methods: Mapping[str, Method]
     seed: int
     done: Callable[[Cost], None]
-    entered: Callable[["Stage"], None]
-    originals: "Originals | None"
-    seen: set[int] = field(default_factory=set)  # stages that were entered
+    entered: Callable[[Entered], None]
 
     @cached_property
     def plan(self) -> Plan:
         return gradient_plan(self.methods)
 
-    def explain(self, group: range, stages: Sequence["Stage"]) -> Iterator[Explained]:
+    def explain(
+        self, part: _Part, stages: Sequence["Stage"], kept: "Originals | None"
+    ) -> Iterator[Explained]:
         """The masks of some images at some stages."""
-        for stage, (masks, targets) in zip(stages, self._masks(group, stages), strict=True):
-            yield Explained(group, stage, masks, targets)
-
-    def _masks(
-        self, group: range, stages: Sequence["Stage"]
-    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        """The masks by method, and the classes explained, at each stage."""
-        some, here = self.images.take(group), self.targets[group]
+        some, here = part.images, part.targets
         subjects = [Subject(x, n, self.seed) for x, n in zip(some.x, some.names, strict=True)]
         gradients = self.plan.prepare(subjects, here, self.classifier.batch_size)
-        states = [self._state(stage, some, here) for stage in stages]
-        first = self._kept(group, stages[0])  # stage 0, if it is among them, is the first
+        states = [self._state(stage, part) for stage in stages]
+        first = self._kept(kept, len(some), stages[0])  # stage 0, if among them, is the first
         whole = all(name in first for name in self.plan.methods)
         if whole:
             states[0]()
@@ -131,7 +174,7 @@ class _Explainer:
             lambda count: self.done(Cost(gradients=count)),
         )
         if whole:
-            self.done(Cost(gradients=self.plan.distinct * len(group)))
+            self.done(Cost(gradients=self.plan.distinct * len(some)))
             computed.insert(0, {})
         for stage, enter in zip(stages, states, strict=True):
             targets, sums = enter(), computed.pop(0)
@@ -143,30 +186,32 @@ class _Explainer:
                     found[name] = self._by_itself(method, some, targets, stage.index)
                 else:
                     self.done(method.cost(self.classifier, some) * len(some))
-            if self.originals and stage.index == 0:
+            if kept and stage.index == 0:
                 for name, masks in found.items():
                     if name not in first:
-                        self.originals.put(name, group, masks)
-            yield {name: found[name] for name in self.methods}, targets
+                        kept.put(name, range(len(some)), masks)
+            yield Explained(
+                part.group, stage, {name: found[name] for name in self.methods}, targets
+            )
 
-    def _kept(self, group: range, stage: "Stage") -> dict[str, np.ndarray]:
+    def _kept(
+        self, kept: "Originals | None", n_images: int, stage: "Stage"
+    ) -> dict[str, np.ndarray]:
         """Masks of stage 0 that need not be computed."""
-        if stage.index or self.originals is None:
+        if stage.index or kept is None:
             return {}
-        found = {name: self.originals.get(name, group) for name in self.methods}
+        found = {name: kept.get(name, range(n_images)) for name in self.methods}
         return {name: masks for name, masks in found.items() if masks is not None}
 
-    def _state(
-        self, stage: "Stage", images: Images, targets: np.ndarray
-    ) -> Callable[[], np.ndarray]:
+    def _state(self, stage: "Stage", part: _Part) -> Callable[[], np.ndarray]:
         """What puts a stage's weights in place and gives the classes explained."""
 
         @cache
         def classes() -> np.ndarray:
-            if stage.index not in self.seen:
-                self.seen.add(stage.index)
-                self.entered(stage)
-            return stage.explained(self.classifier, images, targets)
+            found = stage.explained(self.classifier, part.images, part.targets)
+            logits = None if stage.variables else part.logits
+            self.entered(Entered(part.group, stage, part.images, part.targets, found, logits))
+            return found
 
         def enter() -> np.ndarray:
             self.classifier.weights.put(stage.make_weights())
@@ -216,4 +261,4 @@ def count_at_once(n_images: int, size: int, n_stages: int, fewest: int = 1) -> i
 
 def mask_bytes(images: Images, methods: Mapping[str, Method]) -> int:
     """Bytes of an image's masks by all methods at one stage, if all have channels."""
-    return int(images.x[0].nbytes) * max(1, len(methods))
+    return 4 * math.prod(images.x.shape[1:]) * max(1, len(methods))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ import numpy as np
 from sanity.contents import by_content, code_is_known
 from sanity.methods.base import AdaptedMethod, Method
 from sanity.results.columns import RESULTS_FORMAT
-from sanity.results.originals import FOLDER, Originals
+from sanity.results.originals import FOLDER, Originals, Room
 
 if TYPE_CHECKING:
     from sanity.config.job import Job
@@ -59,15 +59,15 @@ class Keeping:
 
 
 def originals(
-    keeping: Keeping, classifier: "Classifier", images: "Images", targets: np.ndarray
-) -> Originals:
-    """What is kept of some images' masks at stage 0.
+    keeping: Keeping, classifier: "Classifier"
+) -> Callable[["Images", np.ndarray], Originals]:
+    """What gives what is kept of some images' masks at stage 0.
+
+    It takes the images, to whose positions `Originals` keeps, and the class explained of each.
 
     Args:
         keeping: Where, and of which methods.
         classifier: The job's network; its trained weights count, not those in place.
-        images: Whose positions `Originals` takes.
-        targets: (n,), the class explained of each.
     """
     shared = [
         RESULTS_FORMAT,
@@ -79,21 +79,27 @@ def originals(
         classifier.precision,
         classifier.batch_size,
     ]
-    pixels = [hashlib.sha256(np.ascontiguousarray(x).data).hexdigest() for x in images.x]
-    keys = {}
-    for name, method in keeping.methods.items():
-        if method.control or not all(code_is_known(type(part)) for part in _parts(method)):
-            continue  # its code cannot be told, or it is computed faster than it is read
-        own = [*shared, by_content(keeping.nodes[name], method)]
-        drawn = [
-            [keeping.noise_seed, image] if method.depends_on_seed() else []
-            for image in images.names
-        ]
-        keys[name] = [
-            _digest([*own, list(images.x.shape[1:]), shown, int(target), draw])
-            for shown, target, draw in zip(pixels, targets, drawn, strict=True)
-        ]
-    return Originals(keeping.output / FOLDER, keys, fresh=keeping.fresh)
+    owns = {
+        name: [*shared, by_content(keeping.nodes[name], method)]
+        for name, method in keeping.methods.items()
+        # else its code cannot be told, or it is computed faster than it is read
+        if not method.control and all(code_is_known(type(part)) for part in _parts(method))
+    }
+    room = Room(keeping.output / FOLDER)
+
+    def of(images: "Images", targets: np.ndarray) -> Originals:
+        pixels = [hashlib.sha256(np.ascontiguousarray(x).data).hexdigest() for x in images.x]
+        keys = {}
+        for name, own in owns.items():
+            seeded = keeping.methods[name].depends_on_seed()
+            drawn = [[keeping.noise_seed, image] if seeded else [] for image in images.names]
+            keys[name] = [
+                _digest([*own, list(images.x.shape[1:]), shown, int(target), draw])
+                for shown, target, draw in zip(pixels, targets, drawn, strict=True)
+            ]
+        return Originals(keeping.output / FOLDER, keys, fresh=keeping.fresh, room=room)
+
+    return of
 
 
 def _digest(content: Any) -> str:

@@ -2,16 +2,20 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sanity.analysis.health import FEW, between_share, complaint, feature_share, unsound
+from sanity.analysis.health import complaint, unsound
+from sanity.analysis.spread import FEW, Heard, Spread
 from sanity.data import Images
+from sanity.experiment.explaining import Entered
 from sanity.progress import say
 from sanity.results.folder import RunFolder
+from sanity.results.units import unit_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,20 +33,55 @@ def predictions(
 
     Columns: image, stage, layer, predicted (class), predicted_name, probability (see
     `probabilities`), target (class), target_probability, target_logit, logit_std (over classes; of
-    one number its size), between_share (of the stage, see `between_share`), entropy (in nats).
+    one number its size), between_share (of the stage, see `Heard.share`), entropy (in nats).
     Logits that are not finite make NaN of whatever is computed from them.
+    """
+    said = predict(classifier, images, stage.explained(classifier, images, targets), stage)
+    with np.errstate(invalid="ignore"):
+        return said.frame.assign(between_share=said.heard.share)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a network says of some images at a stage.
+
+    Attributes:
+        frame: As `predictions`; what takes all images, between_share, is NaN.
+        heard: What that is told from.
+    """
+
+    frame: "pd.DataFrame"
+    heard: Heard
+
+
+def predict(
+    classifier: "Classifier",
+    images: Images,
+    classes: np.ndarray,
+    stage: "Stage",
+    logits: np.ndarray | None = None,
+) -> Said:
+    """What the network says of some images, with a stage's weights in place.
+
+    Args:
+        classifier: The network.
+        images: n of them.
+        classes: (n,), those explained at this stage.
+        stage: Whose weights are in place.
+        logits: (n, classes), where they have been computed already.
     """
     import pandas as pd
 
-    logits = classifier.logits(images.x).astype(np.float64)
+    if logits is None:
+        logits = classifier.logits(images.x)
+    logits = logits.astype(np.float64)
     rows = np.arange(len(images))
-    targets = stage.explained(classifier, images, targets)
     with np.errstate(invalid="ignore"):
         shares, entropy = probabilities(classifier, images.x, logits)
         spread = logits.std(axis=1) if logits.shape[1] > 1 else np.abs(logits[:, 0])
-        share = _share(classifier, images.x, logits)
+        heard = Heard(Spread.of(logits), _features(classifier, images.x))
     predicted = logits.argmax(axis=1)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {
             "image": images.names,
             "stage": stage.index,
@@ -50,36 +89,25 @@ def predictions(
             "predicted": predicted,
             "predicted_name": [class_name(classifier, index) for index in predicted],
             "probability": shares[rows, predicted],
-            "target": targets,
-            "target_probability": shares[rows, targets],
-            "target_logit": logits[rows, targets],
+            "target": classes,
+            "target_probability": shares[rows, classes],
+            "target_logit": logits[rows, classes],
             "logit_std": spread,
-            "between_share": share,
+            "between_share": np.nan,
             "entropy": entropy,
         }
     )
+    return Said(frame, heard)
 
 
-def _share(classifier: "Classifier", x: np.ndarray, logits: np.ndarray) -> float:
-    """How much of what the network says lies between images; see `between_share`.
-
-    Of fewer than ten outputs it is at most what the last kernel's input has (`feature_share`), and
-    of one or two it is that, unless they are the same for every image.
-    """
-    share = between_share(logits)
+def _features(classifier: "Classifier", x: np.ndarray) -> Spread | None:
+    """Of what the last kernel reads, where the outputs are too few to say enough."""
     tensors = classifier.network.last_features
     if classifier.n_classes >= FEW or not tensors:
-        return share
-    if classifier.n_classes <= 2 and np.ptp(logits, axis=0).max() > 1e-6 * np.abs(logits).max():
-        share = 1.0
-
-    def features() -> Iterator[np.ndarray]:
-        for start in range(0, len(x), classifier.batch_size):
-            found = classifier.read(x[start : start + classifier.batch_size], tensors)
-            # of a map or of tokens, their mean, which is what the logits are made of
-            yield np.concatenate([f.mean(tuple(range(1, f.ndim - 1))) for f in found], axis=1)
-
-    return min(share, feature_share(features()))
+        return None
+    found = classifier.read(x, tensors)
+    # of a map or of tokens, their mean, which is what the logits are made of
+    return Spread.of(np.concatenate([f.mean(tuple(range(1, f.ndim - 1))) for f in found], axis=1))
 
 
 def probabilities(
@@ -159,7 +187,7 @@ class Asked:
     Attributes:
         classifier: The network.
         images: What it sees.
-        targets: (n,), the classes of stage 0.
+        targets: (n,), the classes of stage 0; None if they are what it predicts as trained.
         stages: Of its weights.
         dead: Least share of the logits' variance between images for masks to mean something.
         printed: Whether the article's lines are logged.
@@ -167,59 +195,99 @@ class Asked:
 
     classifier: "Classifier"
     images: Images
-    targets: np.ndarray
+    targets: np.ndarray | None
     stages: Sequence["Stage"]
     dead: float
     printed: bool = False
 
 
-class StagePredictions:
-    """The network's predictions at every stage; a line is logged for each.
+@dataclass(frozen=True)
+class Settled:
+    """What is known once all images have been through all stages.
 
-    They are made stage by stage as the first batch goes through them: the weights of all stages
-    take a while to make, and the first gradient need not wait for that.
+    Attributes:
+        targets: (n,), the class explained of each image at stage 0.
+        predictions: The columns that verdicts take, a row an image and stage.
+        reasons: By stage, why its scores are none of its network.
+    """
+
+    targets: np.ndarray
+    predictions: "pd.DataFrame"
+    reasons: dict[int, str]
+
+
+class StagePredictions:
+    """The network's predictions, a group of images at a stage each, stored with its scores.
+
+    A line is logged for each stage as the first group goes through it: so neither the first
+    gradient nor memory waits for the last image.
     """
 
     def __init__(self, asked: Asked, folder: RunFolder):
         self._asked, self._folder = asked, folder
-        self._frames: dict[int, pd.DataFrame] = {}
+        self._made: dict[str, Said] = {}
+        self._seen: set[int] = set()
+        self._warned: set[int] = set()
 
-    def at(self, stage: "Stage") -> None:
-        """Makes those of a stage, whose weights are in place."""
-        asked, classifier = self._asked, self._asked.classifier
-        frame = predictions(classifier, asked.images, asked.targets, stage)
-        say(
-            _stage_line(stage, frame, classifier),
-            _short_line(stage, frame, asked.stages, classifier.ending.link == "none"),
+    def at(self, entered: Entered) -> None:
+        """Makes those of a group at a stage, whose weights are in place."""
+        asked, stage = self._asked, entered.stage
+        said = predict(
+            asked.classifier, entered.images, entered.classes, stage, logits=entered.logits
         )
+        self._made[unit_name(entered.group, stage.index)] = said
+        if stage.index not in self._seen:
+            self._seen.add(stage.index)
+            self._say(entered.group, stage, said)
         if asked.printed:
-            for line in printed(stage, frame, classifier.class_names):
+            for line in printed(stage, said.frame, asked.classifier.class_names):
                 log.info("%s", line)
-        if said := complaint(frame, asked.dead):
-            log.warning("stage %2d  %s; its masks say nothing", stage.index, said)
-        self._frames[stage.index] = frame
-        if len(self._frames) == len(asked.stages):
-            self._folder.write_predictions(self._joined())
 
-    def reason(self, stage: "Stage") -> str:
-        """Why the scores of a stage that was entered are none of its network; "" if they are."""
-        frame = self._frames.get(stage.index)
-        return "" if frame is None else unsound(frame) or ""
+    def take(self, unit: str) -> Said:
+        """Those of a unit, once."""
+        return self._made.pop(unit)
 
-    def all(self) -> "pd.DataFrame":
-        """Those of all stages, which are stored by then; the trained weights are back in place."""
-        classifier = self._asked.classifier
-        with classifier.weights.restored():
-            for stage in self._asked.stages:
-                if stage.index not in self._frames:  # where an earlier try had come so far
-                    classifier.weights.put(stage.make_weights())
-                    self.at(stage)
-        return self._joined()
-
-    def _joined(self) -> "pd.DataFrame":
+    def settle(self, groups: Sequence[range]) -> Settled:
+        """Joins those that were stored with the units, which are all done, and stores them."""
         import pandas as pd
 
-        return pd.concat([self._frames[k] for k in sorted(self._frames)], ignore_index=True)
+        targets: list[np.ndarray] = []
+        slim, reasons = [], {}
+
+        def settled(stage: "Stage") -> "pd.DataFrame":
+            units = [unit_name(group, stage.index) for group in groups]
+            frames, heard = zip(*self._folder.predictions(units), strict=True)
+            with np.errstate(invalid="ignore", over="ignore"):
+                share = reduce(Heard.__add__, map(Heard.unpacked, heard)).share
+            frame: pd.DataFrame = pd.concat(frames, ignore_index=True)
+            frame = frame.assign(between_share=share)
+            if stage.index == 0:
+                targets.append(frame["target"].to_numpy(np.int64))
+            if reason := unsound(frame):
+                reasons[stage.index] = reason
+            self._warn(stage, frame)
+            slim.append(frame[["stage", "logit_std", "target_logit", "between_share"]])
+            return frame
+
+        self._folder.write_predictions(map(settled, self._asked.stages))
+        return Settled(targets[0], pd.concat(slim, ignore_index=True), reasons)
+
+    def _say(self, group: range, stage: "Stage", said: Said) -> None:
+        with np.errstate(invalid="ignore"):
+            frame = said.frame.assign(between_share=said.heard.share)
+        asked, link = self._asked, self._asked.classifier.ending.link
+        some = len(group) < len(asked.images)
+        which = f"; of images {group.start + 1} to {group.stop}" if some else ""
+        say(
+            _stage_line(stage, frame, asked.classifier) + which,
+            _short_line(stage, frame, asked.stages, link == "none"),
+        )
+        self._warn(stage, frame, which)
+
+    def _warn(self, stage: "Stage", frame: "pd.DataFrame", which: str = "") -> None:
+        if stage.index not in self._warned and (said := complaint(frame, self._asked.dead)):
+            self._warned.add(stage.index)
+            log.warning("stage %2d  %s; its masks say nothing%s", stage.index, said, which)
 
 
 def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier") -> str:

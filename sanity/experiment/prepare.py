@@ -15,7 +15,7 @@ from sanity.data import Folder, Images, ImageSpec
 from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import count_at_once, gradient_plan, mask_bytes
-from sanity.experiment.references import Others, allowed, choose_references
+from sanity.experiment.references import Others, choose_references
 from sanity.methods import Cost, Plan
 from sanity.metrics import check_sizes
 from sanity.models.kept import load_kept
@@ -39,7 +39,8 @@ class Experiment:
         job: What was asked for.
         classifier: The network.
         images: What is explained.
-        targets: (n,), the class explained of each image at stage 0.
+        targets: (n,), the class explained of each image at stage 0; None if it is the one that the
+            network predicts.
         stages: The states of the weights.
         layers: The blocks chosen, from output to input.
         left_out: Methods that the model refuses, which nobody asked for by name, and why.
@@ -48,7 +49,7 @@ class Experiment:
     job: Job
     classifier: "Classifier"
     images: Images
-    targets: np.ndarray
+    targets: np.ndarray | None
     stages: list["Stage"]
     layers: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -87,7 +88,9 @@ class Experiment:
         if len(chosen) == 1 and chosen.names == images.names:
             return None
         targets = explained_targets(job, self.classifier, chosen)
-        return Others(chosen, targets, allowed(images, self.targets, chosen, targets))
+        if targets is None:
+            targets = self.classifier.logits(chosen.x).argmax(axis=1)
+        return Others(chosen, targets)
 
     @property
     def beside(self) -> int:
@@ -173,15 +176,17 @@ def prepare(job: Job) -> Experiment:
     return Experiment(job, classifier, images, targets, stages, layers, left_out)
 
 
-def explained_targets(job: Job, classifier: "Classifier", images: Images) -> np.ndarray:
-    """The class explained of each image at stage 0, (n,).
+def explained_targets(job: Job, classifier: "Classifier", images: Images) -> np.ndarray | None:
+    """The class explained of each image at stage 0, (n,); None if it is the one predicted.
 
     Raises:
         ConfigError: See `sanity.data.targets`.
     """
+    if job.settings.target in ("predicted", "predicted_each_stage"):
+        return None
     return explained_classes(
         job.settings.target,
-        classifier.logits(images.x).argmax(axis=1),
+        None,
         images,
         classifier.n_classes,
         classifier.class_names,

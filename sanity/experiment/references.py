@@ -6,8 +6,8 @@ order of images nor on how they are divided among jobs: every shard explains the
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,16 +28,14 @@ class Others:
     Attributes:
         images: K of them.
         targets: (K,), the class explained of each.
-        allowed: (n, K) bool, see `References`.
     """
 
     images: Images
     targets: np.ndarray
-    allowed: np.ndarray
 
-    def explained(self, masks: Mapping[str, np.ndarray]) -> References:
-        """The references, given their masks by method."""
-        return References(self.images.names, masks, self.allowed)
+    def allow(self, images: Images, targets: np.ndarray) -> np.ndarray:
+        """Which of them each of n images is held against, (n, K) bool, see `allowed`."""
+        return allowed(images, targets, self.images, self.targets)
 
 
 def choose_references(data: Dataset, images: Images, spec: ImageSpec, count: int) -> Images:
@@ -117,6 +115,13 @@ def write_references(run: Path, references: References) -> None:
     # mypy takes one of the arrays for the keyword `allow_pickle`, a name that no method has.
     np.savez(buffer, names=np.array(references.names), allowed=references.allowed, **arrays)  # type: ignore[arg-type]
     replace_file(run / FILE, buffer.getvalue())
+
+
+def complete_references(run: Path, allowed: np.ndarray) -> None:
+    """Writes, to those that are stored, which of them each image is held against."""
+    stored = read_references(run)
+    if stored is not None:
+        write_references(run, replace(stored, allowed=allowed))
 
 
 def read_references(run: Path) -> References | None:

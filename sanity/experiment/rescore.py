@@ -19,7 +19,7 @@ from sanity.results.columns import config_columns, flatten
 from sanity.results.load import load_masks
 from sanity.results.masks import layout_of
 from sanity.results.recorded import configuration, metric_nodes
-from sanity.results.tables import SCORES, arrow_schema, join_tables, write_table
+from sanity.results.tables import SCORES, arrow_schema, read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def rescore(run: Path, metrics: dict[str, Any], nodes: dict[str, Any]) -> pd.Dat
                     f"{run} has metric.{name} with another {', '.join(changed) or 'set of keys'};"
                     f" give the new one another name: '+metric.NAME={{_target_: …}}'"
                 )
-        stored = join_tables([run / "scores.parquet"], SCORES).to_pandas()
+        stored = read_table(run / "scores.parquet", SCORES).to_pandas()
         found = compute_scores(run, stored, metrics)
         new = [name for name in metrics if name not in known]
         if new:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sanity import __version__
 from sanity.analysis.discrimination import discrimination
-from sanity.analysis.health import between_share
+from sanity.analysis.spread import between_share
 from sanity.analysis.verdict_tables import MOST_BLENDED
 from sanity.analysis.verdicts import verdicts
 from sanity.analysis.wording import records
@@ -203,7 +203,7 @@ def _compute(asked: _Asked, folder: RunFolder) -> None:
             folder.write_unit(unit, scores)
     predicted = None if given.logits is None else _predictions(given)
     if predicted is not None:
-        folder.write_predictions(predicted)
+        folder.write_predictions([predicted])
     found, apart = _verdicts(asked, folder, predicted)
     folder.complete({"verdicts": records(found), "discrimination": records(apart)})
     finish(folder.path)

@@ -8,9 +8,8 @@ killed at any moment leaves nothing half-written that a later one would trust.
 
 import logging
 import os
-import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,14 +21,16 @@ from sanity.files import FolderLock, now, read_json, remove, replace_file, write
 from sanity.results import recorded
 from sanity.results.columns import config_columns
 from sanity.results.masks import MaskStore, layout_of, pack_images, read_layout
+from sanity.results.parts import Parts
 from sanity.results.tables import (
     PREDICTIONS,
     SCORES,
     damage,
     is_whole,
-    join_tables,
-    write_frame,
-    write_table,
+    join,
+    make_table,
+    read_table,
+    write_tables,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class RunFolder:
         self._lock = FolderLock(path)
         self._masks: MaskStore | None = None
         self._running = False
-        self._units: set[str] = set()  # all that have been said to be done
+        self._predicted = False  # whether all predictions have been written at once
+        self._parts = Parts(path)
         self._look()
 
     @classmethod
@@ -176,32 +178,29 @@ class RunFolder:
         """
         recorded.refuse_other_files(self.path, self.info.get("sha256", {}), sha256)
 
-    def complete(self, info: Mapping[str, Any] | None = None) -> None:
+    def complete(
+        self, info: Mapping[str, Any] | None = None, reasons: Mapping[int, str] | None = None
+    ) -> None:
         """Joins the parts into scores.parquet and predictions.parquet and marks the run completed.
 
-        A crash between any two of its steps is repaired by opening, starting and completing again.
+        Predictions that were written at once stay. A crash between any two of its steps is repaired
+        by opening, starting and completing again.
 
         Args:
             info: Added to run.json.
+            reasons: By stage, why its scores are not to be trusted.
 
         Raises:
             ConfigError: A part is damaged or lost, or the folder cannot be written.
         """
         self._check_running()
-        parts = self._parts()
-        if not parts:
-            raise ValueError("nothing to complete: no unit was written")
-        if lost := sorted(self._units - set(parts)):
-            raise ConfigError(
-                f"{self.path / 'parts' / lost[0]}.parquet and {len(lost) - 1} more have been lost; "
-                f"the same command computes them again"
-            )
-        scores = join_tables(parts.values(), SCORES)
-        write_table(self.path / "scores.parquet", scores)
-        if predictions := [p for unit in parts if (p := self._predictions(unit)).exists()]:
-            table = join_tables(predictions, PREDICTIONS)
-            write_table(self.path / "predictions.parquet", table)
-        finished = {"status": "completed", "finished": now(), "rows": scores.num_rows}
+        units = self._parts.whole()
+        scores = self._parts.scores(units, reasons or {})
+        rows = write_tables(self.path / "scores.parquet", scores, SCORES)
+        predictions = [table for table, _ in self._parts.predictions(units)]
+        if predictions and not self._predicted:
+            write_tables(self.path / "predictions.parquet", predictions, PREDICTIONS)
+        finished = {"status": "completed", "finished": now(), "rows": rows}
         self.info = {**self.info, **(info or {}), **finished}
         self._write_info()
         self._running = False
@@ -242,7 +241,11 @@ class RunFolder:
     # Rows
 
     def write_unit(
-        self, unit: str, scores: "pd.DataFrame", predictions: "pd.DataFrame | None" = None
+        self,
+        unit: str,
+        scores: "pd.DataFrame",
+        predictions: "pd.DataFrame | None" = None,
+        heard: bytes | None = None,
     ) -> None:
         """Stores a unit's rows and marks it as done; its masks must have been written before.
 
@@ -250,47 +253,45 @@ class RunFolder:
             unit: Its name: letters, digits, `_` and `-`. The sorted names give the rows' order.
             scores: The columns of `SCORES` (`null` and `reason` may be missing).
             predictions: The columns of `PREDICTIONS`, where they are not written all at once.
+            heard: What `predictions` is to give back beside them.
         """
         self._check_running()
-        if not re.fullmatch(r"[\w-]+", unit):
-            raise ValueError(f"{unit!r} is no name for a unit")
         if self._masks:
             self._masks.sync()
-        with writing(self.path):
-            (self.path / "parts").mkdir(exist_ok=True)
-        if predictions is not None:  # first: the scores' file is the one that says done
-            write_frame(self._predictions(unit), predictions, PREDICTIONS)
-        write_frame(self.path / "parts" / f"{unit}.parquet", scores, SCORES)
-        self._units.add(unit)
+        self._parts.write(unit, scores, predictions, heard)
 
-    def write_predictions(self, predictions: "pd.DataFrame") -> None:
-        """Stores all predictions at once, where they are not written unit by unit."""
+    def write_predictions(self, predictions: "Iterable[pd.DataFrame]") -> None:
+        """Stores all predictions, in parts of which few are held at a time."""
         self._check_running()
-        write_frame(self.path / "predictions.parquet", predictions, PREDICTIONS)
+        tables = (make_table(frame, PREDICTIONS) for frame in predictions)
+        write_tables(self.path / "predictions.parquet", tables, PREDICTIONS)
+        self._predicted = True
 
-    def done(self) -> set[str]:
+    def predictions(self, units: Sequence[str]) -> "Iterator[tuple[pd.DataFrame, bytes | None]]":
+        """Those that some units were written with, and what was kept beside."""
+        return ((table.to_pandas(), heard) for table, heard in self._parts.predictions(units))
+
+    def done(self, predicted: bool = False) -> set[str]:
         """The units that need not be computed again; removes parts that cannot be read.
 
         Call it after `create_masks`, which discards the units of a store it has to make anew.
-        """
-        units = set()
-        for unit, path in self._parts().items():
-            files = [p for p in (path, self._predictions(unit)) if p.exists()]
-            if all(is_whole(p) for p in files):
-                units.add(unit)
-            else:
-                log.warning("%s is damaged; it is computed again.", path)
-                with writing(path):
-                    for p in files:
-                        p.unlink()
-        self._units |= units
-        return units
 
-    def scores(self) -> "pd.DataFrame":
-        """The rows of all units done, in the order that scores.parquet has or will have."""
-        completed = self.info.get("status") == "completed"
-        files = [self.path / "scores.parquet"] if completed else self._parts().values()
-        rows: pd.DataFrame = join_tables(files, SCORES).to_pandas()
+        Args:
+            predicted: Whether only those count that were written with predictions.
+        """
+        return set() if self._is_anothers else self._parts.done(predicted)
+
+    def scores(self, reasons: Mapping[int, str] | None = None) -> "pd.DataFrame":
+        """The rows of all units done, in the order that scores.parquet has or will have.
+
+        Args:
+            reasons: By stage, why its scores are not to be trusted.
+        """
+        if self.info.get("status") == "completed":
+            rows: pd.DataFrame = read_table(self.path / "scores.parquet", SCORES).to_pandas()
+            return rows
+        units = () if self._is_anothers else self._parts.files()
+        rows = join(self._parts.scores(units, reasons or {}), SCORES).to_pandas()
         return rows
 
     # Masks
@@ -319,7 +320,7 @@ class RunFolder:
         if read_layout(path) == layout:
             self._masks = MaskStore.open(path, layout)
             return
-        if path.exists() or self._parts():
+        if path.exists() or self._parts.files():
             log.warning("%s does not fit the run, which starts again.", path)
         with writing(self.path):
             remove(self.path / "parts")
@@ -387,18 +388,13 @@ class RunFolder:
         if not self._running:
             raise ValueError(f"{self.path} is not open for writing: call start() first")
 
+    @property
+    def _is_anothers(self) -> bool:
+        """Whether the parts are those of another run, which `start` clears."""
+        return self.status == "new" and not self._running
+
     def _write_info(self) -> None:
         write_json(self.path / "run.json", self.info)
-
-    def _parts(self) -> dict[str, Path]:
-        """The files that mark units as done, by unit, sorted."""
-        if self.status == "new" and not self._running:
-            return {}  # of another run, which `start` clears
-        found = sorted((self.path / "parts").glob("*.parquet"))
-        return {path.stem: path for path in found if "." not in path.stem}
-
-    def _predictions(self, unit: str) -> Path:
-        return self.path / "parts" / f"{unit}.predictions.parquet"
 
     def _leftovers(self) -> list[Path]:
         """What a crash leaves: unfinished files, and the parts of a run that is completed."""

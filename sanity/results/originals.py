@@ -27,6 +27,45 @@ _ABANDONED = 3600.0  # seconds after which an unfinished file is some killed pro
 _numbers = itertools.count()
 
 
+class Room:
+    """The room that masks take in a folder; what was not used for longest makes way for others.
+
+    Args:
+        folder: Where the files are.
+        limit: The most bytes of all files.
+    """
+
+    def __init__(self, folder: Path, limit: int = _LIMIT):
+        self._folder, self._limit = folder, limit
+        self._size: int | None = None  # of all files, as far as this process knows
+
+    def make(self, size: int) -> None:
+        """Removes what was not used for longest, if files of this size would exceed the limit."""
+        if self._size is not None and self._size + size <= self._limit:
+            self._size += size
+            return
+        kept = sorted(self._files())
+        self._size = sum(nbytes for _, nbytes, _ in kept) + size
+        # More than needed, so that not every mask looks through all files.
+        bound = 0.9 * self._limit if self._size > self._limit else self._limit
+        for _, nbytes, path in kept:
+            if self._size <= bound:
+                break
+            with suppress(OSError):
+                path.unlink()
+                self._size -= nbytes
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """When each file was last used, its size and path; removes abandoned ones."""
+        for path in self._folder.glob("*/*"):
+            with suppress(OSError):
+                stat = path.stat()
+                if path.suffix == ".npz":
+                    yield stat.st_mtime, stat.st_size, path
+                elif time.time() - stat.st_mtime > _ABANDONED:
+                    path.unlink()
+
+
 class Originals:
     """The masks of a job's images at stage 0, by method, as far as some job has computed them.
 
@@ -35,6 +74,7 @@ class Originals:
         keys: By method, the file's name for each image; a method that is not there is not kept.
         fresh: Find nothing, and replace what is there.
         limit: The most bytes of all files.
+        room: What several of one folder share, in place of a limit.
     """
 
     def __init__(
@@ -44,9 +84,10 @@ class Originals:
         *,
         fresh: bool = False,
         limit: int = _LIMIT,
+        room: Room | None = None,
     ):
-        self._folder, self._keys, self._fresh, self._limit = folder, keys, fresh, limit
-        self._size: int | None = None  # of all files, as far as this process knows
+        self._folder, self._keys, self._fresh = folder, keys, fresh
+        self._room = room or Room(folder, limit)
 
     def get(self, method: str, images: Sequence[int]) -> np.ndarray | None:
         """The masks (n, H, W[, C]) float32 of images at these positions; None unless all are there.
@@ -108,7 +149,7 @@ class Originals:
         buffer = io.BytesIO()
         np.savez(buffer, mask=np.ascontiguousarray(mask, np.float32))
         content = buffer.getvalue()
-        self._make_room(len(content))
+        self._room.make(len(content))
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{platform.node()}-{os.getpid()}-{next(_numbers)}.tmp")
         try:
@@ -118,29 +159,3 @@ class Originals:
             with suppress(OSError):
                 temporary.unlink()
             raise
-
-    def _make_room(self, size: int) -> None:
-        """Removes what was not used for longest, if the files would exceed the limit."""
-        if self._size is not None and self._size + size <= self._limit:
-            self._size += size
-            return
-        kept = sorted(self._files())
-        self._size = sum(nbytes for _, nbytes, _ in kept) + size
-        # More than needed, so that not every mask looks through all files.
-        bound = 0.9 * self._limit if self._size > self._limit else self._limit
-        for _, nbytes, path in kept:
-            if self._size <= bound:
-                break
-            with suppress(OSError):
-                path.unlink()
-                self._size -= nbytes
-
-    def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """When each file was last used, its size and path; removes abandoned ones."""
-        for path in self._folder.glob("*/*"):
-            with suppress(OSError):
-                stat = path.stat()
-                if path.suffix == ".npz":
-                    yield stat.st_mtime, stat.st_size, path
-                elif time.time() - stat.st_mtime > _ABANDONED:
-                    path.unlink()

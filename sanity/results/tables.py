@@ -1,11 +1,11 @@
 """The columns of the stored tables, and reading and writing them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from sanity.errors import ConfigError
-from sanity.files import replace_file
+from sanity.files import replace_by, replace_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +50,8 @@ UNITS = {  # of the measured columns; what "score" means, `attrs["metrics"]` say
     "bytes": "B",
 }
 OPTIONAL = ("null", "reason")  # empty unless there is something to explain
+_BESIDE = b"sanity"
+_ROWS_HELD = 2**17
 
 
 def damage(path: Path) -> ConfigError:
@@ -64,43 +66,111 @@ def arrow_schema(columns: dict[str, str]) -> "pa.Schema":
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
 
 
-def write_frame(path: Path, frame: "pd.DataFrame", columns: dict[str, str]) -> None:
-    """Replaces a Parquet file by a frame that has exactly these columns, in any order."""
+def write_frame(
+    path: Path, frame: "pd.DataFrame", columns: dict[str, str], beside: bytes | None = None
+) -> None:
+    """Replaces a Parquet file by a frame that has exactly these columns, in any order.
+
+    Args:
+        path: The file.
+        frame: The rows.
+        columns: `SCORES` or `PREDICTIONS`.
+        beside: What else the file is to hold, see `read_beside`.
+    """
+    write_table(path, make_table(frame, columns), beside)
+
+
+def make_table(frame: "pd.DataFrame", columns: dict[str, str]) -> "pa.Table":
+    """A frame that has exactly these columns, in any order, as a table."""
     import pyarrow as pa
 
     frame = frame.assign(**{k: None for k in OPTIONAL if k in columns and k not in frame.columns})
     if set(frame.columns) != set(columns):
         raise ValueError(f"columns {list(frame.columns)}, not {list(columns)}")
-    write_table(path, pa.Table.from_pandas(frame, arrow_schema(columns), preserve_index=False))
+    return pa.Table.from_pandas(frame, arrow_schema(columns), preserve_index=False)
 
 
-def write_table(path: Path, table: "pa.Table") -> None:
+def write_table(path: Path, table: "pa.Table", beside: bytes | None = None) -> None:
     """Replaces a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(None), buffer, compression="zstd")
+    table = table.replace_schema_metadata(None if beside is None else {_BESIDE: beside})
+    pq.write_table(table, buffer, compression="zstd")
     replace_file(path, buffer.getvalue().to_pybytes())
 
 
-def join_tables(paths: Iterable[Path], columns: dict[str, str]) -> "pa.Table":
-    """The rows of several Parquet files, in their order.
+def write_tables(path: Path, tables: Iterable["pa.Table"], columns: dict[str, str]) -> int:
+    """Replaces a Parquet file by the rows of several tables, held a part at a time.
 
-    Raises:
-        ConfigError: One of them cannot be read.
+    Returns how many rows there are.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = arrow_schema(columns)
-    tables = [schema.empty_table()]
-    for path in paths:
-        try:
-            tables.append(pq.read_table(path, partitioning=None).cast(schema))
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise damage(path) from error
-    return pa.concat_tables(tables)
+    schema, rows = arrow_schema(columns), 0
+
+    def write(file: BinaryIO) -> None:
+        nonlocal rows
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            held = [schema.empty_table()]
+            for table in tables:
+                held.append(table)
+                rows += table.num_rows
+                if sum(map(len, held)) >= _ROWS_HELD:
+                    writer.write_table(pa.concat_tables(held))
+                    held = [schema.empty_table()]
+            writer.write_table(pa.concat_tables(held))
+
+    replace_by(path, write)
+    return rows
+
+
+def read_table(path: Path, columns: dict[str, str]) -> "pa.Table":
+    """The rows of a Parquet file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, partitioning=None).cast(arrow_schema(columns))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damage(path) from error
+
+
+def read_beside(path: Path) -> bytes | None:
+    """What a Parquet file holds beside its rows, see `write_frame`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damage(path) from error
+    return metadata.get(_BESIDE)
+
+
+def join(tables: Iterable["pa.Table"], columns: dict[str, str]) -> "pa.Table":
+    """The rows of several tables, in their order."""
+    import pyarrow as pa
+
+    return pa.concat_tables([arrow_schema(columns).empty_table(), *tables])
+
+
+def mark(table: "pa.Table", reasons: Mapping[int, str]) -> "pa.Table":
+    """Scores with a reason to distrust them, by stage, where they have none of their own."""
+    import pyarrow.compute as pc
+
+    own = table["reason"]
+    for stage, reason in reasons.items():
+        empty = pc.or_(pc.is_null(own), pc.equal(own, ""))
+        here = pc.and_(pc.equal(table["stage"], stage), pc.fill_null(empty, True))
+        own = pc.if_else(here, reason, own)
+    return table.set_column(table.schema.get_field_index("reason"), "reason", own)
 
 
 def is_whole(path: Path, read: bool = True) -> bool:

@@ -5,29 +5,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from sanity.analysis.health import (
-    between_share,
-    complaint,
-    early_complaint,
-    feature_share,
-    mark,
-    unsound,
-)
+from sanity.analysis.health import complaint, early_complaint, unsound
 from sanity.data import Images
 from sanity.experiment.predictions import predictions
 from sanity.network.classifier import Classifier
 from sanity.randomization.stage import Stage
-
-
-@pytest.mark.parametrize("apart", [0.05, 0.2, 1.0])
-def test_the_share_at_features_is_that_of_many_random_outputs(apart):
-    draw = np.random.default_rng(0)
-    features = draw.random(40) + apart * draw.normal(size=(30, 40))
-    outputs = features @ draw.normal(size=(40, 4000))
-    found = feature_share([features[:7], features[7:]])
-    assert found == pytest.approx(between_share(outputs), rel=0.1)
-    assert found == pytest.approx(feature_share([1e6 * features]), rel=1e-9)
-    assert np.isnan(feature_share([features[:1]]))
 
 
 def network(apart, outputs, ending=tf.identity):
@@ -86,12 +68,6 @@ def test_early_stages_that_have_exploded_give_no_verdict():
     assert said == "the network has exploded at 2 of 3 early stages"
     assert early_complaint(table([1, 1, 1, 1], 0.01), stages, 0.05).startswith("dead network")
     assert early_complaint(None, stages, 0.05) is None
-
-
-def test_scores_are_marked_but_keep_their_own_reason():
-    scores = pd.DataFrame({"value": [0.5, np.nan], "reason": [None, "constant mask"]})
-    assert mark(scores, "exploded")["reason"].tolist() == ["exploded", "constant mask"]
-    assert mark(scores, "") is scores
 
 
 @pytest.mark.parametrize("order", [["a", "b"], ["b", "a"]])

@@ -1,11 +1,13 @@
 """The loop over units: resuming, and what a run says of its methods."""
 
+import numpy as np
 import pytest
 
 import sanity
 from sanity.files import read_json
 from sanity.randomization import Randomization
-from sanity.results import load_runs
+from sanity.results import load_predictions, load_runs
+from sanity.results.tables import PREDICTIONS
 from tests.pieces import QUICK, run_interrupted
 
 
@@ -15,13 +17,20 @@ def test_a_run_resumes_though_groups_would_be_of_another_size(tmp_path, monkeypa
     overrides = [*QUICK, f"output={tmp_path / 'one'}", "originals=false"]
     run_interrupted(overrides, units=2)
     monkeypatch.setattr("sanity.experiment.explaining._GROUP_IMAGES", later)
-    resumed = load_runs(sanity.run(overrides=overrides))
-    whole = load_runs(sanity.run(overrides=[*overrides[:-2], f"output={tmp_path / 'two'}"]))
+    resumed = load_runs(first := sanity.run(overrides=overrides))
+    whole = load_runs(
+        second := sanity.run(overrides=[*overrides[:-2], f"output={tmp_path / 'two'}"])
+    )
     keys = ["image", "method", "stage", "metric"]
     columns = [*keys, "value", "null"]
     assert not resumed.duplicated(keys).any()
     one, two = (found[columns].sort_values(keys, ignore_index=True) for found in (resumed, whole))
     assert one.equals(two)
+    one, two = (load_predictions(run, columns=list(PREDICTIONS)) for run in (first, second))
+    share = one.pop("between_share"), two.pop("between_share")
+    assert one.equals(two)
+    np.testing.assert_allclose(*share, rtol=1e-9)  # from the images of a group at a time
+    assert np.isfinite(share[0]).all()
 
 
 def test_a_method_is_no_control_for_its_name(tmp_path):

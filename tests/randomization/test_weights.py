@@ -718,7 +718,7 @@ def test_health_of_a_stage(noise_images):
 
 def test_health_of_the_default_against_kept_statistics(lite0, samples):
     """The share of the logits' variance between images: some 0.1 re-estimated, below 1e-3 kept."""
-    from sanity.analysis.health import between_share
+    from sanity.analysis.spread import between_share
 
     def share(**options):
         stage = Randomization(order="full", **options).stages(lite0, lite0.blocks, 0)[1]

@@ -137,7 +137,7 @@ def make_run(
             if not old:
                 photos = generator("photos").random((len(images), 12, 16, 3))
                 run.write_images(list(images), photos)
-        run.write_predictions(predictions)
+        run.write_predictions([predictions])
         run.write_unit("all", scores)
         run.complete(info)
     return path

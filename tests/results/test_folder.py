@@ -200,6 +200,23 @@ def test_force_clears_what_the_run_owns_and_not_before_the_start(tmp_path, refer
     assert_same_results(path, reference)
 
 
+def test_a_stage_s_reason_comes_to_its_scores_at_the_end(tmp_path):
+    path = tmp_path / "run"
+    with RunFolder.open(path, CONFIG) as run:
+        run.start(INFO)
+        for stage in (0, 1):
+            scores = scores_of(range(3), stage)
+            own = np.resize(np.array(["constant mask", "", None], object), len(scores))
+            run.write_unit(f"u{stage}", scores.assign(reason=own))
+        before = run.scores({1: "exploded"})
+        run.complete(reasons={1: "exploded"})
+    stored = pd.read_parquet(path / "scores.parquet")
+    pd.testing.assert_frame_equal(stored, before, check_dtype=False)
+    assert set(stored.loc[stored["stage"] == 1, "reason"]) == {"constant mask", "exploded"}
+    first = stored.loc[stored["stage"] == 0, "reason"]
+    assert "exploded" not in set(first) and first.isna().any()
+
+
 def test_a_linked_mask_store_loses_the_link_only(tmp_path):
     path = tmp_path / "run"
     experiment(path)
@@ -216,7 +233,7 @@ def test_predictions_at_once(tmp_path):
     frame = pd.concat([predictions_of(range(3), s) for s in range(2)])
     with RunFolder.open(path, CONFIG) as run:
         run.start(INFO)
-        run.write_predictions(frame)
+        run.write_predictions([frame])
         run.write_unit("a", scores_of(range(3), 0).drop(columns=["null", "reason"]))
         assert len(load_predictions(path)) == 6
         run.complete()

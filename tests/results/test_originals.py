@@ -155,7 +155,7 @@ def keys_of(classifier, images, overrides=(), targets=None, **changes):
     if changes:
         job = replace(job, **changes)
     targets = np.zeros(len(images), int) if targets is None else targets
-    return job_originals.originals(job_originals.Keeping.of(job), classifier, images, targets)._keys
+    return job_originals.originals(job_originals.Keeping.of(job), classifier)(images, targets)._keys
 
 
 def test_jobs_with_the_same_original_masks_share_them(small, noise_images):
@@ -228,7 +228,7 @@ def test_they_can_be_switched_off(small, noise_images):
     assert job_originals.Keeping.of(job) is None
     assert compose(["originals=false"]).run_id == compose().run_id
     forced = job_originals.Keeping.of(compose(["force=true"]))
-    assert job_originals.originals(forced, small, noise_images, targets)._fresh
+    assert job_originals.originals(forced, small)(noise_images, targets)._fresh
 
 
 DETERMINED = [
@@ -280,12 +280,12 @@ def test_loaded_masks_equal_computed_ones(small, noise_images, tmp_path):
     targets = np.arange(5)
     chosen = job.methods
     computed = masks_of(small, noise_images, chosen, 0)
-    store = job_originals.originals(job_originals.Keeping.of(job), small, noise_images, targets)
+    store = job_originals.originals(job_originals.Keeping.of(job), small)(noise_images, targets)
     for name, masks in computed.items():
         store.put(name, range(5), masks)
     assert (tmp_path / ".originals").is_dir()
     again = small_classifier()
-    store = job_originals.originals(job_originals.Keeping.of(job), again, noise_images, targets)
+    store = job_originals.originals(job_originals.Keeping.of(job), again)(noise_images, targets)
     for name, masks in masks_of(again, noise_images, chosen, 0).items():
         assert store.get(name, range(5)).tobytes() == masks.tobytes()
     json.dumps(store._keys)
