@@ -91,7 +91,10 @@ def _run(config: DictConfig, own: Any, swept: bool) -> Outcome:
     if done.state == "finished":
         took(time.monotonic() - start)
     if done.state == "shown":
-        return Outcome(done.state, seconds=done.seconds, disk=done.disk)
+        gpus = settings.runtime.gpus
+        return Outcome(
+            done.state, seconds=done.seconds, shared=done.shared, devices=gpus, disk=done.disk
+        )
     return Outcome(
         done.state,
         folder=checked.folder.absolute(),

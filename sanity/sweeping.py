@@ -44,6 +44,8 @@ class Outcome:
         folder: The run's, None where there is none.
         objectives: The numbers that `objective` asked for.
         seconds: How long it would take, of one that is only shown.
+        shared: The same where `devices` share its images.
+        devices: On how many to reckon, None for this one alone.
         disk: And what its masks would take, bytes.
         page: Whether it has a part in the sweep's page.
     """
@@ -54,6 +56,8 @@ class Outcome:
     folder: Path | None = None
     objectives: tuple[float, ...] = ()
     seconds: float = 0.0
+    shared: float = 0.0
+    devices: int | None = None
     disk: int = 0
     page: bool = True
 
@@ -143,13 +147,34 @@ def report(jobs: Sequence[tuple[Sequence[str], Outcome]]) -> int | None:
     for page in write_pages(outcomes):
         print(f"{page} shows the runs of this sweep")
     if counts["shown"]:
-        seconds, disk = sum(o.seconds for o in outcomes), sum(o.disk for o in outcomes)
-        print(f"in all: about {duration(seconds)}, masks of up to {disk / 1e6:.0f} MB")
+        print(_in_all([outcome for outcome in outcomes if outcome.state == "shown"]))
     parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
     print(f"sweep of {len(jobs)} jobs: {', '.join(parts)}", flush=True)
     if not failed:
         return None
     return 2 if all(outcome.mistake for _, outcome in failed) else 1
+
+
+def _in_all(shown: Sequence[Outcome]) -> str:
+    """What jobs that were only shown take together, one after the other and on several devices."""
+    seconds, disk = sum(o.seconds for o in shown), sum(o.disk for o in shown)
+    said = f"in all: about {duration(seconds)}, masks of up to {disk / 1e6:.0f} MB"
+    devices = max((o.devices or 1 for o in shown), default=1)
+    if devices == 1:
+        return said
+    whole, shared = _longest([o.seconds for o in shown], devices), sum(o.shared for o in shown)
+    return (
+        f"{said}; on {devices} devices about {duration(whole)} with a job on each at a time, "
+        f"{duration(shared)} if they share each job's images (data.shards)"
+    )
+
+
+def _longest(seconds: Sequence[float], devices: int) -> float:
+    """When the last of so many devices is through, each taking the longest job that is left."""
+    busy = [0.0] * devices
+    for job in sorted(seconds, reverse=True):
+        busy[busy.index(min(busy))] += job
+    return max(busy)
 
 
 def write_pages(outcomes: Sequence[Outcome]) -> list[Path]:

@@ -359,6 +359,16 @@ def test_dry_runs_are_added_up(capsys):
     ]
 
 
+def test_dry_runs_are_dealt_out_to_devices(capsys):
+    """Of jobs of 100 to 500 s, the longest first: 500, 400 + 100, 300 + 200."""
+    shown = [Outcome("shown", seconds=n * 100, shared=n * 40, devices=3) for n in range(1, 6)]
+    report([([f"seed={i}"], outcome) for i, outcome in enumerate(shown)])
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "in all: about 25 min 00 s, masks of up to 0 MB; on 3 devices about 8 min 20 s with a job "
+        "on each at a time, 10 min 00 s if they share each job's images (data.shards)"
+    )
+
+
 def test_a_job_is_introduced_with_what_is_left(caplog, monkeypatch):
     monkeypatch.setattr("sanity.sweeping._took", [])
     jobs = [["name=x", f"seed={i}"] for i in range(10)]

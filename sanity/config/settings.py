@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from sanity.analysis.thresholds import Thresholds
 from sanity.checked import checked
+from sanity.errors import ConfigError
 from sanity.methods.coordinates import Coordinates
 
 
@@ -37,6 +38,7 @@ class Runtime:
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     gpus_per_job: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[int, Field(ge=1)] | None = None
 
 
 def _folder_name(name: str) -> str:
@@ -74,6 +76,13 @@ class Settings:
     force: bool = False
     verdict: Thresholds = Thresholds()
     runtime: Runtime = Runtime()
+
+    def __post_init__(self) -> None:
+        if self.runtime.gpus is not None and not self.dry_run:
+            raise ConfigError(
+                f"runtime.gpus={self.runtime.gpus} is what dry_run=true reckons with: a run itself "
+                "is divided by data.shards, and runtime.gpus_per_job=1 gives each job a device"
+            )
 
     @property
     def wanted(self) -> list[str]:

@@ -1,34 +1,23 @@
 """What will be computed, and about how long it takes."""
 
-import itertools
 import logging
 import textwrap
-import time
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
-import numpy as np
-
-from sanity.data import Images
 from sanity.experiment.effort import Times
+from sanity.experiment.forecast import Forecast, measure_times, seconds_a_mask
 from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost
-from sanity.metrics import MaskMetric
+from sanity.network.devices import device_name
 from sanity.progress import duration, short
-from sanity.randomness import generator
 
 if TYPE_CHECKING:
-    from sanity.network.classifier import Classifier
     from sanity.randomization.stage import Stage
 
 log = logging.getLogger(__name__)
 WIDTH = 78  # of what is printed, columns
-
-# What one gradient or forward pass has taken in this process, so that a sweep measures it once.
-_seconds: "WeakKeyDictionary[Classifier, dict[tuple[str, int], tuple[float, float]]]" = (
-    WeakKeyDictionary()
-)
+_SHOWN = 0.5  # seconds below which a part of a forecast is not worth a word
 
 
 def announce(experiment: Experiment) -> Times:
@@ -50,20 +39,42 @@ def announce(experiment: Experiment) -> Times:
         _show_costs(experiment)
     units = len(experiment.images) * len(experiment.stages)
     total = experiment.cost * (units + experiment.beside)
-    times = Times(
-        _seconds_a_gradient(experiment, experiment.cost.gradients * len(experiment.images)),
-        _seconds_a_forward_pass(experiment, experiment.cost.forward * len(experiment.images)),
-    )
-    scoring = _seconds_a_mask(job.metrics, experiment.images, job.settings.null_images)
-    seconds = times.seconds(total) + scoring * units * len(job.methods)
+    times = measure_times(experiment)
     passes = [f"{total.gradients:,} gradients of {short(times.gradient * 1e3)} ms"]
     passes = passes if total.gradients else []
     passes += [f"{total.forward:,} forward passes of {short(times.forward * 1e3)} ms"] * bool(
         total.forward
     )
     if passes:
+        scoring = seconds_a_mask(job.metrics, experiment.images, job.settings.null_images)
+        seconds = times.seconds(total) + scoring * units * len(job.methods)
         log.info("  %s: about %s", ", ".join(passes), duration(seconds))
     return times
+
+
+def announce_forecast(found: Forecast, devices: int | None) -> None:
+    """Says what a job takes in all, and what it would take on several devices.
+
+    Args:
+        found: What it takes.
+        devices: How many to reckon with; None for this one alone.
+    """
+    parts = {name: seconds for name, seconds in found.parts().items() if seconds >= _SHOWN}
+    most = sorted(parts, key=lambda name: -parts[name])
+    of = [f"{name} {duration(parts[name])}" for name in most]
+    lines = [f"time: about {duration(found.seconds())}{': ' * bool(of)}{', '.join(of)}"]
+    if devices is not None:
+        used = min(devices, found.images)
+        few = "" if used == devices else f" (of {devices}: there are no more images)"
+        lines.append(
+            f"on {used} devices like this one{few}, {device_name()}, with data.shards={used}: "
+            f"about {duration(found.seconds(used))}"
+        )
+    for line in lines:
+        for part in textwrap.wrap(
+            line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        ):
+            log.info("%s", part)
 
 
 def _question(experiment: Experiment) -> list[str]:
@@ -139,90 +150,3 @@ def _said(facts: Mapping[str, Any]) -> str:
         f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{value} {name}"
         for name, value in facts.items()
     )
-
-
-def _seconds_a_gradient(experiment: Experiment, count: int) -> float:
-    """The time of one of so many gradients, in a batch of the rule with the most points.
-
-    A stage computes anew only what has changed since the one before (see `network.passes.segments`)
-    on the way forward, and all of the way back: the mean over the stages.
-    """
-    from sanity.network.passes.backprop_rules import rule as rule_of
-
-    classifier, points = experiment.classifier, experiment.plan.points
-    rule = max(points, key=lambda rule: len(points[rule]), default="plain")
-    compared = rule_of(rule).needs_baseline
-
-    def start(inputs: np.ndarray, targets: np.ndarray) -> Callable[[], object]:
-        gradients = classifier.batch_gradient(inputs, rule, inputs if compared else None)
-        return lambda: gradients(targets)
-
-    whole, back = _seconds_each(experiment, count, rule, start)
-    if not count:
-        return 0.0
-    shares = [1.0]
-    for before, stage in itertools.pairwise(experiment.stages):
-        changed = set(before.variables) ^ set(stage.variables) | set(stage.new)
-        shares.append(classifier.share_anew(changed, rule))
-    return back + max(0.0, whole - back) * sum(shares) / len(shares)
-
-
-def _seconds_a_forward_pass(experiment: Experiment, count: int) -> float:
-    """The time of one of so many forward passes."""
-
-    def start(inputs: np.ndarray, targets: np.ndarray) -> Callable[[], object]:
-        return lambda: experiment.classifier.logits(inputs)
-
-    return _seconds_each(experiment, count, "forward", start)[0]
-
-
-def _seconds_each(
-    experiment: Experiment,
-    count: int,
-    what: str,
-    start: Callable[[np.ndarray, np.ndarray], Callable[[], object]],
-) -> tuple[float, float]:
-    """The time of one of so many images in a batch, measured once for each size of it.
-
-    Args:
-        experiment: The job.
-        count: How many there will be.
-        what: Is measured.
-        start: Takes a batch and gives what computes it.
-
-    Returns:
-        That of the first computation of a batch, and of the same once more.
-    """
-    if not count:
-        return 0.0, 0.0
-    size = min(max(count, 2), experiment.classifier.batch_size)
-    known = _seconds.setdefault(experiment.classifier, {})
-    if (what, size) in known:
-        return known[what, size]
-    some = experiment.images.take(range(min(size, len(experiment.images)))).x
-    x, targets = some[np.resize(np.arange(len(some)), size)], np.zeros(size, np.int64)
-    start(x[:2], targets[:2])()  # traces the graph
-    compute = start(x, targets)
-    first, again = _timed(compute), _timed(compute)
-    known[what, size] = first / size, again / size
-    return known[what, size]
-
-
-def _seconds_a_mask(metrics: Mapping[str, MaskMetric], images: Images, nulls: int) -> float:
-    """The time of a mask's scores and nulls by all metrics."""
-    mask = generator("timed mask").standard_normal((1, *images.x.shape[1:]), np.float32)
-
-    def scored() -> None:
-        for metric in metrics.values():
-            if not metric.needs_regions:
-                features = metric.features(mask)
-                for _ in range(1 + nulls):
-                    metric.compare(features, features)
-
-    return _timed(scored)
-
-
-def _timed(compute: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    compute()
-    return time.perf_counter() - start

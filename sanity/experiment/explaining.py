@@ -259,6 +259,11 @@ def count_at_once(n_images: int, size: int, n_stages: int, fewest: int = 1) -> i
     return max(1, min(_GROUP_IMAGES, math.ceil(_ENOUGH / fewest), fit, n_images))
 
 
+def held(at_once: int, n_stages: int) -> int:
+    """How much is held where so many images go through so many stages, in an image's masks."""
+    return at_once * (n_stages + _COPIES) + _SUM * n_stages
+
+
 def mask_bytes(images: Images, methods: Mapping[str, Method]) -> int:
     """Bytes of an image's masks by all methods at one stage, if all have channels."""
     return 4 * math.prod(images.x.shape[1:]) * max(1, len(methods))

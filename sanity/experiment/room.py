@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sanity.errors import ConfigError
+from sanity.experiment.explaining import held
 from sanity.experiment.prepare import Experiment
 from sanity.network.tensorflow import is_out_of_memory
 
@@ -40,7 +41,7 @@ def say_room(experiment: Experiment) -> int:
     Returns the bytes of its masks.
 
     The memory is the most that this process has taken so far, with model, images and, where a pass
-    has been timed, a whole batch, and the masks that are held at a time.
+    has been timed, a whole batch, and what is held of masks at a time.
     """
     settings, n_stages = experiment.job.settings, len(experiment.stages)
     kept = settings.masks.count(len(experiment.images))
@@ -50,7 +51,7 @@ def say_room(experiment: Experiment) -> int:
     log.info("  on disk: masks of up to %.0f MB; %.0f MB are free", disk / 1e6, free / 1e6)
     if disk > free:
         log.warning("the masks may not fit on the disk: masks.keep=N stores those of N images")
-    masks = experiment.at_once * (n_stages + 1) * experiment.mask_bytes
+    masks = held(experiment.at_once, n_stages) * experiment.mask_bytes
     if (taken := _peak()) is not None:
         said = "in memory: about %.1f GB with runtime.batch_size=%d, masks among them"
         log.info(f"  {said}", (taken + masks) / 1e9, settings.runtime.batch_size)

@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 from sanity import __version__
 from sanity.config.given import Overrides, words
 from sanity.config.job import Job, compose, composed
-from sanity.experiment.announce import announce
+from sanity.experiment.announce import announce, announce_forecast
 from sanity.experiment.compute import JudgedBy, Work, compute
+from sanity.experiment.forecast import forecast
 from sanity.experiment.originals import Keeping
 from sanity.experiment.predictions import Asked
 from sanity.experiment.prepare import Experiment, prepare
@@ -74,11 +75,13 @@ class Done:
     Attributes:
         state: One of `sanity.sweeping.STATES`.
         seconds: How long it would take, where it is only shown.
+        shared: The same where as many devices as are reckoned with share its images.
         disk: And how many bytes its masks.
     """
 
     state: str
     seconds: float = 0.0
+    shared: float = 0.0
     disk: int = 0
 
 
@@ -115,9 +118,11 @@ def _show(job: Job) -> Done:
     """Loads what a job names, and says what it would compute."""
     with smaller_batch_proposed(job.settings.runtime.batch_size):
         experiment = prepare(job)
-        times = announce(experiment)
-        passes = experiment.cost * (len(experiment.images) * len(experiment.stages))
-        return Done("shown", times.seconds(passes), say_room(experiment))
+        found = forecast(experiment, announce(experiment))
+        devices = job.settings.runtime.gpus
+        announce_forecast(found, devices)
+        shared = found.seconds(min(devices or 1, found.images))
+        return Done("shown", found.seconds(), shared, say_room(experiment))
 
 
 def _compute(job: Job, folder: RunFolder) -> None:

@@ -18,7 +18,7 @@ from sanity.network.passes.backprop_rules import rule as rule_of
 from sanity.network.passes.bfloat16 import in_bfloat16
 from sanity.network.passes.folding import fold
 from sanity.network.passes.moments import Calibrated, build_calibrated, calibration_chain
-from sanity.network.passes.segments import Chain, Walk, chain_segments, cuts
+from sanity.network.passes.segments import Chain, Walk, chain_segments, cuts, time_segments
 from sanity.network.training import Training
 from sanity.network.weights import Weights
 from sanity.randomness import generator
@@ -242,12 +242,18 @@ class Classifier:
 
         return gradients
 
-    def share_anew(self, changed: Collection[str], rule: str = "plain") -> float:
-        """The share of the network that a batch passes again once these variables have changed."""
+    def segment_seconds(self, images: np.ndarray, rule: str = "plain") -> list[float]:
+        """How long a batch takes forward through each segment, see `share_anew`."""
+        return time_segments(self._chain(rule), images)
+
+    def share_anew(
+        self, changed: Collection[str], seconds: Sequence[float], rule: str = "plain"
+    ) -> float:
+        """The share of the way forward, in time, that is anew once these variables have changed."""
         segments = self._chain(rule).segments
         reads = [not set(changed).isdisjoint(segment.variables) for segment in segments]
         first = reads.index(True) if any(reads) else len(segments)
-        return 1 - first / len(segments)
+        return sum(seconds[first:]) / (sum(seconds) or 1.0)
 
     def _fitting(
         self, rule: str, images: np.ndarray, baselines: np.ndarray | None

@@ -1,6 +1,7 @@
 """Graphics devices of this machine, divided among processes that run side by side."""
 
 import os
+import platform
 import subprocess
 import tempfile
 from pathlib import Path
@@ -46,6 +47,23 @@ def claim_devices(count: int) -> None:
         )
     _claimed.extend(taken.values())
     os.environ[_VISIBLE] = ",".join(taken)
+
+
+def device_name() -> str:
+    """What this process computes on: the first graphics card TensorFlow sees, or the processor."""
+    import tensorflow as tf
+
+    for card in tf.config.list_physical_devices("GPU"):
+        return str(tf.config.experimental.get_device_details(card).get("device_name", card.name))
+    return processor_name()
+
+
+def processor_name() -> str:
+    """The name of this machine's processor, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def devices() -> list[str]:

@@ -98,15 +98,24 @@ def test_each_kind_of_batch_is_timed_once(small, noise_images, caplog, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("layers", "share"), [([0], (1 + 1 / 3) / 2), ([-1], 1), ([0, 1], (1 + 1 / 3 + 2 / 3) / 3)]
+    ("layers", "segments", "share"),
+    [
+        ([0], [1, 1, 1], (1 + 1 / 3) / 2),
+        ([0], [6, 3, 1], (1 + 1 / 10) / 2),
+        ([-1], [1, 1, 1], 1),
+        ([0, 1], [1, 1, 1], (1 + 1 / 3 + 2 / 3) / 3),
+        ([0, 1], [6, 3, 1], (1 + 1 / 10 + 4 / 10) / 3),
+    ],
 )
 def test_a_stage_is_counted_as_what_it_computes_anew(
-    small, noise_images, monkeypatch, layers, share
+    small, noise_images, monkeypatch, layers, segments, share
 ):
     """All of the way back, and forward what lies above the block: of three blocks top, middle, …"""
-    times = iter([3.0, 2.0, 0.0])  # of a batch, of its way back alone, of a mask's scores
-    monkeypatch.setattr("sanity.experiment.announce._timed", lambda compute: next(times))
-    monkeypatch.setattr("sanity.experiment.announce._seconds", {})
+    # of tracing, of a batch, of its way back alone, of a mask's scores
+    times = iter([9.0, 3.0, 2.0, 0.0])
+    monkeypatch.setattr("sanity.experiment.forecast._timed", lambda compute: next(times))
+    monkeypatch.setattr("sanity.experiment.forecast._measured", {})
+    monkeypatch.setattr(small, "segment_seconds", lambda images, rule: segments)
     job = compose(["method=[gradient]", "metric=[ssim]"])
     stages = Randomization().stages(small, [small.blocks[k] for k in layers], 0)
     targets = np.zeros(len(noise_images), np.int32)
