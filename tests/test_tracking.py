@@ -1,6 +1,7 @@
 """Callbacks that log to trackers, into stores on this machine; each where its package is there."""
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pandas as pd
@@ -46,13 +47,11 @@ def test_what_a_tracker_gets(ended):
     assert [failure(one) for one in ended] == [None, "OSError: full"]
 
 
-def test_a_missing_package_is_a_sentence(monkeypatch):
-    import sys
-
-    for name, callback in (("mlflow", MLflow), ("wandb", WandB)):
-        monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(ConfigError, match=f"pip install 'saliency-sanity\\[{name}\\]'"):
-            callback()
+@pytest.mark.parametrize(("name", "callback"), [("mlflow", MLflow), ("wandb", WandB)])
+def test_a_missing_package_is_a_sentence(monkeypatch, name, callback):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=f"pip install 'saliency-sanity\\[{name}\\]'"):
+        callback()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -140,11 +140,11 @@ def test_settings_stay_apart_and_parameters_make_methods():
         (lambda s: (s[s["method"] == "blind"], None), "all are controls"),
     ],
 )
-def test_mistakes(change, message):
+@pytest.mark.parametrize("function", [pairwise_tests, rank_methods])
+def test_mistakes(change, message, function):
     scores, methods = change(scores_of())
-    for function in (pairwise_tests, rank_methods):
-        with pytest.raises(ConfigError, match=message):
-            function(scores, methods=methods)
+    with pytest.raises(ConfigError, match=message):
+        function(scores, methods=methods)
 
 
 def test_compare_shows_them(tmp_path, capsys):

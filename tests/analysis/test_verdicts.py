@@ -536,6 +536,9 @@ def test_thresholds_are_configured_and_change_no_run_id():
     job = compose(["verdict.threshold=0.7", "verdict.images=4", "verdict.early=2"])
     assert job.settings.verdict == Thresholds(threshold=0.7, images=4, early=2)
     assert job.run_id == compose().run_id
-    for key, value in (("threshold", 1.5), ("images", 1), ("dead", -1)):
-        with pytest.raises(ConfigError, match=rf"verdict\.{key}={value}"):
-            compose([f"verdict.{key}={value}"])
+
+
+@pytest.mark.parametrize(("key", "value"), [("threshold", 1.5), ("images", 1), ("dead", -1)])
+def test_thresholds_that_cannot_be(key, value):
+    with pytest.raises(ConfigError, match=rf"verdict\.{key}={value}"):
+        compose([f"verdict.{key}={value}"])

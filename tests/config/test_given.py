@@ -48,7 +48,11 @@ def test_a_word_that_a_blank_has_cut_is_put_together():
 
 
 def test_a_sweep_takes_several_values():
-    check(["seed=0,1", "method=glob(grad*)", "seed=range(3)"], sweep=True)
+    several = ["seed=0,1", "method=glob(grad*)", "seed=range(3)"]
+    check(several, sweep=True)
+    for text in several:
+        with pytest.raises(ConfigError, match="has several values, of which -m makes a job each"):
+            check([text], sweep=False)
 
 
 @pytest.mark.parametrize(
@@ -153,24 +157,37 @@ def test_text_that_reads_as_something_else_is_refused(override, said, monkeypatc
         compose([override])
 
 
-def test_suggestions(tmp_path):
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A configuration folder of one's own, with a preset that lacks its first line."""
+    path = tmp_path_factory.mktemp("own")
     for folder in ("experiment", "method"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text("seed: 3\n")
+        (path / folder).mkdir()
+    (path / "experiment" / "mine.yaml").write_text("seed: 3\n")
     gradient = "sanity.methods.Gradient"
-    (tmp_path / "method" / "own.yaml").write_text(f"own:\n  _target_: {gradient}\n")
-    for overrides, said in [
-        (["methods=[gradient]"], r"did you mean method\?"),
-        (["method=[gradiant]"], r"did you mean method=gradient\?"),
-        (["method=[known_*con*]"], r"mean method=\[known_constant,known_noisy_constant\]\?"),
-        (["experiment=mime"], r"known_truth, mine, .*did you mean experiment=mine\?"),
-        (["experiment=mine"], "the first line of its YAML must be # @package _global_"),
-        (["method=[owm]"], r"did you mean method=own\?"),
-        (["+seed=3"], r"\+seed would add what is there already: seed=… changes it"),
-        (["~metric.nothing"], "~metric.nothing would remove what is not there"),
-    ]:
-        with pytest.raises(ConfigError, match=said):
-            compose(overrides, config_dir=tmp_path)
-    assert list(compose(["method=[own]"], config_dir=tmp_path).methods) == ["own"]
+    (path / "method" / "own.yaml").write_text(f"own:\n  _target_: {gradient}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("methods=[gradient]", r"did you mean method\?"),
+        ("method=[gradiant]", r"did you mean method=gradient\?"),
+        ("method=[known_*con*]", r"mean method=\[known_constant,known_noisy_constant\]\?"),
+        ("experiment=mime", r"known_truth, mine, .*did you mean experiment=mine\?"),
+        ("experiment=mine", "the first line of its YAML must be # @package _global_"),
+        ("method=[owm]", r"did you mean method=own\?"),
+        ("+seed=3", r"\+seed would add what is there already: seed=… changes it"),
+        ("~metric.nothing", "~metric.nothing would remove what is not there"),
+    ],
+)
+def test_suggestions(own, override, said):
+    with pytest.raises(ConfigError, match=said):
+        compose([override], config_dir=own)
+
+
+def test_options_of_ones_own_are_found(own):
+    assert list(compose(["method=[own]"], config_dir=own).methods) == ["own"]
     with pytest.raises(ConfigError, match="--config-dir nowhere: there is no such folder"):
         compose(config_dir="nowhere")

@@ -113,16 +113,20 @@ def test_stores_of_both_formats_with_one_array_or_names_as_labels(tmp_path):
     ]
 
 
-def test_stores_that_could_run_code_are_refused(tmp_path):
+@pytest.mark.parametrize("file", ["x/zarr.json", "zarr.json"])
+def test_stores_that_could_run_code_are_refused(tmp_path, file):
+    saved(tmp_path, "scans.zarr", x=BYTES)
+    file = tmp_path / "scans.zarr" / file
+    described = json.loads(file.read_text())
+    described["codecs"] = [{"name": "pickle"}]
+    file.write_text(json.dumps(described))
+    with pytest.raises(ConfigError, match="asks for the codec pickle, which is not read"):
+        Arrays(path=str(tmp_path / "scans.zarr")).check()
+
+
+def test_damaged_stores_are_refused(tmp_path):
     path = tmp_path / "scans.zarr"
     saved(tmp_path, "scans.zarr", x=BYTES)
-    for file in (path / "x" / "zarr.json", path / "zarr.json"):
-        described = json.loads(file.read_text())
-        described["codecs"] = [{"name": "pickle"}]
-        file.write_text(json.dumps(described))
-        with pytest.raises(ConfigError, match="asks for the codec pickle, which is not read"):
-            Arrays(path=str(path)).check()
-        saved(tmp_path, "scans.zarr", x=BYTES)
     (path / "zarr.json").write_text("{")
     with pytest.raises(ConfigError, match="scans.zarr is no store of Zarr, or it is damaged"):
         Arrays(path=str(path)).check()

@@ -132,16 +132,22 @@ def test_gradient_methods(relu_network, given, key):
     close(masks(relu_network, METHODS[key]), key)
 
 
-def test_grad_cam_family(relu_network):
-    """At a layer of the image's size, where nothing is resized; ours have a maximum of 1."""
-    for key, method in [
+@pytest.mark.parametrize(
+    ("key", "method"),
+    [
         ("grad_cam", methods.GradCam(layer="last")),
         ("grad_cam_plus_plus", methods.GradCamPlusPlus(layer="last")),
-    ]:
-        close(method.maps(relu_network, IMAGES, TARGETS), key)
-        peaks = REFERENCE[key].max((1, 2))
-        assert (peaks > 0).all()
-        close(masks(relu_network, method) * peaks[:, None, None], key)
+    ],
+)
+def test_grad_cam_family(relu_network, key, method):
+    """At a layer of the image's size, where nothing is resized; ours have a maximum of 1."""
+    close(method.maps(relu_network, IMAGES, TARGETS), key)
+    peaks = REFERENCE[key].max((1, 2))
+    assert (peaks > 0).all()
+    close(masks(relu_network, method) * peaks[:, None, None], key)
+
+
+def test_guided_grad_cam(relu_network):
     peaks = REFERENCE["grad_cam"].max((1, 2))[:, None, None, None]
     guided = masks(relu_network, methods.GuidedGradCam(layer="last"))
     close(guided * peaks, "guided_grad_cam")

@@ -74,9 +74,12 @@ def test_one_key_sets_those_of_all_methods():
     job = compose([f"method=[{','.join(chosen)}]", "coordinates=[-1,1]"])
     found = [job.methods[name].coordinates for name in chosen[:3]]
     assert [*found, job.methods[chosen[3]].method.coordinates] == [[-1, 1]] * 4
-    for wrong in ("[1,-1]", "[0]", "pixels"):
-        with pytest.raises(ConfigError, match=r"coordinates="):
-            compose([f"coordinates={wrong}"])
+
+
+@pytest.mark.parametrize("wrong", ["[1,-1]", "[0]", "pixels"])
+def test_coordinates_are_two_numbers_in_order(wrong):
+    with pytest.raises(ConfigError, match=r"coordinates="):
+        compose([f"coordinates={wrong}"])
 
 
 def test_the_papers_computation():

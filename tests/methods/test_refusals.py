@@ -153,11 +153,14 @@ def test_baselines_and_rule_must_fit(small, noise_images):
         small.gradients(x, targets, "deeplift_rescale", x[:, :3])
 
 
-def test_the_library_refuses_as_well():
-    for make in (
-        lambda: methods.IntegratedGradients(steps=0),
-        lambda: methods.SmoothGrad(noise=-0.1),
-        lambda: methods.ExpectedGradients(references=3),
-    ):
-        with pytest.raises(ValidationError):
-            make()
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (methods.IntegratedGradients, {"steps": 0}),
+        (methods.SmoothGrad, {"noise": -0.1}),
+        (methods.ExpectedGradients, {"references": 3}),
+    ],
+)
+def test_the_library_refuses_as_well(method, settings):
+    with pytest.raises(ValidationError, match=next(iter(settings))):
+        method(**settings)

@@ -242,7 +242,7 @@ def test_permutations_differ_between_seeds(cache):
     assert all(np.array_equal(np.bincount(p), np.bincount(labels)) for p in permuted)
 
 
-def test_what_is_refused_before_anything_is_trained(small, cache):
+def test_what_is_refused_before_anything_is_trained(small):
     with pytest.raises(ConfigError, match=r"model=mlp .*ImageNetSamples is not: choose data="):
         Mlp(data=ImageNetSamples(), seed=0)
     with pytest.raises(ConfigError, match=r"randomization=labels .*not EfficientNetLite"):
@@ -251,7 +251,11 @@ def test_what_is_refused_before_anything_is_trained(small, cache):
         )
     with pytest.raises(ConfigError, match=r"randomization=labels .*not small"):
         PermutedLabels().stages(small, [], 0)
-    for overrides, message in [
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
         (["model=cnn"], r"model=cnn .*ImageNetSamples"),
         (["randomization=labels"], r"randomization=labels .*EfficientNetLite"),
         (["model=mlp", "data=digits", "model.stop_at=2"], r"model\.stop_at=2"),
@@ -260,9 +264,11 @@ def test_what_is_refused_before_anything_is_trained(small, cache):
         (["model=mlp", "data=animal_mnist", "layers.names=[conv1]"], r"dense3, dense2, dense1"),
         (["model=mlp", "data=digits", "metric=[spearman]", "target=10"], r"target=10"),
         (["model=mlp", "data=digits", "metric=[ssim]"], r"metric\.ssim.* at least 11×11"),
-    ]:
-        with pytest.raises(ConfigError, match=message):
-            compose(overrides)
+    ],
+)
+def test_configurations_refused_before_anything_is_trained(cache, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(overrides)
     assert not cache.exists()
 
 

@@ -497,7 +497,10 @@ def test_missing_values_leave_gaps_and_are_counted():
 
 
 def test_curves_without_any_finite_value():
-    drawn(similarity_curves(scores().assign(value=np.nan, null=np.nan)))
+    fig = similarity_curves(scores().assign(value=np.nan, null=np.nan))
+    drawn(fig)
+    (note,) = [t for t in texts(fig) if t.startswith("left out")]
+    assert note.startswith("left out, not finite: ") and "gradient" in note
 
 
 def test_stages_stand_in_order_whatever_the_rows_order():

@@ -244,23 +244,36 @@ def test_predictions_at_once(tmp_path):
     assert load_runs(path)[["null", "reason"]].isna().all(axis=None)
 
 
+@pytest.fixture
+def started(tmp_path):
+    with RunFolder.open(tmp_path / "run", CONFIG) as run:
+        run.start(INFO)
+        yield run
+
+
+@pytest.mark.parametrize("unit", ["", "a/b", "a.b", "../a"])
+def test_a_unit_needs_a_name_that_a_file_can_have(started, unit):
+    with pytest.raises(ValueError, match="no name for a unit"):
+        started.write_unit(unit, scores_of(range(1), 0))
+
+
+@pytest.mark.parametrize("name", ["image", "stage", "layer", "channel", "x"])
+def test_no_method_is_called_like_an_axis(started, name):
+    with pytest.raises(ValueError, match="no method can be called"):
+        started.create_masks(IMAGES, LAYERS, {name: (2, 2)})
+
+
 def test_programming_mistakes(tmp_path):
     with RunFolder.open(tmp_path / "run", CONFIG) as run:
         run.start(INFO)
         with pytest.raises(ValueError, match="nothing to complete"):
             run.complete()
-        for unit in ("", "a/b", "a.b", "../a"):
-            with pytest.raises(ValueError, match="no name for a unit"):
-                run.write_unit(unit, scores_of(range(1), 0))
         with pytest.raises(ValueError, match="columns"):
             run.write_unit("a", scores_of(range(1), 0).drop(columns="value"))
         with pytest.raises(ValueError, match="columns"):
             run.write_unit("a", scores_of(range(1), 0).assign(more=1))
         with pytest.raises(ValueError, match="no masks are kept"):
             run.read_masks("gradient", slice(0, 1), 0)
-        for name in ("image", "stage", "layer", "channel", "x"):
-            with pytest.raises(ValueError, match="no method can be called"):
-                run.create_masks(IMAGES, LAYERS, {name: (2, 2)})
         for other in ((3, 2), (2, 2, 1)):
             with pytest.raises(ValueError, match="need one height, width and depth"):
                 run.create_masks(IMAGES, LAYERS, {"a": (2, 2), "b": (2, 2, 3), "c": other})
