@@ -289,7 +289,8 @@ def test_the_experiment_records_what_was_learned(cache, tmp_path):
     from sanity.results.load import load_predictions, load_runs
 
     small = ["model=mlp", "model.units=[256,128]", "model.learning_rate=0.002", "data=digits"]
-    few = ["metric=[spearman]", "method=[gradient,edge_detector]", "data.limit=8"]
+    methods = "method=[gradient,gradient_x_input,guided_backprop,edge_detector]"
+    few = ["metric=[spearman,spearman_abs]", methods, "data.limit=8"]
     where = [f"output={tmp_path}", "runtime.progress=none"]
     folder = run(overrides=["experiment=data_randomization", *small, *few, *where])
     info = json.loads((folder / "run.json").read_text())
@@ -302,9 +303,13 @@ def test_the_experiment_records_what_was_learned(cache, tmp_path):
         accuracy = f"train accuracy {facts['train_accuracy']:.4g}"
         assert f"{stage}: {facts['epochs']} epochs, {accuracy}" in log
     scores = load_runs(folder)
-    means = scores[scores["stage"] == 1].groupby("method", observed=True)["value"].mean()
-    assert abs(means["gradient"]) < 0.5
-    assert means["edge_detector"] == pytest.approx(1)
+    means = scores[scores["stage"] == 1].groupby(["metric", "method"])["value"].mean()
+    signed, absolute = means["spearman"], means["spearman_abs"]
+    assert abs(signed["gradient"]) < 0.5
+    # docs/parity.md: a product with the image loses its sign only, Guided Backprop stays in part
+    assert absolute["gradient_x_input"] > 0.75 > 0.5 > abs(signed["gradient_x_input"])
+    assert signed["guided_backprop"] > signed["gradient"] + 0.1
+    assert signed["edge_detector"] == pytest.approx(1)
     assert load_predictions(folder).groupby("stage", observed=True).size().tolist() == [8, 8]
 
 
