@@ -11,11 +11,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sanity.errors import ConfigError
 from sanity.files import cache_folder, read_json
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 Content = Path | Mapping[str, Path | str]
 _SETTLED = 2 * 10**9  # ns after which a change of a file is sure to change its time
 _MOST = 500_000  # files that are remembered
+_MANY = 2_000  # files that take a while to read
+_THREADS = 4
+T = TypeVar("T")
 _ELSEWHERE = (
     "builtins",
     "abc",
@@ -109,13 +113,66 @@ def digest_of(content: Content) -> str | None:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def hash_files(paths: Iterable[Path]) -> list[str]:
+def hash_files(paths: Iterable[Path], option: str = "") -> list[str]:
     """SHA-256 of files; of those that have not changed since it was last asked for, from an index.
+
+    Args:
+        paths: Of the files.
+        option: Of the configuration, which messages name.
 
     Raises:
         ConfigError: A file cannot be read.
     """
-    return _index(cache_folder() / "digests.json").hashes(paths)
+    return _index(cache_folder() / "digests.json").of(paths, _sha256, option)
+
+
+def check_files(paths: Iterable[Path], check: Callable[[Path], None], option: str) -> None:
+    """Checks files, those of them that have changed since they last passed the check.
+
+    Args:
+        paths: Of the files.
+        check: Raises what is wrong with one; it may be called by several threads at a time.
+        option: Of the configuration, which messages name.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+
+    def passes(name: str) -> bool:
+        check(Path(name))
+        return True
+
+    _index(cache_folder() / "checked.json").of(paths, passes, option)
+
+
+def hash_parts(
+    content: Content,
+    what: str,
+    numbers: Sequence[int],
+    compute: Callable[[Sequence[int]], Iterable[str]],
+) -> list[str]:
+    """SHA-256 of parts of files; of those that were asked for before, from an index.
+
+    Args:
+        content: The files.
+        what: Is hashed of them.
+        numbers: Of the parts.
+        compute: Gives the hashes of parts, by their positions in `numbers`.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    key = hashlib.sha256(f"{digest_of(content)} {what}".encode()).hexdigest()
+    path = cache_folder() / "digests" / f"{key[:32]}.json"
+    known = {k: v for k, v in (read_json(path) or {}).items() if isinstance(v, str)}
+    missing = [place for place, number in enumerate(numbers) if str(number) not in known]
+    missing.sort(key=numbers.__getitem__)  # in the order of the files, however they were chosen
+    if missing:
+        found = zip(missing, compute(missing), strict=True)
+        new = {str(numbers[place]): digest for place, digest in found}
+        known |= new
+        _add_entries(path, new, _MOST)
+    return [known[str(number)] for number in numbers]
 
 
 def code_of(cls: type) -> list[str]:
@@ -153,48 +210,71 @@ def _code(cls: type) -> list[str]:
 
 
 class _Index:
-    """Hashes of files by path, size and times, kept in a file that any process may replace."""
+    """What is known of files by path, size and times, in a file that any process may replace."""
 
     def __init__(self, path: Path):
         self._path = path
         self._known: dict[str, list[Any]] = dict(read_json(path) or {})
 
-    def hashes(self, paths: Iterable[Path]) -> list[str]:
-        """SHA-256 of each file."""
-        found, new = [], {}
-        now = time.time_ns()
-        for path in paths:
-            name = os.path.abspath(path)
-            try:
-                stat = os.stat(name)
-                key = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-                known = self._known.get(name)
-                if isinstance(known, list) and known[:3] == key:
-                    found.append(known[3])
-                    continue
-                with open(name, "rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise ConfigError(f"Cannot read {path}: {error.strerror or error}") from error
-            found.append(digest)
-            # One changed just now may change again without another time.
-            if max(key[1:]) < now - _SETTLED:
-                new[name] = [*key, digest]
-        if new:
-            self._known |= new
-            self._save(new)
-        return found
+    def of(self, paths: Iterable[Path], find: Callable[[str], Any], option: str) -> list[Any]:
+        """What is known of each file; `find` tells it of those that have changed.
 
-    def _save(self, new: dict[str, list[Any]]) -> None:
-        """Adds entries to those that other processes may have added; nothing depends on it."""
-        entries = {**(read_json(self._path) or {}), **new}
-        if len(entries) > _MOST:
-            entries = new
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(entries))
-            os.replace(temporary, self._path)
+        Raises:
+            ConfigError: A file cannot be read.
+        """
+        now = time.time_ns()
+        names = [os.path.abspath(path) for path in paths]
+        keys = [_read(name, _stamp, option) for name in names]
+        known = [self._known.get(name) for name in names]
+        missing = [
+            place
+            for place, (entry, key) in enumerate(zip(known, keys, strict=True))
+            if not isinstance(entry, list) or entry[:3] != key
+        ]
+        if len(missing) > _MANY:
+            log.info("reading %s files once, to know them again", f"{len(missing):,}")
+        with ThreadPoolExecutor(_THREADS) as pool:
+            made = pool.map(lambda place: _read(names[place], find, option), missing)
+            found = {
+                place: [*keys[place], value] for place, value in zip(missing, made, strict=True)
+            }
+        # One changed just now may change again without another time.
+        settled = {names[p]: e for p, e in found.items() if max(keys[p][1:]) < now - _SETTLED}
+        if settled:
+            self._known |= settled
+            _add_entries(self._path, settled, _MOST)
+        return [(found.get(place) or known[place] or [None])[-1] for place in range(len(names))]
+
+
+def _stamp(name: str) -> list[int]:
+    stat = os.stat(name)
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _sha256(name: str) -> str:
+    with open(name, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(name: str, find: Callable[[str], T], option: str) -> T:
+    """What is found in a file (ConfigError: it cannot be read)."""
+    try:
+        return find(name)
+    except OSError as error:
+        said = f"{option}: {name} cannot be read" if option else f"Cannot read {name}"
+        raise ConfigError(f"{said}: {error.strerror or error}") from error
+
+
+def _add_entries(path: Path, new: dict[str, Any], most: int) -> None:
+    """Adds entries to those that other processes may have added; nothing depends on it."""
+    entries = {**(read_json(path) or {}), **new}
+    if len(entries) > most:
+        entries = new
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(entries))
+        os.replace(temporary, path)
 
 
 @cache

@@ -10,6 +10,7 @@ from sanity.data.base import Dataset, ImageSpec, Split, TrainingData, as_dataset
 from sanity.data.folder import Folder, ImageNetSamples
 from sanity.data.images import Images
 from sanity.data.parquet import Parquet
+from sanity.data.pixels import Pixels
 from sanity.data.regions import TwoRegions
 from sanity.data.selection import Selection
 from sanity.data.small import AnimalMnist, Digits, FashionMnist, Mnist, SmallImages
@@ -27,6 +28,7 @@ __all__ = [
     "Images",
     "Mnist",
     "Parquet",
+    "Pixels",
     "Selection",
     "SmallImages",
     "Split",

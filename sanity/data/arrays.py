@@ -4,18 +4,21 @@ import hashlib
 import logging
 import math
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
-from sanity.contents import Content, paths_among
+from sanity.contents import Content, hash_parts, paths_among
 from sanity.data.base import ImageSpec
 from sanity.data.folder import Label, find_label
 from sanity.data.images import Fit, Images, Resample, Shape, name_some, to_input
+from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
 from sanity.errors import ConfigError
 from sanity.files import check_codecs, quiet
@@ -73,48 +76,26 @@ class Arrays(Selection):
         images = self._images()
         names = self._names(len(images))
         chosen = self.select(names)
-        low, high = self._range(images)
         labels = self._labels(len(images))
-        x = np.empty((len(chosen), *spec.shape), np.float32)
-        sha256 = []
-        for place, index in enumerate(chosen):
-            own = np.ascontiguousarray(images[index])
-            sha256.append(hashlib.sha256(own.tobytes()).hexdigest())
-            if not (own.min() >= low and own.max() <= high):
-                raise ConfigError(
-                    f"data.range={[low, high]} is not that of {names[index]}, whose values lie "
-                    f"from {own.min():g} to {own.max():g}"
-                )
-            x[place] = self._input((own.astype(np.float32) - low) / (high - low), spec.shape)
+        channels = images.channels
+        if channels != spec.shape[2] and (channels, spec.shape[2]) not in ((1, 3), (3, 1)):
+            raise ConfigError(
+                f"the model takes images of {spec.shape[2]} channels, but those of "
+                f"data.path={self.path} have {channels}"
+            )
         offset = spec.class_offset
         classes = None if spec.class_names is None else list(spec.class_names)[offset:]
         found = [Label() if labels is None else _label(labels[i], classes) for i in chosen]
+        taken = [names[i] for i in chosen]
+        pixels = _InArray(images, self._range(images), chosen, taken, spec.shape, self)
+        content = self.sources()["path"]
         return Images(
-            x=x,
-            names=[names[i] for i in chosen],
+            x=pixels,
+            names=taken,
             labels=[label.number for label in found],
             label_names=[label.name for label in found],
-            sha256=sha256,
+            sha256=hash_parts(content, images.name, chosen, pixels.hashes),
         )
-
-    def _input(self, image: np.ndarray, shape: Shape) -> np.ndarray:
-        """An image (height, width, channels) in [0, 1] as a model takes it."""
-        from PIL import Image
-
-        channels = image.shape[2]
-        if channels == 3 and shape[2] == 1:
-            image = image @ _LUMINANCE[:, None]
-        elif channels != shape[2] and (channels, shape[2]) != (1, 3):
-            raise ConfigError(
-                f"the model takes images of {shape[2]} channels, but those of "
-                f"data.path={self.path} have {channels}"
-            )
-        one = (shape[0], shape[1], 1)
-        parts = [
-            to_input(Image.fromarray(image[..., k]), one, self.resample, self.fit)
-            for k in range(image.shape[2])
-        ]
-        return np.broadcast_to(np.concatenate(parts, axis=2), shape)
 
     def sources(self) -> dict[str, Content]:
         """The file or the store, and a file of labels."""
@@ -159,7 +140,7 @@ class Arrays(Selection):
         first = array.ndim == 4 and array.shape[1] <= _MOST_CHANNELS < array.shape[3]
         if first:
             log.info("%s has its channels before height and width", key)
-        return _Images(array, first)
+        return _Images(name, array, first)
 
     def _range(self, images: "_Images") -> tuple[float, float]:
         if self.range is not None:
@@ -216,23 +197,91 @@ class Arrays(Selection):
         return labels
 
 
+@dataclass(frozen=True, repr=False)
+class _InArray(Pixels):
+    """The pixels of some images of an array.
+
+    Attributes:
+        images: All images of the array.
+        ends: The values of black and white.
+        chosen: Positions of the images among them.
+        names: Of the images.
+        size: (height, width, channels) that images are made to have.
+        how: How they are.
+    """
+
+    images: "_Images"
+    ends: tuple[float, float]
+    chosen: list[int]
+    names: list[str]
+    size: Shape
+    how: Arrays
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        low, high = self.ends
+        x = np.empty((len(indices), *self.size), np.float32)
+        for place, index in enumerate(indices):
+            x[place] = self._input((self._own(index).astype(np.float32) - low) / (high - low))
+        return x
+
+    def hashes(self, indices: Sequence[int]) -> Iterator[str]:
+        """SHA-256 of some images' own pixels."""
+        for index in indices:
+            yield hashlib.sha256(self._own(index).tobytes()).hexdigest()
+
+    def _own(self, index: int) -> np.ndarray:
+        own = np.ascontiguousarray(self.images[self.chosen[index]])
+        low, high = self.ends
+        if not (own.min() >= low and own.max() <= high):
+            raise ConfigError(
+                f"data.range={[low, high]} is not that of {self.names[index]}, whose values lie "
+                f"from {own.min():g} to {own.max():g}"
+            )
+        return own
+
+    def _input(self, image: np.ndarray) -> np.ndarray:
+        """An image (height, width, channels) in [0, 1] as a model takes it."""
+        from PIL import Image
+
+        if image.shape[2] == 3 and self.size[2] == 1:
+            image = image @ _LUMINANCE[:, None]
+        one = (*self.size[:2], 1)
+        parts = [
+            to_input(Image.fromarray(image[..., k]), one, self.how.resample, self.how.fit)
+            for k in range(image.shape[2])
+        ]
+        return np.broadcast_to(np.concatenate(parts, axis=2), self.size)
+
+
 @dataclass(frozen=True)
 class _Images:
     """Images of an array, read one by one.
 
     Attributes:
+        name: Of the array.
         array: Of NumPy or Zarr, (n, height, width[, channels]), or with channels first.
         channels_first: Whether it is so.
     """
 
+    name: str
     array: Any
     channels_first: bool
-    _held: dict[int, np.ndarray] = field(
-        default_factory=dict
-    )  # the last chunk of a store, by number
+    # Of a store, the last chunks by number, and who looks at them.
+    _held: dict[int, np.ndarray] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
 
     def __len__(self) -> int:
         return int(self.array.shape[0])
+
+    @property
+    def channels(self) -> int:
+        """How many an image has."""
+        if self.array.ndim == 3:
+            return 1
+        return int(self.array.shape[1 if self.channels_first else 3])
 
     def __getitem__(self, index: int) -> np.ndarray:
         """One image, (height, width, channels).
@@ -247,17 +296,19 @@ class _Images:
         return image.transpose(1, 2, 0) if self.channels_first else image
 
     def _in_chunk(self, index: int) -> np.ndarray:
-        """An image of a store, which decodes whole chunks: the last one is held."""
+        """An image of a store, which decodes whole chunks: the last two are held."""
         size = self.array.chunks[0]
         number, place = divmod(index, size)
-        if number not in self._held:
-            self._held.clear()
-            try:
-                with quiet():
-                    self._held[number] = np.asarray(self.array[number * size : (number + 1) * size])
-            except Exception as error:  # the codecs' errors have nothing in common
-                raise ConfigError(f"data.path: {self.array.store_path} is damaged") from error
-        image: np.ndarray = self._held[number][place]
+        with self._lock:
+            if number not in self._held:
+                while len(self._held) > 1:
+                    del self._held[next(iter(self._held))]
+                try:
+                    chunk = np.asarray(self.array[number * size : (number + 1) * size])
+                except Exception as error:  # the codecs' errors have nothing in common
+                    raise ConfigError(f"data.path: {self.array.store_path} is damaged") from error
+                self._held[number] = chunk
+            image: np.ndarray = self._held[number][place]
         return image
 
 

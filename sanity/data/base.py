@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
 from sanity.contents import Made
 from sanity.data.images import Images, Shape
+from sanity.data.pixels import Pixels
 from sanity.errors import ConfigError
 
 Split = Literal["train", "test"]
@@ -53,7 +54,8 @@ class Dataset(Made, ABC):
     """Images to be explained.
 
     One of one's own derives from it, is a `@checked` dataclass, and gives `read`. It must give the
-    same images in the same order whenever it is asked.
+    same images in the same order whenever it is asked. Many or large ones are best given with
+    `Pixels` for their `x`: a job then holds a few at a time.
 
     Attributes:
         has_regions: Whether its images come with the region that their label depends on.
@@ -65,27 +67,38 @@ class Dataset(Made, ABC):
     def read(self, spec: ImageSpec) -> Images:
         """The images, resized to `spec.shape`, float32 in [0, 1].
 
+        Their `x` may be an array, or `Pixels` that are read when they are asked for.
+
         Raises:
             ConfigError: There are none, one cannot be read, or they do not fit the model.
         """
 
+    def open(self, spec: ImageSpec | Shape) -> Images:
+        """The images as a model takes them, read when they are asked for where that is possible.
+
+        Args:
+            spec: What it wants; a bare (height, width, channels) will do as well.
+
+        Raises:
+            ConfigError: See `read`; what is read later is checked then.
+        """
+        wanted = spec if isinstance(spec, ImageSpec) else ImageSpec(spec)
+        images, name, shape = self.read(wanted), type(self).__name__, wanted.shape
+        if isinstance(images.x, Pixels):
+            if not len(images):
+                raise _unfit(name, shape, np.empty(images.x.shape, np.float32))
+            return replace(images, x=_Checked(images.x, name, shape))
+        _check(images.x, name, shape)
+        return images
+
     def load(self, spec: ImageSpec | Shape) -> Images:
-        """The images as a model takes them; a bare (height, width, channels) will do as well.
+        """The images as a model takes them, all in memory; see `open`.
 
         Raises:
             ConfigError: See `read`.
         """
-        wanted = spec if isinstance(spec, ImageSpec) else ImageSpec(spec)
-        images = self.read(wanted)
-        x, shape = images.x, tuple(wanted.shape)
-        inside = x.size and x.dtype == np.float32 and 0 <= x.min() and x.max() <= 1
-        if x.shape[1:] != shape or not inside:
-            ends = f" from {x.min():g} to {x.max():g}" if x.size else ""
-            raise ConfigError(
-                f"data={type(self).__name__} must give float32 images {shape} in [0, 1], not "
-                f"{x.dtype} {x.shape[1:]}{ends}"
-            )
-        return images
+        images = self.open(spec)
+        return replace(images, x=np.asarray(images.x))
 
     def check(self) -> None:
         """Refuses cheaply, before any model is loaded, what cannot be right (ConfigError)."""
@@ -105,6 +118,37 @@ class Dataset(Made, ABC):
     def unsharded(self, most: int) -> "Dataset":
         """The same, whatever the shard of a job, and of that at most the first so many."""
         return self
+
+
+@dataclass(frozen=True, repr=False)
+class _Checked(Pixels):
+    """Pixels that are looked at when they have been read."""
+
+    pixels: Pixels
+    name: str
+    size: Shape
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        x = self.pixels.read(indices)
+        _check(x, self.name, self.size)
+        return x
+
+
+def _check(x: np.ndarray, name: str, shape: Shape) -> None:
+    """Refuses images that are not as a model takes them (ConfigError)."""
+    inside = x.size and x.dtype == np.float32 and 0 <= x.min() and x.max() <= 1
+    if x.shape[1:] != tuple(shape) or not inside:
+        raise _unfit(name, shape, x)
+
+
+def _unfit(name: str, shape: Shape, x: np.ndarray) -> ConfigError:
+    ends = f" from {x.min():g} to {x.max():g}" if x.size else ""
+    return ConfigError(
+        f"data={name} must give float32 images {shape} in [0, 1], not {x.dtype} {x.shape[1:]}{ends}"
+    )
 
 
 class TrainingData(Dataset):

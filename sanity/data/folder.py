@@ -8,7 +8,9 @@ import logging
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -16,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
-from sanity.contents import Content
+from sanity.contents import Content, check_files, hash_files
 from sanity.data.base import ImageSpec
 from sanity.data.images import (
     CONVERT,
@@ -32,6 +34,7 @@ from sanity.data.images import (
     open_image,
     to_input,
 )
+from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
 from sanity.data.targets import find_class, imagenet_class_names
 from sanity.errors import ConfigError
@@ -61,23 +64,49 @@ def package_folder(package: str, option: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _load(
+@dataclass(frozen=True, repr=False)
+class _Files(Pixels):
+    """The pixels of image files.
+
+    Attributes:
+        paths: Of the files.
+        sha256: Of each, as it was when the names were read.
+        size: (height, width, channels) that images are made to have.
+    """
+
+    paths: list[Path]
+    sha256: list[str]
+    size: Shape
+    resample: Resample
+    fit: Fit
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        x = np.empty((len(indices), *self.size), np.float32)
+        for place, index in enumerate(indices):
+            path = self.paths[index]
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise ConfigError(f"data.path: {path} cannot be read: {error.strerror}") from error
+            if hashlib.sha256(content).hexdigest() != self.sha256[index]:
+                raise ConfigError(f"data.path: {path} has changed since this job began")
+            with open_image(io.BytesIO(content), path) as image:
+                picture = decode(image, path)
+            x[place] = to_input(picture, self.size, self.resample, self.fit)
+        return x
+
+
+def _open(
     files: list[tuple[str, Path]], labels: list[Label], shape: Shape, resample: Resample, fit: Fit
 ) -> Images:
     check_channels(shape)
-    x = np.empty((len(files), *shape), np.float32)
-    sha256 = []
-    for i, (_, path) in enumerate(files):
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"data.path: {path} cannot be read: {error.strerror}") from error
-        sha256.append(hashlib.sha256(content).hexdigest())
-        with open_image(io.BytesIO(content), path) as image:
-            picture = decode(image, path)
-        x[i] = to_input(picture, shape, resample, fit)
+    paths = [path for _, path in files]
+    sha256 = hash_files(paths, "data.path")
     return Images(
-        x=x,
+        x=_Files(paths, sha256, shape, resample, fit),
         names=[name for name, _ in files],
         labels=[label.number for label in labels],
         label_names=[label.name for label in labels],
@@ -107,7 +136,7 @@ class ImageNetSamples(Selection):
         numbers = [int(path.stem.split("_")[2]) for _, path in chosen]
         names = imagenet_class_names()
         labels = [Label(number, names[number]) for number in numbers]
-        return _load(chosen, labels, spec.shape, self.resample, self.fit)
+        return _open(chosen, labels, spec.shape, self.resample, self.fit)
 
     def _files(self) -> dict[str, Path]:
         folder = package_folder("foolbox", "imagenet_samples") / "data"
@@ -147,9 +176,7 @@ class Folder(Selection):
         """
         files = self._files()
         chosen = self._chosen(files)
-        for name in chosen:
-            with open_image(files[name], files[name]) as image:
-                image.verify()
+        check_files([files[name] for name in chosen], _verify, "data.path")
         self._label_texts(files, chosen)
 
     def read(self, spec: ImageSpec) -> Images:
@@ -163,10 +190,8 @@ class Folder(Selection):
                 fit.
         """
         files = self._files()
-        if Path(self.path).expanduser().is_dir():
-            unread = _unread(_image_files(Path(self.path).expanduser())[1])
-            if unread:
-                log.warning("left out of %s: %s, not read here: %s", self.path, unread, CONVERT)
+        if Path(self.path).expanduser().is_dir() and (unread := _unread(self._listed[1])):
+            log.warning("left out of %s: %s, not read here: %s", self.path, unread, CONVERT)
         chosen = self._chosen(files)
         texts = self._label_texts(files, chosen)
         offset, n_classes = spec.class_offset, spec.n_classes
@@ -181,7 +206,7 @@ class Folder(Selection):
                 )
             names = classes
         labels = [find_label(text, names) for text in texts]
-        return _load(
+        return _open(
             [(name, files[name]) for name in chosen], labels, spec.shape, self.resample, self.fit
         )
 
@@ -218,7 +243,7 @@ class Folder(Selection):
             return {path.stem: path}
         if not path.is_dir():
             raise ConfigError(f"data.path={self.path}: there is no such file or folder")
-        found, left_out = _image_files(path)
+        found, left_out = self._listed
         if not found:
             unread = _unread(left_out)
             hint = f", but {unread}, which are not read here: {CONVERT}" if unread else ""
@@ -226,6 +251,10 @@ class Folder(Selection):
                 f"data.path={self.path} holds no image file ({' '.join(sorted(EXTENSIONS))}){hint}"
             )
         return dict(zip(_names(found), (path / relative for relative in found), strict=True))
+
+    @cached_property
+    def _listed(self) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
+        return _image_files(Path(self.path).expanduser())
 
     def _subfolders(self, files: dict[str, Path]) -> list[str]:
         parts = [path.relative_to(self._root()).parts for path in files.values()]
@@ -269,6 +298,12 @@ class Folder(Selection):
         return table
 
 
+def _verify(path: Path) -> None:
+    """Refuses what is no image as far as its header tells (ConfigError)."""
+    with open_image(path, path) as image:
+        image.verify()
+
+
 def _inside(name: str, root: Path, beside: Path) -> str | None:
     """The path in a folder of a file that a CSV file names.
 
@@ -306,14 +341,15 @@ def _image_files(root: Path) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
             subfolders.clear()  # a link led back to a folder that contains it
             continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        inside = here.relative_to(root).as_posix()
         for name in files:
-            path = here / name
             if name.startswith("."):
                 continue
-            kept = found if path.suffix.lower() in EXTENSIONS else left_out
+            kept = found if os.path.splitext(name)[1].lower() in EXTENSIONS else left_out
+            whole = os.path.join(folder, name)
             # a broken link is kept, to be complained about; pipes and the like are not opened
-            if path.is_file() or path.is_symlink():
-                kept.append(PurePosixPath(path.relative_to(root).as_posix()))
+            if os.path.isfile(whole) or os.path.islink(whole):
+                kept.append(PurePosixPath(inside, name))
     return sorted(found, key=str), left_out
 
 

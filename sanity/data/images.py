@@ -1,11 +1,12 @@
 """Images as a model takes them: which ones, and how a file becomes numbers in [0, 1]."""
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 import numpy as np
 
@@ -32,6 +33,7 @@ UNREAD = frozenset(
 )
 CONVERT = "convert them to JPEG or PNG"
 _PHOTOMETRIC, _BITS = 262, 258  # TIFF tags
+_OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # a filter of warnings
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Images:
     """Images with what is known about them.
 
     Attributes:
-        x: float32, (n, height, width, channels), in [0, 1].
+        x: float32, (n, height, width, channels), in [0, 1]: an array, or what reads them when they
+            are asked for.
         names: A unique name for each.
         labels: The true class in the data's own numbering from 0, None where it is unknown.
         label_names: What that class is called, None where it is unknown.
@@ -48,7 +51,7 @@ class Images:
             unknown.
     """
 
-    x: np.ndarray
+    x: Any
     names: list[str]
     labels: list[int | None]
     label_names: list[str | None]
@@ -74,10 +77,15 @@ class Images:
         return len(self.names)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Self:
-        """The images at these positions, in this order."""
+        """The images at these positions, in this order, with their pixels in memory."""
         where = [int(i) for i in indices]
+        return self.with_pixels(where, self.x[where])
+
+    def with_pixels(self, indices: Sequence[int], x: np.ndarray) -> Self:
+        """The images at these positions, whose pixels are known."""
+        where = list(indices)
         return type(self)(
-            x=self.x[where],
+            x=x,
             names=[self.names[i] for i in where],
             labels=[self.labels[i] for i in where],
             label_names=[self.label_names[i] for i in where],
@@ -104,27 +112,37 @@ def open_image(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
 
     Image.init()
     known = [name for name in FORMATS if name in Image.OPEN]  # not every Pillow has AVIF
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(file, formats=known) as image:
-                yield image
-        except (ConfigError, MemoryError):
-            raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ConfigError(
-                f"data.path: {path} has more than the {Image.MAX_IMAGE_PIXELS:,} pixels allowed "
-                "of an image: make it smaller first"
-            ) from error
-        except UnidentifiedImageError as error:
-            hint = f": {CONVERT}" if path.suffix.lower() in UNREAD else ""
-            raise ConfigError(
-                f"data.path: {path} is no image, or of an unknown format{hint}"
-            ) from error
-        except Exception as error:  # decoders raise whatever a damaged file leads them to
-            reason = getattr(error, "strerror", None) or "it is damaged or cut off"
-            raise ConfigError(f"data.path: {path} cannot be read as an image: {reason}") from error
+    _quiet_pillow()
+    try:
+        with Image.open(file, formats=known) as image:
+            most = Image.MAX_IMAGE_PIXELS
+            if most is not None and image.width * image.height > most:  # else a mere warning
+                raise Image.DecompressionBombError
+            yield image
+    except (ConfigError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise ConfigError(
+            f"data.path: {path} has more than the {Image.MAX_IMAGE_PIXELS:,} pixels allowed "
+            "of an image: make it smaller first"
+        ) from error
+    except UnidentifiedImageError as error:
+        hint = f": {CONVERT}" if path.suffix.lower() in UNREAD else ""
+        raise ConfigError(
+            f"data.path: {path} is no image, or of an unknown format{hint}"
+        ) from error
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        reason = getattr(error, "strerror", None) or "it is damaged or cut off"
+        raise ConfigError(f"data.path: {path} cannot be read as an image: {reason}") from error
+
+
+def _quiet_pillow() -> None:
+    """Has Pillow's own warnings passed over: what they say of a file is no news to its owner.
+
+    For good, as `warnings.catch_warnings` must not be used on several threads.
+    """
+    if _OF_PILLOW not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_OF_PILLOW[3].pattern)
 
 
 def decode(image: "ImageFile", path: Path) -> "Image.Image":

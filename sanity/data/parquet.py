@@ -3,27 +3,32 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
-from sanity.contents import Content
+from sanity.contents import Content, hash_parts
 from sanity.data.base import ImageSpec
 from sanity.data.folder import Label, find_label
 from sanity.data.images import (
     Fit,
     Images,
     Resample,
+    Shape,
     check_channels,
     decode,
     name_some,
     open_image,
     to_input,
 )
+from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
 from sanity.data.targets import find_class
 from sanity.errors import ConfigError
@@ -32,7 +37,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_AT_ONCE = 64  # rows that are held encoded
+_AT_ONCE = 32  # rows that are read at a time
+_HELD = 4  # so often, encoded
+_BUFFER = 2**20  # bytes that are read at a time
 
 
 @checked
@@ -89,49 +96,31 @@ class Parquet(Selection):
         check_channels(spec.shape)
         names = self.available()
         chosen = self.select(names)
-        place = {row: i for i, row in enumerate(chosen)}
-        x = np.empty((len(chosen), *spec.shape), np.float32)
-        sha256, labels = [""] * len(chosen), [Label()] * len(chosen)
-        for row, cell, value, named in self._cells(set(chosen)):
-            content = cell.get("bytes") if isinstance(cell, dict) else cell
-            if not content:
-                raise ConfigError(
-                    f"data.path={self.path}: {names[row]} has no image in its row: save the files' "
-                    "bytes there, as Hugging Face's Dataset.to_parquet does"
-                )
-            where = Path(names[row])
-            with open_image(io.BytesIO(content), where) as image:
-                picture = decode(image, where)
-            i = place[row]
-            x[i] = to_input(picture, spec.shape, self.resample, self.fit)
-            sha256[i] = hashlib.sha256(content).hexdigest()
-            labels[i] = self._label(value, named, spec)
+        labels = list(self._found_labels(spec))
+        labels = [labels[row] for row in chosen] if labels else [Label()] * len(chosen)
+        taken = [names[row] for row in chosen]
+        files = self._files()
+        rows = _Rows([(path, self._column(path, _open(path).schema_arrow)) for path in files])
+        pixels = _InRows(rows, chosen, taken, spec.shape, self)
         return Images(
-            x=x,
-            names=[names[row] for row in chosen],
+            x=pixels,
+            names=taken,
             labels=[label.number for label in labels],
             label_names=[label.name for label in labels],
-            sha256=sha256,
+            sha256=hash_parts(self.sources()["path"], rows.columns, chosen, pixels.hashes),
         )
 
-    def _cells(self, wanted: set[int]) -> Iterator[tuple[int, Any, Any, list[str] | None]]:
-        """Of rows that are wanted: number, image, label, what the file calls labels' numbers."""
-        first = 0
-        for path in self._files():
+    def _found_labels(self, spec: ImageSpec) -> Iterator[Label]:
+        """The labels of all rows, if there are any."""
+        for path in self._files() if self.labels is not None else ():
             file = _open(path)
-            column = self._column(path, file.schema_arrow)
-            columns = [column] if self.labels is None else [column, self.labels]
             named = _class_names(file.schema_arrow, self.labels)
-            for group in range(file.num_row_groups):
-                end = first + file.metadata.row_group(group).num_rows
-                if wanted.isdisjoint(range(first, end)):
-                    first = end
-                    continue
-                for batch in file.iter_batches(_AT_ONCE, [group], columns):
-                    for here in sorted(wanted & set(range(first, first + len(batch)))):
-                        values = batch.slice(here - first, 1).to_pylist()[0]
-                        yield here, values[column], values.get(self.labels), named
-                    first += len(batch)
+            try:
+                values = file.read([self.labels]).column(0).to_pylist()
+            except Exception as error:  # Arrow's, of a damaged file
+                raise _damaged(path) from error
+            for value in values:
+                yield self._label(value, named, spec)
 
     def _label(self, value: Any, named: list[str] | None, spec: ImageSpec) -> Label:
         """The class that a cell means; None and Hugging Face's -1 mean that it is unknown."""
@@ -201,14 +190,118 @@ class Parquet(Selection):
         )
 
 
-def _open(path: Path) -> "pq.ParquetFile":
+@dataclass(frozen=True, repr=False)
+class _InRows(Pixels):
+    """The pixels of images encoded in rows.
+
+    Attributes:
+        rows: All rows.
+        chosen: Numbers of the images' rows.
+        names: Of the images.
+        size: (height, width, channels) that images are made to have.
+        how: How they are.
+    """
+
+    rows: "_Rows"
+    chosen: list[int]
+    names: list[str]
+    size: Shape
+    how: Parquet
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        x = np.empty((len(indices), *self.size), np.float32)
+        for place, index in enumerate(indices):
+            where = Path(self.names[index])
+            with open_image(io.BytesIO(self._content(index)), where) as image:
+                picture = decode(image, where)
+            x[place] = to_input(picture, self.size, self.how.resample, self.how.fit)
+        return x
+
+    def hashes(self, indices: Sequence[int]) -> Iterator[str]:
+        """SHA-256 of some images' encoded bytes."""
+        for index in indices:
+            yield hashlib.sha256(self._content(index)).hexdigest()
+
+    def _content(self, index: int) -> bytes:
+        cell = self.rows[self.chosen[index]]
+        content = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not content:
+            raise ConfigError(
+                f"data.path={self.how.path}: {self.names[index]} has no image in its row: save the "
+                "files' bytes there, as Hugging Face's Dataset.to_parquet does"
+            )
+        return bytes(content)
+
+
+class _Rows:
+    """The cells of a column over several files, of which the last few that were read are held.
+
+    Rows are fastest in their order; one before those that are held begins its group of rows anew.
+
+    Args:
+        files: Each file and the column in it.
+    """
+
+    def __init__(self, files: Sequence[tuple[Path, str]]):
+        self.columns = " ".join(column for _, column in files)
+        self._files = list(files)
+        # By file and group of rows: where it begins among all rows.
+        self._groups: list[tuple[int, int]] = []
+        self._begins: list[int] = []
+        count = 0
+        for number, (path, _) in enumerate(files):
+            metadata = _open(path).metadata
+            for group in range(metadata.num_row_groups):
+                self._groups.append((number, group))
+                self._begins.append(count)
+                count += metadata.row_group(group).num_rows
+        self._held: dict[int, list[Any]] = {}  # by the first row's number, in the order of reading
+        self._at, self._next = -1, 0
+        self._left: Iterator[pa.RecordBatch] = iter(())
+        self._lock = Lock()
+
+    def __getitem__(self, row: int) -> Any:
+        with self._lock:
+            while True:
+                for first, cells in self._held.items():
+                    if first <= row < first + len(cells):
+                        return cells[row - first]
+                self._read_on(row)
+
+    def _read_on(self, row: int) -> None:
+        """Holds some more rows, nearer to one that is wanted."""
+        group = bisect_right(self._begins, row) - 1
+        path, column = self._files[self._groups[group][0]]
+        if group != self._at or row < self._next:
+            # Read by the piece: the column of a group may be larger than memory.
+            file = _open(path, buffer_size=_BUFFER)
+            batches = file.iter_batches(_AT_ONCE, [self._groups[group][1]], [column])
+            self._at, self._next, self._left = group, self._begins[group], iter(batches)
+        try:
+            cells: list[Any] = next(self._left).column(0).to_pylist()
+        except Exception as error:  # Arrow's, of a damaged file
+            raise _damaged(path) from error
+        while len(self._held) >= _HELD:
+            del self._held[next(iter(self._held))]
+        self._held[self._next] = cells
+        self._next += len(cells)
+
+
+def _open(path: Path, buffer_size: int = 0) -> "pq.ParquetFile":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, buffer_size=buffer_size)
     except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"data.path: {path} is no Parquet file, or it is damaged") from error
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> ConfigError:
+    return ConfigError(f"data.path: {path} is no Parquet file, or it is damaged")
 
 
 def _names(path: Path) -> list[str]:

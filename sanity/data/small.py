@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -17,6 +18,7 @@ from sanity.data.base import ImageSpec, Split, TrainingData
 from sanity.data.folder import package_folder
 from sanity.data.idx import read_splits
 from sanity.data.images import Images, Resample, Shape, check_channels, to_input
+from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
 from sanity.errors import ConfigError
 
@@ -40,6 +42,25 @@ class _Source:
 
     def grey(self) -> np.ndarray:
         return self.pixels.astype(np.float32) / np.float32(self.white)
+
+
+@dataclass(frozen=True, repr=False)
+class _Resized(Pixels):
+    """Small images made as large as a model wants them."""
+
+    source: _Source
+    size: Shape
+    resample: Resample
+
+    def __len__(self) -> int:
+        return len(self.source.names)
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        from PIL import Image
+
+        grey = self.source.at(np.array(indices, int)).grey()
+        resized = [to_input(Image.fromarray(g), self.size, self.resample, "stretch") for g in grey]
+        return np.stack(resized)
 
 
 @checked
@@ -74,19 +95,11 @@ class SmallImages(Selection, TrainingData):
 
     def read(self, spec: ImageSpec) -> Images:
         """The images, resized where the size differs, grey repeated where the model wants RGB."""
-        from PIL import Image
-
         check_channels(spec.shape)
         source = self._source().of(self.split)
         source = source.at(np.array(self.select(source.names)))
-        x = np.stack(
-            [
-                to_input(Image.fromarray(grey), spec.shape, self.resample, "stretch")
-                for grey in source.grey()
-            ]
-        )
         return Images(
-            x=x,
+            x=_Resized(source, spec.shape, self.resample),
             names=source.names,
             labels=[int(label) for label in source.labels],
             label_names=[self.class_names[label] for label in source.labels],

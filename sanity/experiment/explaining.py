@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sanity.data import Images
+from sanity.data.ahead import read_ahead
 from sanity.methods import Cost, GradientMethod, Method, Plan, Subject
 from sanity.results.units import cut_groups
 
@@ -108,15 +109,15 @@ def explain(
         if groups is None:
             at_once = count_at_once(len(images), size, len(stages), explainer.plan.fewest)
             groups = cut_groups(len(images), at_once)
-        for group in groups:
-            left = [stage for stage in stages if wanted(group, stage)]
-            if not left:
-                continue
-            part = _Part.of(classifier, group, images.take(group), targets)
-            kept = originals(part.images, part.targets) if originals else None
-            at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
-            for start in range(0, len(left), at_once):
-                yield from explainer.explain(part, left[start : start + at_once], kept)
+        asked = [(group, [stage for stage in stages if wanted(group, stage)]) for group in groups]
+        asked = [(group, left) for group, left in asked if left]
+        with read_ahead(images, [group for group, _ in asked]) as read:
+            for (group, left), some in zip(asked, read, strict=True):
+                part = _Part.of(classifier, group, some, targets)
+                kept = originals(part.images, part.targets) if originals else None
+                at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
+                for start in range(0, len(left), at_once):
+                    yield from explainer.explain(part, left[start : start + at_once], kept)
 
 
 @dataclass(frozen=True)
@@ -266,4 +267,5 @@ def held(at_once: int, n_stages: int) -> int:
 
 def mask_bytes(images: Images, methods: Mapping[str, Method]) -> int:
     """Bytes of an image's masks by all methods at one stage, if all have channels."""
-    return 4 * math.prod(images.x.shape[1:]) * max(1, len(methods))
+    size: int = math.prod(images.x.shape[1:])
+    return 4 * size * max(1, len(methods))

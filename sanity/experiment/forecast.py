@@ -176,7 +176,7 @@ def _seconds_a_forward_pass(experiment: Experiment, count: int) -> float:
 def _batch(experiment: Experiment, count: int) -> np.ndarray:
     """As many images as go through the network at once where there are so many in all."""
     size, images = min(max(count, 2), experiment.classifier.batch_size), experiment.images
-    few = images.take(range(min(size, len(images)))).x
+    few: np.ndarray = images.take(range(min(size, len(images)))).x
     return few[np.resize(np.arange(len(few)), size)]
 
 

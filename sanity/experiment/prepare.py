@@ -169,7 +169,7 @@ def prepare(job: Job) -> Experiment:
     job = replace(job, methods=methods)
     check_sizes(job.metrics, classifier.input_shape)
     _check_number(job, classifier)
-    images = job.data.load(ImageSpec.of(classifier))
+    images = job.data.open(ImageSpec.of(classifier))
     targets = explained_targets(job, classifier, images)
     if settings.target == "predicted_each_stage":
         stages = [replace(stage, classes=predicted_classes) for stage in stages]

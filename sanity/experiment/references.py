@@ -53,7 +53,7 @@ def choose_references(data: Dataset, images: Images, spec: ImageSpec, count: int
     if names is None:
         return images.take(choose(images.names, images.labels, count))
     first = sorted(names, key=_key)[: _CANDIDATES * count]
-    candidates = data.named(first).load(spec)
+    candidates = data.named(first).open(spec)
     return candidates.take(choose(candidates.names, candidates.labels, count))
 
 

@@ -43,7 +43,8 @@ class FixedPattern(Method):
         stage: int = 0,
     ) -> np.ndarray:
         """Masks (n, H, W)."""
-        pattern = generator("fixed_pattern").standard_normal(images.x.shape[1:3], np.float32)
+        size = tuple(images.x.shape[1:3])
+        pattern = generator("fixed_pattern").standard_normal(size, np.float32)
         noise = draw_masks("fixed_pattern", images, seed, stage)
         return pattern + np.float32(self.noise) * noise
 

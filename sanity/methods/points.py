@@ -147,7 +147,8 @@ class References:
     @lru_cache(maxsize=4)  # noqa: B019 - a spec is small, and few are ever made
     def images(self, shape: tuple[int, int, int]) -> np.ndarray:
         """The images (n, H, W, C) float32 as a model with inputs of this shape takes them."""
-        return self._spec.load(shape).x
+        images: np.ndarray = self._spec.load(shape).x
+        return images
 
 
 @dataclass(frozen=True)

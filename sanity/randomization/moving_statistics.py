@@ -38,13 +38,14 @@ class Calibration:
         """
         source = ImageNetSamples() if self.source == "samples" else self.source
         dataset = as_dataset(source, "randomization.calibration").unsharded(IMAGES)
-        images = dataset.load(ImageSpec.of(self.classifier))
+        images = dataset.open(ImageSpec.of(self.classifier))
         if len(images) < 2:
             raise ConfigError(
                 "randomization.calibration has one image only, but a variance between images "
                 "needs two"
             )
-        return images.x[:IMAGES]
+        found: np.ndarray = images.x[:IMAGES]
+        return found
 
     @cached_property
     def _moments(self) -> Callable[[Iterable[str]], dict[str, np.ndarray]]:

@@ -28,7 +28,8 @@ KINDS = {  # what can be removed, and what it is
     "cache": "trained and converted networks, which would be made again",
 }
 _MASKS = ("masks.zarr", "references.npz")
-_CACHED = ("trained", "models", "digests.json")  # in the cache folder; downloads are left alone
+# In the cache folder; downloads are left alone.
+_CACHED = ("trained", "models", "digests", "digests.json", "checked.json")
 _MASK_FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]+\.npz|[0-9a-f]{2}/\.[\w.-]+\.tmp")
 
 

@@ -88,12 +88,14 @@ def without_a_network(tmp_path, monkeypatch):
 def test_images_as_the_model_wants_them_the_same_at_every_call(name, spec):
     data = data_of(name)
     data.check()
-    images, again = data.read(spec), data.load(spec)
-    assert images.x.shape == (len(images), *spec.shape) and len(images)
-    assert images.x.dtype == np.float32
+    unread, images = data.open(spec), data.load(spec)
+    assert unread.x.shape == images.x.shape == (len(images), *spec.shape) and len(images)
+    assert unread.x.dtype == images.x.dtype == np.float32
     assert images.x.min() >= 0 and images.x.max() <= 1
-    assert images.names == again.names
-    np.testing.assert_array_equal(images.x, again.x)
+    assert images.names == unread.names and images.sha256 == unread.sha256
+    some = np.random.default_rng(0).permutation(len(images))[:7]
+    np.testing.assert_array_equal(unread.take(some).x, images.x[some])
+    np.testing.assert_array_equal(unread.x[1], images.x[1])
     np.testing.assert_array_equal(data.load(spec.shape).x, images.x)  # a bare shape will do
 
 

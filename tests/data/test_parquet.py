@@ -71,7 +71,7 @@ def test_chosen_rows_alone_are_read(folder, monkeypatch):
     assert not read
     images = data.load(SPEC)
     assert images.names == names and images.labels == [None, None]
-    assert read == [([2], ["image"]), ([0], ["image"])]
+    assert sorted(read) == [([0], ["image"]), ([2], ["image"])]  # each once
     whole = Parquet(path=str(folder)).load(SPEC)
     np.testing.assert_array_equal(images.x, whole.x[[6, 4]])
     shard = Parquet(path=str(folder), limit=5, shard=1, shards=2).load(SPEC)
