@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from sanity.errors import ConfigError
 from sanity.models.inputs import Fitted, Input, arrangement, opened_batch
+from sanity.network.anatomy.channels import channel_axis
+from sanity.network.channels_last import put_channels_last
 from sanity.network.flatten import flatten
 from sanity.network.graph import FlatGraph, find_needed, op_of, trace_graph
 
@@ -46,10 +48,11 @@ def enter(
     """
     spec = tf.TensorSpec(image.shape, image.dtype, name="images")
     concrete = tf.function(function).get_concrete_function(spec)
-    graph = flatten(concrete)
+    graph = put_channels_last(flatten(concrete), spec)
+    image = replace(image, channels=channel_axis(graph))
     wanted = [k for k, out in concrete.structured_outputs.items() if out.dtype.is_floating]
     graph = replace(graph, outputs={k: graph.outputs[k] for k in wanted})
-    batch = image.shape[0] if image.shape else None
+    batch, fixed = image.shape[0] if image.shape else None, graph
     if batch is not None:
         assert image.shape is not None
         graph = opened_batch(graph, image)
@@ -62,7 +65,7 @@ def enter(
     else:
         fitted = _after_cast(graph, image, asked, key)
     if batch is not None:
-        _check_opened(concrete, graph, batch, image, asked, key)
+        _check_opened(fixed, graph, batch, image, asked, key)
     fitted.function.alive = function, concrete  # type: ignore[attr-defined]  # own the variables
     used = {variable.name.split(":")[0]: variable for variable in concrete.graph.variables}
     return replace(fitted, variables=used)
@@ -74,7 +77,7 @@ def _built(graph: FlatGraph, images: Any, replaced: dict[str, Any] | None = None
 
 
 def _check_opened(
-    concrete: Any,
+    fixed: FlatGraph,
     graph: FlatGraph,
     batch: int,
     image: Input,
@@ -95,10 +98,11 @@ def _check_opened(
         images = random.random((2 * batch, *(asked or [size or 32 for size in shape])))
         scale = 1.0 if image.dtype.is_floating else 255.0
         x = tf.cast(arranged(tf.constant(scale * images, tf.float32)), image.dtype)
-    spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
+    one, any_number = (tf.TensorSpec([size, *x.shape[1:]], x.dtype) for size in (batch, None))
     try:
-        parts = [concrete(x[:batch]), concrete(x[batch:])]
-        whole = trace_graph(lambda images: _built(graph, images), [spec])(x)
+        by_part = trace_graph(lambda images: _built(fixed, images), [one])
+        parts = [by_part(x[:batch]), by_part(x[batch:])]
+        whole = trace_graph(lambda images: _built(graph, images), [any_number])(x)
     except (tf.errors.OpError, ValueError) as error:
         log.debug("%s", error)
         raise refused from error

@@ -26,11 +26,13 @@ class Input:
         name: As the model calls it.
         shape: With the batch, None for what it leaves open; None as a whole if all is open.
         dtype: TensorFlow's.
+        channels: Which of its four axes has them, where the network says so.
     """
 
     name: str
     shape: Size | None
     dtype: Any
+    channels: int | None = None
 
     def __str__(self) -> str:
         shape = "any shape" if self.shape is None else [*self.shape]
@@ -97,6 +99,7 @@ def fit(
         from sanity.models.entering import enter
 
         return enter(of_images, image, asked, key)
+    image = replace(image, channels=_channels(of_images, image))
     shape, arranged = arrangement(image, asked, key)
     return Fitted(lambda images: of_images(tf.cast(arranged(images), image.dtype)), shape)
 
@@ -153,7 +156,7 @@ def arrangement(
         return (None, None, None), lambda images: images
     own = image.shape[1:]
     if len(own) == 3:
-        if own[0] in (1, 3) and (own[2] is None or own[2] > _MOST_CHANNELS):
+        if _is_first(image, asked):
             log.info("%s takes its channels before height and width: %s", key, list(own))
             return (own[1], own[2], own[0]), lambda images: tf.transpose(images, [0, 3, 1, 2])
         return own, lambda images: images
@@ -171,6 +174,51 @@ def arrangement(
 
 
 _MOST_CHANNELS = 13  # as Sentinel-2's; where more stand last, they are a width
+
+
+def _channels(function: Callable[[Any], Any], image: Input) -> int | None:
+    """Which axis of an input has the channels, where its shape leaves a doubt and the network none.
+
+    Args:
+        function: From the input to the outputs.
+        image: The input.
+    """
+    if image.shape is None or len(image.shape) != 4 or _is_last(image.shape[1:]):
+        return None
+    import tensorflow as tf
+
+    from sanity.network.anatomy.channels import channel_axis
+    from sanity.network.flatten import flatten
+
+    spec = tf.TensorSpec(image.shape, image.dtype, name="images")
+    return channel_axis(flatten(tf.function(function).get_concrete_function(spec)))
+
+
+def _is_last(own: Size) -> bool:
+    """Whether a shape of three is that of channels last, beyond doubt."""
+    return own[2] in (1, 3) and own[0] not in (1, 3)
+
+
+def _is_first(image: Input, asked: Sequence[int] | None) -> bool:
+    """Whether an input has its channels before height and width.
+
+    It is what the network says, else what fits the images asked for, else what is usual.
+    """
+    assert image.shape is not None
+    own = image.shape[1:]
+    if image.channels is not None or _is_last(own):
+        return image.channels == 1
+    if asked is not None:
+        height, width, channels = asked
+        fits = [
+            all(size in (None, wanted) for size, wanted in zip(own, order, strict=True))
+            for order in ((channels, height, width), (height, width, channels))
+        ]
+        if fits[0] != fits[1]:
+            return fits[0]
+    few = own[0] is not None and own[0] <= _MOST_CHANNELS
+    wide = own[2] is None or own[2] > _MOST_CHANNELS
+    return few and wide and (own[0] in (1, 3) or own[1] == own[2])
 
 
 def opened_batch(graph: "FlatGraph", image: Input) -> "FlatGraph":

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from sanity.network.channels_last import put_channels_last
 from sanity.network.flatten import flatten
 from sanity.network.graph import FlatGraph, trace_graph
 from sanity.network.grouped import make_differentiable
@@ -94,7 +95,7 @@ def no_gradient(
 def _differentiable(function: Any, drop: bool = True) -> FlatGraph:
     images = function.inputs[0]
     spec = tf.TensorSpec(images.shape, images.dtype)
-    return make_differentiable(flatten(function, drop), spec)
+    return make_differentiable(put_channels_last(flatten(function, drop), spec), spec)
 
 
 def _own(function: Any, outputs: Sequence[str], noise: float) -> np.ndarray:

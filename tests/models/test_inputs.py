@@ -1,5 +1,7 @@
 """What models take besides one batch of floating-point images: each against its own numbers."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -169,6 +171,90 @@ def test_channels_before_height_and_width(tmp_path):
     classifier = SavedModel(path=path).load()
     assert classifier.input_shape == (24, 20, 3)
     same(classifier, Net().logits, np.random.default_rng(1).random((4, 24, 20, 3), np.float32))
+
+
+def convolved(images, channels, order):
+    """Logits of images with their channels in one order or the other."""
+    kernel = np.tile(KERNEL[:, :, :1], [1, 1, channels, 1])
+    steps = [1, 1, 2, 2] if order == "NCHW" else [1, 2, 2, 1]
+    x = tf.tanh(tf.nn.conv2d(images, kernel, steps, "SAME", data_format=order))
+    return tf.reduce_mean(x, [2, 3] if order == "NCHW" else [1, 2]) @ TOP
+
+
+@pytest.mark.parametrize(
+    ("size", "batch"),
+    [((24, 24, 3), None), ((8, 8, 8), None), ((24, 20, 4), 1), ((3, 3, 3), None)],
+)
+def test_the_network_says_where_channels_stand(size, batch, tmp_path):
+    images = np.random.default_rng(2).random((2, *size), np.float32)
+    for order, place in (("NCHW", [0, 3, 1, 2]), ("NHWC", [0, 1, 2, 3])):
+        shape = [batch, *(size[axis - 1] for axis in place[1:])]
+        path = saved(
+            tmp_path / order,
+            lambda net, images, order=order: convolved(images, size[2], order),  # noqa: ARG005
+            tf.TensorSpec(shape),
+        )
+        classifier = SavedModel(path=path).load()
+        assert classifier.input_shape == size
+        same(classifier, lambda x: convolved(x, size[2], "NHWC"), images)
+        assert "NCHW" not in str(classifier.graph.graph_def)
+
+
+def test_a_keras_model_of_channels_first(tmp_path):
+    def network(order):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        axis = 1 if order == "channels_first" else 3
+        inputs = keras.Input((3, 12, 10) if axis == 1 else (12, 10, 3))
+        x = layers.Conv2D(6, 3, data_format=order)(inputs)
+        x = layers.Activation("tanh")(layers.BatchNormalization(axis=axis)(x))
+        x = layers.MaxPooling2D(2, data_format=order)(x)
+        x = layers.Concatenate(axis=axis)([x, layers.Conv2D(7, 1, data_format=order)(x)])
+        return keras.Model(inputs, layers.Dense(5)(layers.Flatten(data_format=order)(x)))
+
+    classifiers = []
+    for order in ("channels_first", "channels_last"):
+        model, path = network(order), str(tmp_path / f"{order}.keras")
+        model.save(path)
+        classifiers.append(Keras(path=path).load())
+    same(classifiers[0], lambda x: model(x, training=False))
+    first, last = (c.network for c in classifiers)
+    said = [[replace(p, depth=0) for p in one.parameters.values()] for one in (first, last)]
+    assert said[0] == said[1]
+    assert first.spatial_tensors == last.spatial_tensors
+    assert len(first.batch_norms) == len(last.batch_norms) == 1
+
+
+def test_of_an_open_size_too(tmp_path):
+    path = saved(
+        tmp_path / "net",
+        lambda net, images: convolved(images, 3, "NCHW"),  # noqa: ARG005
+        tf.TensorSpec([None, None, None, None]),
+    )
+    same(SavedModel(path=path, input_shape=[12, 10, 3]).load(), lambda x: convolved(x, 3, "NHWC"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "expected"),
+    [
+        ((3, 24, 20), None, (24, 20, 3)),
+        ((5, 24, 24), None, (24, 24, 5)),
+        ((5, 24, 20), None, (5, 24, 20)),
+        ((5, 24, 20), (24, 20, 5), (24, 20, 5)),
+        ((8, 8, 3), None, (8, 8, 3)),
+    ],
+)
+def test_where_it_does_not_say_the_shape_does(shape, asked, expected, tmp_path):
+    kernel = tf.Variable(RANDOM.normal(size=(np.prod(shape), 4)).astype(np.float32), name="kernel")
+    net = tf.Module()
+    net.kernel = kernel
+    spec = tf.TensorSpec([None, *shape])
+    net.call = tf.function(
+        lambda x: {"logits": tf.reshape(x, [-1, kernel.shape[0]]) @ kernel}, input_signature=[spec]
+    )
+    tf.saved_model.save(net, str(tmp_path / "net"), signatures=net.call)
+    classifier = SavedModel(path=str(tmp_path / "net"), input_shape=asked and [*asked]).load()
+    assert classifier.input_shape == expected
 
 
 def test_images_as_vectors(tmp_path):

@@ -50,6 +50,11 @@ class Vector:
         """Of the output."""
         return [None, *self.places, self.size][: self.rank]
 
+    def turned(self) -> "Vector":
+        """The same output with its first axis of places for its vectors': channels came first."""
+        first, *places = self.places
+        return replace(self, size=first, places=(*places, self.size))
+
 
 @dataclass(frozen=True)
 class Ending:
