@@ -31,6 +31,23 @@ def test_probability_below_is_that_of_draws(terms, shapes):
     assert found == pytest.approx((drawn < 0).mean(), abs=0.005)
 
 
+@pytest.mark.parametrize(("images", "ones"), [(2, 2), (7, 6), (300, 150), (3000, 2000)])
+@pytest.mark.parametrize("ratio", [0.05, 0.3, 0.5, 0.65, 0.9])
+def test_small_probabilities_are_as_exact_as_others(images, ones, ratio):
+    terms = np.array([1 - ratio, -ratio])
+    shapes = np.array([ones + 0.5, images - ones + 0.5])
+    found = probability_below(terms, shapes)
+    expected = stats.beta.cdf(ratio, *shapes)
+    assert found == pytest.approx(expected, rel=1e-7, abs=1e-14)
+    assert probability_below(1e-30 * terms, shapes) == pytest.approx(found, rel=1e-9)
+    assert probability_below(-terms, shapes) == pytest.approx(1 - found, abs=1e-12)
+
+
+def test_below_terms_of_one_sign_there_is_nothing():
+    terms = np.array([[1.0, 2.0], [-1.0, -2.0], [0.0, 1.0]])
+    assert probability_below(terms, np.ones(2)).tolist() == [0, 1, 0]
+
+
 @pytest.mark.parametrize(("images", "ones"), [(6, 6), (10, 9), (5, 2)])
 def test_of_two_values_the_interval_is_jeffreys(images, ones):
     found = mean(np.repeat([1.0, 0.0], [ones, images - ones]), (0, 1))
@@ -130,6 +147,22 @@ def test_p_value_inverts_the_interval(seeds):
     for end in (found.low, found.high):
         assert p_value(above, below, end) == pytest.approx(0.05, abs=1e-4)
     assert p_value(above, below, found.low - 0.05) < 0.05 < p_value(above, below, found.mean)
+
+
+@pytest.mark.parametrize("distance", [0.001, 0.1, 0.3])
+def test_p_value_of_many_images_and_seeds_is_that_of_an_interval(distance):
+    draw = np.random.default_rng(6)
+    below = draw.uniform(0.6, 1, (300, 3))
+    above = below * draw.beta(9, 3, (300, 1)) * np.linspace(0.9, 1, 3)
+    centre = above.mean() / below.mean()
+    for threshold, end in ((centre - distance, "low"), (centre + distance / 2, "high")):
+        p = p_value(above, below, threshold)
+        found = getattr(ratio(above, below, level=1 - p), end)
+        assert found == pytest.approx(threshold, abs=1e-6)
+
+
+def test_denominators_that_may_have_either_sign_leave_no_bound():
+    assert ratio(np.array([0.5, 0.4, 0.3]), np.array([1.0, 1.0, -1.0])).high == 1  # the most
 
 
 def test_ratio_does_not_depend_on_the_direction():

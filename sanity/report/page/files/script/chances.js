@@ -3,27 +3,34 @@
 const LEAST_P = 1e-6; // that is told from 0
 const total = (values) => values.reduce((sum, v) => sum + v, 0);
 
-/* The probability that a sum of gamma variables, each times its term, is below 0 (Imhof 1961). */
+/* The probability that a sum of gamma variables, each times its term, is below 0, integrated where
+   it does not oscillate (Helstrom and Ritcey 1985). */
 const probabilityBelow = (terms, shapes) => {
-  const centre = total(terms.map((v, i) => shapes[i] * v));
-  const spread = Math.sqrt(total(terms.map((v, i) => shapes[i] * v * v)));
-  if (Math.abs(centre) > 30 * spread) return centre < 0 ? 1 : 0;
-  const logRho = (u) => total(terms.map((v, i) => shapes[i] * Math.log1p((v * u) ** 2))) / 2;
-  const lowest = Math.log(1e-3 / total(terms.map((v, i) => shapes[i] * Math.abs(v))));
-  let highest = lowest;
-  while (highest < lowest + 80 && !(logRho(Math.exp(highest)) > 30)) highest += 2;
-  const step = (highest - lowest) / 80;
-  let [sum, first] = [0, 0];
-  for (let k = 0; k <= 80; k++) {
-    const u = Math.exp(lowest + step * k);
-    const angle = total(terms.map((v, i) => shapes[i] * Math.atan(v * u)));
-    const value = Math.sin(angle) * Math.exp(-logRho(u));
-    if (!k) first = value;
-    sum += value;
+  const negative = total(terms.map((v, i) => shapes[i] * v)) < 0;
+  const largest = terms.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+  const upward = terms.map((v) => (negative ? -v : v) / largest);
+  const least = Math.min(...upward);
+  if (least >= 0) return negative ? 1 : 0;
+  // Where exp(K(-v)) / v is least, about: by halving, in the logarithm of the odds.
+  const share = (odds) => -1 / least / (1 + Math.exp(-odds));
+  const slope = (v) => total(upward.map((one, i) => (shapes[i] * one) / (1 + one * v))) + 1 / v;
+  const v = share(halved(-24, 24, (odds) => slope(share(odds)) > 0, 16));
+  const real = upward.map((one) => 1 + one * v);
+  const rates = upward.map((one, i) => one / real[i]);
+  const width = 1 / Math.sqrt(total(rates.map((one, i) => shapes[i] * one * one)) + 1 / (v * v));
+  const logModulus = (y) => -(total(rates.map((one, i) => shapes[i] * Math.log1p((one * y) ** 2))) + Math.log1p((y / v) ** 2)) / 2;
+  let last = 1;
+  while (last < 24 && !(logModulus(width * Math.sinh(last)) + last < -25)) last += 1;
+  const step = last / 48;
+  let sum = -1 / 2;
+  for (let k = 0; k <= 48; k++) {
+    const y = width * Math.sinh(step * k);
+    const angle = total(rates.map((one, i) => shapes[i] * Math.atan(one * y))) + Math.atan(y / v);
+    sum += Math.exp(logModulus(y)) * Math.cos(angle) * Math.cosh(step * k);
   }
-  // Up to the lowest u by Euler and Maclaurin's formula.
-  const integral = centre * Math.exp(lowest) + step * (sum - first / 2 + (step * first) / 12);
-  return clamp(0.5 - integral / Math.PI, 0, 1);
+  const peak = Math.exp(-total(real.map((one, i) => shapes[i] * Math.log(one)))) / v;
+  const below = clamp((peak * sum * step * width) / Math.PI, 0, 1);
+  return negative ? 1 - below : below;
 };
 
 /* The ratio's distribution with random weights on the images, and half an image at 0 and at 1. */
@@ -47,8 +54,9 @@ const weighted = (tops, bottoms) => {
   const [least, most] = [Math.min(...ratios), Math.max(...ratios)];
   const quantile = (probability) => {
     let [low, high] = [least, most];
-    while (below(low) > probability) low -= most - least; // only where a denominator has the other sign
-    while (below(high) < probability) high += most - least;
+    // Only where a denominator has the other sign; 1e9 is no bound.
+    for (let size = most - least; below(low) > probability && size < 1e9; size *= 2) low -= size;
+    for (let size = most - least; below(high) < probability && size < 1e9; size *= 2) high += size;
     return halved(low, high, (r) => below(r) < probability, 24);
   };
   return { below, quantile, least, most };
