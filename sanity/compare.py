@@ -67,9 +67,7 @@ def compare(options: Namespace) -> None:
     if not options.quiet:
         _print_means(table, judged, options)
     if options.pairs:
-        from sanity.analysis.pairs import text
-
-        print(text(scores, options.method.split(",") if options.method else None))
+        _print_pairs(scores, options)
     _write_tables(table, [] if options.no_verdicts else judged, options)
     _print_judged(judged, thresholds, options)
     if options.report:
@@ -119,11 +117,22 @@ def _judge(
     return judged
 
 
+def _print_pairs(scores: "pd.DataFrame", options: Namespace) -> None:
+    from sanity.analysis.pairs import pairwise_tests, rank_methods
+    from sanity.report.comparisons import pair_parts, rank_parts
+    from sanity.report.console import for_console
+
+    methods = in_list(options.method) if options.method else None
+    print(for_console(partial(rank_parts, rank_methods(scores, methods=methods))))
+    print(for_console(partial(pair_parts, pairwise_tests(scores, methods=methods))))
+
+
 def _print_judged(judged: Sequence[Judged], thresholds: dict[str, Any], options: Namespace) -> None:
     """Prints what was asked for of the verdicts."""
     from sanity.analysis.settling import settling
     from sanity.analysis.stability import by_threshold, for_width
     from sanity.report.answer import Answer
+    from sanity.report.comparisons import threshold_parts, width_parts
     from sanity.report.console import for_console, wrapped
 
     for one in judged:
@@ -133,12 +142,11 @@ def _print_judged(judged: Sequence[Judged], thresholds: dict[str, Any], options:
             answer = Answer(one.found, one.known.scores, one.thresholds, settled)
             print(f"{heading}\n{for_console(answer.parts)}")
         if options.thresholds:
-            print(f"{heading}\nverdicts with each threshold moved alone")
-            moved = by_threshold(one.known, thresholds)[["threshold", "value", "changed", "moved"]]
-            print(moved.to_string(index=False))
+            moved = by_threshold(one.known, thresholds)
+            print(heading + for_console(partial(threshold_parts, moved)))
         if options.width:
-            print(f"{heading}\nimages that an interval of width {options.width:g} takes")
-            print(for_width(one.known, options.width, thresholds).to_string(index=False))
+            needed = for_width(one.known, options.width, thresholds)
+            print(heading + for_console(partial(width_parts, needed, options.width)))
 
 
 def _parser() -> Parser:
@@ -304,6 +312,8 @@ def _figure(scores: "pd.DataFrame", name: str) -> None:
 
 def _diff(a: Path, b: Path) -> None:
     from sanity.analysis.differences import differences, differing_keys
+    from sanity.report.comparisons import difference_parts
+    from sanity.report.console import for_console
     from sanity.results.listing import find_runs
 
     for run in (a, b):
@@ -311,11 +321,7 @@ def _diff(a: Path, b: Path) -> None:
             raise ConfigError(f"--diff {run} must be one run's folder")
     keys = differing_keys(a, b)
     print(f"A: {a}\nB: {b}\n")
-    print("\n".join(f"{key}: {old} → {new}" for key, old, new in keys) or "no key differs")
-    table = differences(a, b)
-    table = table.rename(columns={"mean": "B − A"})
-    print("\nscores at randomized stages, B − A, mean over images (p after Holm)")
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3g}", na_rep="–"))
+    print(for_console(partial(difference_parts, keys, differences(a, b))))
 
 
 def _rescore(paths: Sequence[str], overrides: Sequence[str], config_dir: str | None) -> None:

@@ -338,12 +338,24 @@ def test_thresholds_and_widths(one, capsys):
     out = said(capsys, one, "--quiet", "--no-verdicts", "--thresholds", "--width", "0.1")
     lines = [line.split() for line in out.splitlines()]
     assert "verdicts with each threshold moved alone" in out and "width 0.1 takes" in out
-    assert ["threshold", "0.5", "0"] in lines and ["images", "5", "0"] in lines
-    assert "images 10 2 guided_backprop: leans insensitive, " in " ".join(out.split())
+    assert ["0.5", "0", "–"] in lines and ["5", "0", "–"] in lines
+    assert "10 2 guided_backprop: leans insensitive, " in " ".join(out.split())
     assert [line[:1] for line in lines].count(["gradient"]) == 1
     by = said(capsys, one, "--quiet", "--verdict", "primary=pearson", "--metric", "pearson")
     assert "by pearson over stage 1 of 3" in by and "ssim" not in by
     assert "must be a metric of the run" in refused(capsys, one, "--verdict", "primary=hog")
+
+
+@pytest.mark.parametrize("width", ["78", "44"])
+def test_tables_fit_the_terminal(runs, one, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    out = said(capsys, runs, "--quiet", "--no-verdicts", "--pairs", "--width", "0.1")
+    for words in ("methods by rank", "ssim · gradient −", "difference", "images that an interval"):
+        assert words in out
+    a, b = sorted((runs / "x").glob("*-seed*"))
+    out += said(capsys, "--diff", a, b).split("\n", 2)[2]  # below the folders
+    assert "largest" in out
+    assert max(map(len, out.splitlines())) <= int(width)
 
 
 def test_one_seed_has_no_final_similarity(one):

@@ -128,9 +128,7 @@ def p_value(numerators: np.ndarray, denominators: np.ndarray, threshold: float) 
     return min(1.0, max(_LEAST, _p_of_end(weighted, centre, by_seed, threshold)))
 
 
-def _p_of_end(
-    weighted: "_Weighted", centre: float, by_seed: np.ndarray, threshold: float
-) -> float:
+def _p_of_end(weighted: "_Weighted", centre: float, by_seed: np.ndarray, threshold: float) -> float:
     """The p-value of the interval that ends at a threshold; below `_LEAST`, about that.
 
     Of several seeds it is searched for by where the images' own interval would end: its level

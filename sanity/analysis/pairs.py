@@ -152,28 +152,3 @@ def _table(rows: Sequence[tuple[object, ...]], columns: tuple[str, ...]) -> pd.D
     """With `scheme` only where there are several."""
     table = pd.DataFrame(rows, columns=list(columns))
     return table if table["scheme"].nunique() > 1 else table.drop(columns="scheme")
-
-
-def text(scores: pd.DataFrame, methods: Collection[str] | None = None) -> str:
-    """Tests and ranks for the terminal.
-
-    Args:
-        scores: See `pairwise_tests`.
-        methods: See there.
-
-    Raises:
-        ConfigError: See there.
-    """
-
-    def shown(table: pd.DataFrame) -> str:
-        columns = {"first": "share first", "p_holm": "p (Holm)"}
-        return table.rename(columns=columns).to_string(
-            index=False, float_format=lambda value: f"{value:.3g}", na_rep="–"
-        )
-
-    return (
-        "\nmethods by rank in each image and seed, 1: least like the original (mean, 95 %)\n"
-        f"{shown(rank_methods(scores, methods=methods))}\n"
-        "\nareas under the curve, method − other, paired over images and seeds\n"
-        f"{shown(pairwise_tests(scores, methods=methods))}"
-    )

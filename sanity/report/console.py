@@ -124,11 +124,16 @@ def means_parts(wide: "pd.DataFrame", width: int) -> Iterable[RenderableType]:
         cells = table.astype(str)
         left = max(map(cell_len, labels))
         sizes = [max(map(cell_len, cells.iloc[:, k])) for k in range(len(names))]
+        heads = [folded(name, size) for name, size in zip(names, sizes, strict=True)]
+        sizes = [
+            max(size, *map(cell_len, head.splitlines()))
+            for size, head in zip(sizes, heads, strict=True)
+        ]
         for block in _blocks(sizes, width - left):
             grid = bare_table()
             grid.add_column("", overflow="fold")
             for k in block:
-                grid.add_column(Text(folded(names[k], sizes[k])), justify="right", overflow="fold")
+                grid.add_column(Text(heads[k]), justify="right", overflow="fold")
             for label, row in zip(labels, cells.to_numpy().tolist(), strict=True):
                 grid.add_row(Text(label), *(Text(row[k]) for k in block))
             yield grid
