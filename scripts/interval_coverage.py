@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from sanity.analysis.intervals import probability_below
+from sanity.analysis.weighted import probability_below
 
 TAIL = 0.025
 RUNS = 1000

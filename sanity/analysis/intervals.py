@@ -15,13 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sanity.analysis.weighted import Weighted, quantiles
+
 LEVEL = 0.95
-_END = 0.5  # images at either end of the scale: Jeffreys' prior
-_GROUPS = 200  # of images: where there are more, neighbours in size share a weight
-_POINTS = 48  # of an integral
-_HALVINGS = 16  # of a search for where an integrand does not oscillate
-_FAR = 1e9  # that a ratio is taken to have no bound beyond
-_NOTHING = 25.0  # e-folds below its greatest value, of which nothing is left of an integral
 _LEAST = 1e-6  # p-value that is told from 0
 
 
@@ -57,19 +53,53 @@ def mean(
             Without, the interval over images is Student's, which saturated scores make too short.
         level: Of confidence.
     """
-    values = _table(values)
-    images, seeds = values.shape
-    centre = float(values.mean()) if images else float("nan")
-    if images < 2:
-        return Estimate(centre, float("nan"), float("nan"), images, seeds)
-    each = values.mean(axis=1)
-    within = (-np.inf, np.inf)
-    if ends is None:
-        low, high = _student(each, level)
-    else:
-        low, high = _Weighted(each, np.ones(images), *ends).interval(level)
-        within = (-np.inf, ends[1]) if ends[0] < ends[1] else (ends[1], np.inf)
-    return _with_seeds(centre, low, high, values.mean(axis=0), images, level, within)
+    return means([values], [ends], level)[0]
+
+
+def means(
+    tables: Sequence[np.ndarray],
+    scales: Sequence[tuple[float, float] | None],
+    level: float = LEVEL,
+) -> list[Estimate]:
+    """The means of many tables of scores with their intervals, in a fraction of their time.
+
+    Args:
+        tables: See `mean`.
+        scales: The ends of each one's scale.
+        level: Of confidence.
+    """
+    tables = [_table(values) for values in tables]
+    over_images = _scaled_intervals(tables, scales, level)
+    found = []
+    for k, (values, ends) in enumerate(zip(tables, scales, strict=True)):
+        images, seeds = values.shape
+        centre = float(values.mean()) if images else float("nan")
+        if images < 2:
+            found.append(Estimate(centre, float("nan"), float("nan"), images, seeds))
+            continue
+        within = (-np.inf, np.inf)
+        if ends is not None:
+            within = (-np.inf, ends[1]) if ends[0] < ends[1] else (ends[1], np.inf)
+        low, high = over_images[k] if ends else _student(values.mean(axis=1), level)
+        found.append(_with_seeds(centre, low, high, values.mean(axis=0), images, level, within))
+    return found
+
+
+def _scaled_intervals(
+    tables: Sequence[np.ndarray], scales: Sequence[tuple[float, float] | None], level: float
+) -> dict[int, tuple[float, float]]:
+    """The intervals over images of the means that have a scale: all of as many images at once."""
+    of_images: dict[int, list[tuple[int, Weighted]]] = {}
+    for k, (values, ends) in enumerate(zip(tables, scales, strict=True)):
+        if ends is not None and len(values) > 1:
+            one = Weighted(values.mean(axis=1), np.ones(len(values)), *ends)
+            of_images.setdefault(len(values), []).append((k, one))
+    found: dict[int, tuple[float, float]] = {}
+    for chosen in of_images.values():
+        lows, highs = quantiles([one for _, one in chosen], [(1 - level) / 2, (1 + level) / 2])
+        numbers = [k for k, _ in chosen]
+        found |= dict(zip(numbers, zip(lows.tolist(), highs.tolist(), strict=True), strict=True))
+    return found
 
 
 def scale(nulls: np.ndarray, originals: np.ndarray) -> tuple[float, float] | None:
@@ -108,7 +138,7 @@ def ratio(
     centre = float(top.mean() / bottom.mean()) if images else float("nan")
     if images < 2:
         return Estimate(centre, float("nan"), float("nan"), images, seeds)
-    low, high = _Weighted(top.mean(axis=1), bottom.mean(axis=1)).interval(level)
+    low, high = Weighted(top.mean(axis=1), bottom.mean(axis=1)).interval(level)
     by_seed = top.mean(axis=0) / bottom.mean(axis=0)
     return _with_seeds(centre, low, high, by_seed, images, level, (least, 1.0))
 
@@ -122,13 +152,13 @@ def p_value(numerators: np.ndarray, denominators: np.ndarray, threshold: float) 
     images, seeds = top.shape
     if images < 2:
         return float("nan")
-    weighted = _Weighted(top.mean(axis=1), bottom.mean(axis=1))
+    weighted = Weighted(top.mean(axis=1), bottom.mean(axis=1))
     centre = float(top.mean() / bottom.mean())
     by_seed = top.mean(axis=0) / bottom.mean(axis=0)
     return min(1.0, max(_LEAST, _p_of_end(weighted, centre, by_seed, threshold)))
 
 
-def _p_of_end(weighted: "_Weighted", centre: float, by_seed: np.ndarray, threshold: float) -> float:
+def _p_of_end(weighted: Weighted, centre: float, by_seed: np.ndarray, threshold: float) -> float:
     """The p-value of the interval that ends at a threshold; below `_LEAST`, about that.
 
     Of several seeds it is searched for by where the images' own interval would end: its level
@@ -186,7 +216,7 @@ def images_needed(
         return None
 
     def wide(count: int) -> bool:
-        weighted = _Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)
+        weighted = Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)
         low, high = _joined(centre, *weighted.interval(LEVEL), over_seeds)
         return high - low > width
 
@@ -220,7 +250,7 @@ def images_to_exclude(
         return None
 
     def outside(count: int) -> bool:
-        weighted = _Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)
+        weighted = Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)
         low, high = _joined(centre, *weighted.interval(level), over_seeds)
         return not low <= threshold <= high
 
@@ -296,131 +326,6 @@ def area(values: np.ndarray) -> np.ndarray:
     """
     means: np.ndarray = np.trapezoid(values, axis=-1) / (np.shape(values)[-1] - 1)
     return means
-
-
-def probability_below(terms: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """The probability that a sum of gamma variables, each times its term, is below 0.
-
-    With the mean above 0 it is 1/2π ∫ exp(K(s)) / -s dy along s = -v + iy, K(s) = -Σ a·log(1 - λs),
-    for any v > 0 left of which no 1 + λv is 0: taken at v where the integrand is least, it does not
-    oscillate, and the smallest probabilities are as exact as others (Helstrom and Ritcey 1985). By
-    trapezoids in t with y = w·sinh t, up to where nothing is left. Its relative error is below
-    1e-8 down to probabilities of 1e-12.
-
-    Args:
-        terms: λ, (…, k), not all 0.
-        shapes: a, (k,), of the gamma variables.
-    """
-    centre = (shapes * terms).sum(-1)
-    terms = terms / np.abs(terms).max(-1, keepdims=True)  # it has no unit
-    upward = np.where(centre < 0, -terms.T, terms.T).T
-    least = upward.min(-1)
-    upward = np.where(least[..., None] < 0, upward, -1.0)  # else it is never below 0: replaced
-    v, width = _saddle(upward, shapes)
-    real = 1 + upward * v[..., None]
-
-    def log_modulus(y: np.ndarray) -> np.ndarray:
-        """Of the integrand relative to that at 0; y (…, points)."""
-        squares = (upward / real)[..., None] ** 2 * y[..., None, :] ** 2
-        sums = (shapes[:, None] * np.log1p(squares)).sum(axis=-2)
-        halves: np.ndarray = (sums + np.log1p((y / v[..., None]) ** 2)) / 2
-        return -halves
-
-    reach = np.arange(1.0, 25.0)
-    left = log_modulus(width[..., None] * np.sinh(reach)) + reach
-    last = np.where(left < -_NOTHING, reach, reach[-1]).min(axis=-1)
-    step = last[..., None] / _POINTS
-    t = step * np.arange(_POINTS + 1)
-    y = width[..., None] * np.sinh(t)
-    angles = np.arctan((upward / real)[..., None] * y[..., None, :])
-    angle = (shapes[:, None] * angles).sum(axis=-2) + np.arctan(y / v[..., None])
-    values = np.exp(log_modulus(y)) * np.cos(angle) * width[..., None] * np.cosh(t)
-    integral = step[..., 0] * (values.sum(-1) - values[..., 0] / 2)
-    with np.errstate(under="ignore"):
-        peak = np.exp(-(shapes * np.log(real)).sum(-1)) / v
-    below = np.where(least < 0, np.clip(peak * integral / np.pi, 0, 1), 0.0)
-    found: np.ndarray = np.where(centre < 0, 1 - below, below)
-    return found
-
-
-def _saddle(terms: np.ndarray, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where exp(K(-v)) / v is least, about, and how wide it is there: see `probability_below`.
-
-    By halving, in the logarithm of the odds of v's share of the way to the first 1 + λv = 0.
-    """
-    end = -1 / terms.min(-1)
-    low, high = np.full(end.shape, -24.0), np.full(end.shape, 24.0)
-    for _ in range(_HALVINGS):
-        odds = (low + high) / 2
-        v = end / (1 + np.exp(-odds))
-        slope = (shapes * terms / (1 + terms * v[..., None])).sum(-1) + 1 / v
-        low, high = np.where(slope > 0, odds, low), np.where(slope > 0, high, odds)
-    v = end / (1 + np.exp(-low))
-    curvature = (shapes * (terms / (1 + terms * v[..., None])) ** 2).sum(-1) + 1 / v**2
-    return v, 1 / np.sqrt(curvature)
-
-
-class _Weighted:
-    """The distribution of Σ w·numerator / Σ w·denominator, w random weights on the images.
-
-    Args:
-        numerators: (images,).
-        denominators: (images,), the mean of which is not 0.
-        zero: The ratio at the one end of the scale, where half an image is added.
-        one: That at the other.
-        times: How often each image counts.
-    """
-
-    def __init__(
-        self,
-        numerators: np.ndarray,
-        denominators: np.ndarray,
-        zero: float = 0.0,
-        one: float = 1.0,
-        times: float = 1.0,
-    ):
-        scale = denominators.mean()
-        tops, bottoms = numerators / scale, denominators / scale
-        order = np.argsort(tops, kind="stable")
-        groups = np.array_split(order, min(len(order), _GROUPS))
-        self._top = np.array([*[tops[group].mean() for group in groups], zero, one])
-        self._bottom = np.array([*[bottoms[group].mean() for group in groups], 1.0, 1.0])
-        self._shapes = np.array([*[times * len(group) for group in groups], _END, _END])
-
-    def below(self, ratio: float) -> float:
-        """The probability of less than this ratio."""
-        terms = self._top - ratio * self._bottom
-        if not terms.any():
-            return 0.5
-        return float(probability_below(terms, self._shapes))
-
-    def interval(self, level: float) -> tuple[float, float]:
-        """The ratios that it is below with probability (1 − level) / 2, and above."""
-        tail = (1 - level) / 2
-        return self.quantile(tail), self.quantile(1 - tail)
-
-    def quantile(self, probability: float) -> float:
-        """The ratio that it is below with this probability."""
-        from scipy.optimize import brentq
-
-        positive = self._bottom > 0
-        ratios = self._top[positive] / self._bottom[positive]
-        low, high = ratios.min(), ratios.max()
-        size = high - low
-        # Only where a denominator has the other sign. Where their sum may have it with more than
-        # this probability, the ratio has no bound.
-        while self.below(low) > probability:
-            low -= size
-            size *= 2
-            if size > _FAR:
-                return -np.inf
-        while self.below(high) < probability:
-            high += size
-            size *= 2
-            if size > _FAR:
-                return np.inf
-        found = brentq(lambda r: self.below(r) - probability, low, high, xtol=1e-6 * size)
-        return float(found)
 
 
 def _table(values: np.ndarray) -> np.ndarray:

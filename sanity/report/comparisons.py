@@ -60,10 +60,10 @@ def threshold_parts(moved: "pd.DataFrame", width: int) -> Iterable[RenderableTyp
     for name in ("threshold", "value", "changed"):
         grid.add_column(name, justify="left" if name == "threshold" else "right", no_wrap=True)
     grid.add_column("which", overflow="fold")
-    last = None
+    last = ""
     for row in moved[["threshold", "value", "changed", "moved"]].itertuples(index=False):
-        key = "" if row.threshold == last else str(row.threshold)
-        last = row.threshold
+        key = "" if str(row.threshold) == last else str(row.threshold)
+        last = str(row.threshold)
         said = str(row.moved).replace("; ", "\n") or "–"
         grid.add_row(key, str(row.value), str(row.changed), Text(said))
     yield grid
@@ -79,7 +79,7 @@ def width_parts(needed: "pd.DataFrame", wanted: float, width: int) -> Iterable[R
     """
     yield from _title(f"images that an interval of width {wanted:g} takes")
     shown = needed.rename(columns=lambda name: name.removeprefix("with "))
-    columns = [name for name in shown if name not in ("method", "images", "seeds")]
+    columns = [str(name) for name in shown if name not in ("method", "images", "seeds")]
     yield from _measured(shown, ["method"], columns, width)
 
 
@@ -116,7 +116,8 @@ def _measured(
     if table[counts].drop_duplicates().shape[0] > 1:
         columns = [*columns, *counts]
     elif len(table):
-        said = [f"{n} {name[:-1] if n == 1 else name}" for name, n in table[counts].iloc[0].items()]
+        numbers = [int(table[name].iloc[0]) for name in counts]
+        said = [f"{n} {c[:-1] if n == 1 else c}" for c, n in zip(counts, numbers, strict=True)]
         estimated = "; mean [95 %]" if any("[" in str(x) for x in table[columns[0]]) else ""
         yield from _paragraph(", ".join(said) + estimated, width)
     yield from means_parts(table.set_index(keys)[columns], width)

@@ -9,11 +9,12 @@ from sanity.analysis.intervals import (
     images_needed,
     images_to_exclude,
     mean,
+    means,
     p_value,
-    probability_below,
     ratio,
     scale,
 )
+from sanity.analysis.weighted import Weighted
 
 SHAPES = {
     "normal": (lambda draw, n: np.clip(draw.normal(0.5, 0.1, n), 0, 1), 0.5),
@@ -24,36 +25,26 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize(("terms", "shapes"), [([-1, 1, 2], [0.5, 1, 3]), ([-3, 1e-3], [0.5, 9])])
-def test_probability_below_is_that_of_draws(terms, shapes):
-    drawn = np.random.default_rng(0).gamma(shapes, size=(200_000, len(shapes))) @ terms
-    found = probability_below(np.array(terms, float), np.array(shapes, float))
-    assert found == pytest.approx((drawn < 0).mean(), abs=0.005)
-
-
-@pytest.mark.parametrize(("images", "ones"), [(2, 2), (7, 6), (300, 150), (3000, 2000)])
-@pytest.mark.parametrize("ratio", [0.05, 0.3, 0.5, 0.65, 0.9])
-def test_small_probabilities_are_as_exact_as_others(images, ones, ratio):
-    terms = np.array([1 - ratio, -ratio])
-    shapes = np.array([ones + 0.5, images - ones + 0.5])
-    found = probability_below(terms, shapes)
-    expected = stats.beta.cdf(ratio, *shapes)
-    assert found == pytest.approx(expected, rel=1e-7, abs=1e-14)
-    assert probability_below(1e-30 * terms, shapes) == pytest.approx(found, rel=1e-9)
-    assert probability_below(-terms, shapes) == pytest.approx(1 - found, abs=1e-12)
-
-
-def test_below_terms_of_one_sign_there_is_nothing():
-    terms = np.array([[1.0, 2.0], [-1.0, -2.0], [0.0, 1.0]])
-    assert probability_below(terms, np.ones(2)).tolist() == [0, 1, 0]
-
-
 @pytest.mark.parametrize(("images", "ones"), [(6, 6), (10, 9), (5, 2)])
 def test_of_two_values_the_interval_is_jeffreys(images, ones):
     found = mean(np.repeat([1.0, 0.0], [ones, images - ones]), (0, 1))
     low, high = stats.beta.ppf([0.025, 0.975], ones + 0.5, images - ones + 0.5)
     assert found.low == pytest.approx(low, abs=1e-6)
     assert found.high == pytest.approx(high if ones < images else 1, abs=1e-6)
+
+
+def test_many_means_are_each_one():
+    draw = np.random.default_rng(7)
+    tables = [draw.uniform(0, 1, (n, s)) for n, s in [(5, 1), (5, 3), (9, 1), (1, 1), (5, 1)]]
+    tables.append(np.array([0.2, np.nan, 0.4, 0.7]))
+    scales = [(0.0, 1.0), (-0.2, 1.0), (1.5, 0.0), (0.0, 1.0), None, (0.0, 1.0)]
+    for found, values, ends in zip(means(tables, scales), tables, scales, strict=True):
+        one = mean(values, ends)
+        assert (found.mean, found.images, found.seeds) == (one.mean, one.images, one.seeds)
+        assert [found.low, found.high] == pytest.approx([one.low, one.high], abs=1e-9, nan_ok=True)
+        if ends and values.ndim == 2 and values.shape[0] > 1 == values.shape[1]:
+            alone = Weighted(values[:, 0], np.ones(len(values)), *ends).interval(0.95)
+            assert [found.low, found.high] == pytest.approx(alone, abs=1e-5)
 
 
 def test_without_a_scale_the_interval_is_students():

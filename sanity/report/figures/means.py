@@ -44,24 +44,17 @@ def stage_means(scores: pd.DataFrame) -> pd.DataFrame:
         key: part["value"].to_numpy()
         for key, part in table[table["stage"] == 0].groupby(["metric", "method"], sort=False)
     }
+    parts = list(table.groupby(group, sort=False))
+    tables, scales = [], []
+    for (metric, method, stage, _), part in parts:
+        tables.append(part.pivot(index="image", columns="seed", values="value").to_numpy())
+        own = originals.get((metric, method), np.empty(0))
+        scales.append(intervals.scale(part["null"].to_numpy(), own) if stage else None)
     rows = []
-    for key, part in table.groupby(group, sort=False):
-        metric, method, stage, _ = key
-        wide = part.pivot(index="image", columns="seed", values="value").to_numpy()
+    for (key, part), found in zip(parts, intervals.means(tables, scales), strict=True):
         nulls = part["null"].to_numpy()
-        scale = (
-            intervals.scale(nulls, originals.get((metric, method), np.empty(0))) if stage else None
-        )
-        found = intervals.mean(wide, scale)
         null = float(np.nanmean(nulls)) if np.isfinite(nulls).any() else math.nan
-        numbers = (
-            found.mean,
-            null,
-            found.images,
-            int(part["missing"].sum()),
-            found.low,
-            found.high,
-        )
-        rows.append((*key, *numbers))
+        missing = int(part["missing"].sum())
+        rows.append((*key, found.mean, null, found.images, missing, found.low, found.high))
     columns = ["mean", "null", "images", "missing", "low", "high"]
     return pd.DataFrame(rows, columns=[*group, *columns])

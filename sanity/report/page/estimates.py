@@ -73,12 +73,19 @@ class Table:
 
     def curves(self) -> dict[str, dict[str, Curve]]:
         """Means over images and seeds with their 95 % intervals, by metric and method."""
+        places = np.argwhere(self.present.any(axis=(2, 3, 4))).tolist()
+        stages = self.values.shape[2]
+        tables, scales = [], []
+        for i, j in places:
+            values, nulls = self.values[i, j], self.nulls[i, j]
+            tables += list(values)
+            scales += [None, *(intervals.scale(nulls[k], values[0]) for k in range(1, stages))]
+        means = intervals.means(tables, scales)
         found: dict[str, dict[str, Curve]] = {}
-        for i, metric in enumerate(self.metrics):
-            for j, method in enumerate(self.methods):
-                if self.present[i, j].any():
-                    one = _curve(self.values[i, j], self.nulls[i, j], self.present[i, j])
-                    found.setdefault(metric, {})[method] = one
+        for number, (i, j) in enumerate(places):
+            own = means[number * stages : (number + 1) * stages]
+            one = _curve(self.values[i, j], self.nulls[i, j], self.present[i, j], own)
+            found.setdefault(self.metrics[i], {})[self.methods[j]] = one
         return found
 
     def each(
@@ -112,11 +119,13 @@ class Table:
         return found
 
 
-def _curve(values: np.ndarray, nulls: np.ndarray, present: np.ndarray) -> Curve:
-    """Of one method and metric, arrays (stages, images, seeds)."""
-    stages = len(values)
-    scales = [None, *(intervals.scale(nulls[k], values[0]) for k in range(1, stages))]
-    means = [intervals.mean(values[k], scales[k]) for k in range(stages)]
+def _curve(
+    values: np.ndarray,
+    nulls: np.ndarray,
+    present: np.ndarray,
+    means: Sequence[intervals.Estimate],
+) -> Curve:
+    """Of one method and metric, arrays (stages, images, seeds); the means are by stage."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of stages without a null
         null = np.nanmean(nulls, axis=(1, 2))
