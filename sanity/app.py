@@ -24,8 +24,10 @@ from sanity.config.hydra_api import command, get_args_parser, outcome, register_
 from sanity.config.job import Job, refuse_own_folders, resolve
 from sanity.config.options import conf_folder, existing_folder, look_in, with_open_keys
 from sanity.config.sentences import sentence
+from sanity.config.shares import AUTO
 from sanity.errors import ConfigError, did_you_mean
 from sanity.sweeping import (
+    NUMBER,
     SWEEP,
     JobFailed,
     Outcome,
@@ -72,11 +74,13 @@ def _run(config: DictConfig, own: Any, swept: bool) -> Outcome:
     launcher: Mapping[str, Any] = own.launcher if swept else {}
     overrides = list(own.overrides.task)
     if swept:
+        number = int(own.job.env_set.get(NUMBER) or own.job.num)
         if is_shared(launcher):
-            tag(own.job.num)
+            tag(number)
+            _refuse_auto_shards(config)
         if (level := str(config.runtime.log_level).upper()) in logging.getLevelNamesMapping():
             logging.getLogger("sanity").setLevel(level)
-        introduce(own.job.num, _sweep(own), overrides, launcher)
+        introduce(number, _sweep(own), overrides, launcher)
     checked = resolve(config, hydra_config["runtime"]["choices"], overrides, sweep=swept)
     settings = checked.settings
     if settings.runtime.gpus_per_job is not None:
@@ -101,6 +105,12 @@ def _run(config: DictConfig, own: Any, swept: bool) -> Outcome:
         objectives=checked.objectives(),
         page=settings.report,
     )
+
+
+def _refuse_auto_shards(config: DictConfig) -> None:
+    """Refuses shards that were not dealt out: what a worker's machine says is not of this sweep."""
+    if config.data.get("shards") == AUTO:
+        raise ConfigError("data.shards=auto is for all jobs of a sweep: say it for none or for all")
 
 
 def _sweep(own: Any) -> str:

@@ -28,6 +28,7 @@ STATES = {
     "failed": "failed",
 }
 SWEEP = "SANITY_SWEEP"  # the variable that tells a job how many there are, and over what
+NUMBER = "SANITY_JOB"  # the one that tells it its number, which a launcher counts anew for a retry
 _took: list[float] = []  # seconds of each job that this process has computed
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -70,6 +71,23 @@ class Killed:
 
     def masks(self, classifier, images, targets, seed):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@checked
+class KilledOnce:
+    """A method at whose third call the machine has no memory, of all processes' calls together.
+
+    The file that the environment names gets a line for each.
+    """
+
+    def masks(self, classifier, images, targets, seed):
+        path = Path(os.environ["KILLED_ONCE"])
+        with path.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if len(path.read_text().splitlines()) == 3:
+            time.sleep(2)  # till the first two are stored
+            os.kill(os.getpid(), signal.SIGKILL)
+        return images.x
 
 
 @checked

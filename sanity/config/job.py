@@ -21,6 +21,7 @@ from sanity.config.hydra_api import uninterpolated
 from sanity.config.options import LIKE, conf_folder, look_in, options, own_hydra, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
+from sanity.config.shares import take_share
 from sanity.config.variants import with_variants
 from sanity.contents import by_content
 from sanity.data import Dataset, as_dataset
@@ -147,6 +148,7 @@ def resolve(
         if not isinstance(plain.get(group), dict):
             raise ConfigError(f"{group}={plain.get(group)} must be one of: {_list(group)}")
         plain[group] = with_wanted_types(plain[group], group)
+    plain["data"] = take_share(plain["data"])
     job = Job(
         settings=settings,
         model=as_model(instantiate(plain["model"], "model"), "model._target_"),
