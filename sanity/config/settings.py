@@ -33,12 +33,17 @@ class Masks:
 class Runtime:
     """How a job runs; nothing here changes a result."""
 
-    batch_size: Annotated[int, Field(ge=2)] = 24
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=2)] = 24
     threads: Annotated[int, Field(ge=1)] | None = None
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     gpus_per_job: Annotated[int, Field(ge=1)] | None = None
     gpus: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def first_batch_size(self) -> int:
+        """The size that batches have, or are tried with first."""
+        return 24 if self.batch_size == "auto" else self.batch_size
 
 
 def _folder_name(name: str) -> str:

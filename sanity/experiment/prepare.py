@@ -160,7 +160,7 @@ def prepare(job: Job) -> Experiment:
     settings = job.settings
     start_tensorflow(settings.runtime.threads)
     classifier = load_kept(job.model, job.config["model"], dry=settings.dry_run)
-    classifier.batch_size = settings.runtime.batch_size
+    classifier.batch_size = settings.runtime.first_batch_size
     classifier.precision = settings.precision
     layers = job.layers.select(classifier.blocks)
     stages = job.randomization.stages(classifier, layers, settings.seed)

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sanity.errors import ConfigError
@@ -17,14 +18,31 @@ log = logging.getLogger(__name__)
 _LEAST = 2  # images in a batch
 
 
+@dataclass
+class Batches:
+    """How large batches are.
+
+    Attributes:
+        size: Images in one.
+    """
+
+    size: int
+
+
 @contextmanager
-def smaller_batch_proposed(batch_size: int) -> Iterator[None]:
-    """Turns the end of memory into a sentence that proposes a smaller batch (ConfigError)."""
+def smaller_batch_proposed(batch_size: int) -> Iterator[Batches]:
+    """Turns the end of memory into a sentence that proposes a smaller batch (ConfigError).
+
+    Args:
+        batch_size: As long as what is given says nothing else.
+    """
+    batches = Batches(batch_size)
     try:
-        yield
+        yield batches
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        batch_size = batches.size
         if batch_size > _LEAST:
             out = (
                 f"the same command with runtime.batch_size={max(_LEAST, batch_size // 2)} goes on "
@@ -52,13 +70,13 @@ def say_room(experiment: Experiment) -> int:
     if disk > free:
         log.warning("the masks may not fit on the disk: masks.keep=N stores those of N images")
     masks = held(experiment.at_once, n_stages) * experiment.mask_bytes
-    if (taken := _peak()) is not None:
+    if (taken := peak_memory()) is not None:
         said = "in memory: about %.1f GB with runtime.batch_size=%d, masks among them"
-        log.info(f"  {said}", (taken + masks) / 1e9, settings.runtime.batch_size)
+        log.info(f"  {said}", (taken + masks) / 1e9, experiment.classifier.batch_size)
     return disk
 
 
-def _peak() -> int | None:
+def peak_memory() -> int | None:
     """The most memory in bytes that this process has had; None where that cannot be told."""
     try:
         import resource

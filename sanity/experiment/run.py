@@ -15,6 +15,7 @@ from sanity import __version__
 from sanity.config.given import Overrides, words
 from sanity.config.job import Job, compose, composed
 from sanity.experiment.announce import announce, announce_forecast
+from sanity.experiment.batch_size import settle_batch_size
 from sanity.experiment.compute import JudgedBy, Work, compute
 from sanity.experiment.forecast import forecast
 from sanity.experiment.originals import Keeping
@@ -116,8 +117,9 @@ def _finish_what_is_missing(job: Job, run: Path) -> None:
 
 def _show(job: Job) -> Done:
     """Loads what a job names, and says what it would compute."""
-    with smaller_batch_proposed(job.settings.runtime.batch_size):
+    with smaller_batch_proposed(job.settings.runtime.first_batch_size) as batches:
         experiment = prepare(job)
+        batches.size = settle_batch_size(experiment)
         found = forecast(experiment, announce(experiment))
         devices = job.settings.runtime.gpus
         announce_forecast(found, devices)
@@ -127,8 +129,9 @@ def _show(job: Job) -> Done:
 
 def _compute(job: Job, folder: RunFolder) -> None:
     """Loads what a job names, says what it will compute, and does so."""
-    with smaller_batch_proposed(job.settings.runtime.batch_size):
+    with smaller_batch_proposed(job.settings.runtime.first_batch_size) as batches:
         experiment = prepare(job)
+        batches.size = settle_batch_size(experiment, folder.info.get("batch_size"))
         folder.start(_facts(experiment))
         with _log_file(folder.log_path):
             times = announce(experiment)
