@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from sanity.errors import ConfigError
-from sanity.models.inputs import Fitted, Input, arrangement, opened_batch
+from sanity.models.inputs import Fitted, Input, arrangement
+from sanity.models.opening import open_batch
 from sanity.network.anatomy.channels import channel_axis
 from sanity.network.channels_last import put_channels_last
 from sanity.network.flatten import flatten
@@ -55,7 +56,7 @@ def enter(
     batch, fixed = image.shape[0] if image.shape else None, graph
     if batch is not None:
         assert image.shape is not None
-        graph = opened_batch(graph, image)
+        graph = open_batch(graph, tf.TensorSpec(image.shape, image.dtype))
         image = replace(image, shape=(None, *image.shape[1:]))
     if image.dtype == tf.string:
         fitted = _decoded(graph, image, key)
@@ -86,8 +87,8 @@ def _check_opened(
 ) -> None:
     """Makes sure that a batch of another size gives each image the outputs it had."""
     refused = ConfigError(
-        f"{key} takes exactly {batch} image{'s' * (batch > 1)} at a time ({image}), and gives "
-        f"others outputs that differ: {_OPEN}"
+        f"{key} takes exactly {batch} image{'s' * (batch > 1)} at a time, and of another number "
+        f"outputs would be none or others: {_OPEN}"
     )
     random = np.random.Generator(np.random.PCG64(0))
     if image.dtype == tf.string:

@@ -10,7 +10,7 @@ import numpy as np
 from sanity.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sanity.network.graph import FlatGraph
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -219,32 +219,3 @@ def _is_first(image: Input, asked: Sequence[int] | None) -> bool:
     few = own[0] is not None and own[0] <= _MOST_CHANNELS
     wide = own[2] is None or own[2] > _MOST_CHANNELS
     return few and wide and (own[0] in (1, 3) or own[1] == own[2])
-
-
-def opened_batch(graph: "FlatGraph", image: Input) -> "FlatGraph":
-    """The graph with reshapes that take any number of images, not the one it was made for."""
-    import tensorflow as tf
-    from tensorflow.core.framework.graph_pb2 import GraphDef
-    from tensorflow.core.framework.node_def_pb2 import NodeDef
-
-    assert image.shape is not None
-    spec = tf.TensorSpec(image.shape, image.dtype)
-    shaped = [node.name for node in graph.nodes.values() if node.op == "Reshape"]
-    shapes = graph.specs([f"{name}:0" for name in shaped], spec)
-    new = GraphDef()
-    new.CopyFrom(graph.graph_def)
-    constants: list[NodeDef] = []
-    for node in new.node:
-        shape = shapes[f"{node.name}:0"].shape if node.op == "Reshape" else None
-        if shape is None or node.name not in graph.depths or not shape.is_fully_defined():
-            continue
-        if shape.rank and shape[0] == image.shape[0]:
-            wanted = NodeDef(name=f"{node.name}/any_batch", op="Const")
-            wanted.attr["dtype"].type = tf.int32.as_datatype_enum
-            value = tf.make_tensor_proto([-1, *shape[1:]], tf.int32)
-            wanted.attr["value"].tensor.CopyFrom(value)
-            constants.append(wanted)
-            node.input[1] = wanted.name
-            node.attr["Tshape"].type = tf.int32.as_datatype_enum
-    new.node.extend(constants)
-    return replace(graph, graph_def=new)

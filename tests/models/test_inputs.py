@@ -308,7 +308,7 @@ def test_a_batch_that_is_part_of_the_network_is_refused(tmp_path):
         return net.logits(images - tf.reduce_mean(images, 0, keepdims=True))
 
     path = saved(tmp_path / "net", network, tf.TensorSpec([2, 12, 10, 3], tf.float32))
-    with pytest.raises(ConfigError, match="takes exactly 2 images at a time .* export it with an"):
+    with pytest.raises(ConfigError, match="takes exactly 2 images at a time, .* export it with an"):
         SavedModel(path=path).load()
 
 
