@@ -6,6 +6,7 @@ from sanity.models.frozen import Frozen
 from sanity.models.hub import Hub
 from sanity.models.keras import Keras, KerasApplication
 from sanity.models.known import KnownTruth
+from sanity.models.onnx import Onnx
 from sanity.models.saved_model import SavedModel
 from sanity.models.trained import Cnn, Mlp, Vit
 
@@ -20,6 +21,7 @@ __all__ = [
     "KnownTruth",
     "Mlp",
     "Model",
+    "Onnx",
     "SavedModel",
     "Vit",
     "as_model",

@@ -29,6 +29,7 @@ DETAILS = "runtime.log_level=debug shows the library's own message"
 _CONSTANTS = "whose weights are constants, so that nothing can be randomized"
 # What each option takes.
 _WANTED = {
+    "onnx": "an ONNX model (.onnx)",
     "keras": "a Keras file (.keras or .h5)",
     "saved_model": "the folder of a SavedModel, with a saved_model.pb in it",
     "frozen": "a frozen graph (.pb or .pbtxt)",
@@ -122,7 +123,7 @@ def way_out(path: Path, key: str, option: str) -> str:
         "weights": "holds the weights of a Keras model without the network: model=keras "
         f"model.path={shown} model.architecture=FILE.json, which model.to_json() writes",
         "tflite": f"is a TFLite model, {_CONSTANTS}: {EXPORT}",
-        "onnx": f"is an ONNX model, {_CONSTANTS}: {EXPORT}; converters keep the constants",
+        "onnx": f"is an ONNX model: model=onnx model.path={shown}",
         "torch": "is a file of PyTorch, which is not read here: build the same network in Keras, "
         "copy the weights, then model.save('my.keras') and model=keras model.path=my.keras",
         "json": f"is a network without weights: model=keras model.path=WEIGHTS "

@@ -35,6 +35,7 @@ NEEDS = {
     "mlp": ["data=digits"],
     "frozen": ["model.path=."],
     "keras": ["model.path=."],
+    "onnx": ["model.path=."],
     "saved_model": ["model.path=."],
     "vit": ["data=animal_mnist"],
 }

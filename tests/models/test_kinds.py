@@ -54,7 +54,7 @@ SAID = {
     "model.json": "is a network without weights: .* model.architecture={path}",
     "frozen.pb": "is a frozen graph: model=frozen model.path={path}",
     "model.tflite": "is a TFLite model, whose weights are constants, .* export it as a SavedModel",
-    "model.onnx": "is an ONNX model, whose weights are constants, .* export it as a SavedModel",
+    "model.onnx": "is an ONNX model: model=onnx model.path={path}$",
     "weights.pth": "is a file of PyTorch",
     "zipped.pt": "is a file of PyTorch",
     "model.ckpt": "is a checkpoint, weights without the network",

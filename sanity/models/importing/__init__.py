@@ -1,0 +1,1 @@
+"""ONNX graphs as functions of TensorFlow, their weights as live variables."""

@@ -1,0 +1,152 @@
+"""Which constants of an ONNX graph are weights, and what they are called."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
+
+PRODUCTS = frozenset("Conv ConvTranspose MatMul Gemm Einsum".split())
+NORMS = frozenset(
+    "BatchNormalization InstanceNormalization LayerNormalization GroupNormalization "
+    "RMSNormalization SimplifiedLayerNormalization".split()
+)
+_LATER = frozenset("Add Sub Sum Mul Div PRelu Concat Gather Where Pow".split())
+_VALUELESS = frozenset("Shape Size".split())
+# What exporters call a constant that has no name in the code that it was exported from.
+_ANONYMOUS = re.compile(r"^(onnx::|_?val_?\d|const|/|\d+$|.*_output_\d+$|.*::)")
+_ENDS: dict[str, tuple[str, ...]] = {  # of the inputs behind the first, as PyTorch calls them
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", *NORMS), ("weight", "bias", "mean", "var")),
+    "MatMul": ("weight",),
+    "Add": ("bias",),
+}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant that is a weight.
+
+    Attributes:
+        name: A path, as TensorFlow's variables have it.
+        value: In ONNX's order of axes.
+        groups: Of the convolutions that alone take it as their kernel; 0 where others do, too.
+    """
+
+    name: str
+    value: np.ndarray
+    groups: int
+
+
+def find_weights(
+    graph: "GraphProto", constants: Mapping[str, np.ndarray], images: Iterable[str]
+) -> dict[str, Weight]:
+    """The constants that are weights, by their names in the graph.
+
+    As in `sanity.network.promoting`: arrays that products and norms of the images' values take, and
+    those that meet these values behind the first product; what stands before is preprocessing.
+
+    Args:
+        graph: The graph.
+        constants: Its constants.
+        images: The names of its inputs.
+    """
+    valued, after = set(images), set[str]()
+    readers: dict[str, list[tuple[NodeProto, int]]] = {}
+    for node in graph.node:
+        inputs = [*node.input]
+        for index, name in enumerate(inputs):
+            readers.setdefault(name, []).append((node, index))
+        if node.op_type in _VALUELESS or not valued.intersection(inputs):
+            continue
+        valued.update(node.output)
+        if node.op_type in PRODUCTS or after.intersection(inputs):
+            after.update(node.output)
+    found: dict[str, Weight] = {}
+    taken: set[str] = set()
+    for name, value in constants.items():
+        if value.size < 2 or value.dtype.kind not in "fV":
+            continue
+        met = [*_meetings(name, readers, valued)]
+        if not any(
+            node.op_type in PRODUCTS | NORMS or (node.op_type in _LATER and {*node.input} & after)
+            for node, _ in met
+        ):
+            continue
+        own = unique(_path(name, met), taken)
+        found[name] = Weight(own, value, _groups(readers[name]))
+    return found
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """A name that is not taken yet, and is from then on."""
+    free = name
+    count = 1
+    while free in taken:
+        free = f"{name}_{count}"
+        count += 1
+    taken.add(free)
+    return free
+
+
+def scope_of(node: "NodeProto") -> str:
+    """The module that a node stands in, as a path: `/layer1/layer1.0/conv1/Conv` in `layer1/0`."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            scopes = re.findall(r"'([^']*)'", entry.value)
+            return as_path(scopes[-2] if len(scopes) > 1 else "")
+    modules: list[str] = []
+    for part in node.name.strip("/").split("/")[:-1]:
+        if modules and part.startswith(f"{modules[-1]}."):
+            modules.pop()  # a Sequential's part, called by its whole path
+        modules.append(part)
+    return as_path(".".join(modules))
+
+
+def as_path(name: str) -> str:
+    """A name of ONNX's as TensorFlow takes it: modules are folders."""
+    path = re.sub(r"[^A-Za-z0-9_/>-]+", "_", name.replace(".", "/").replace(":0", ""))
+    return re.sub(r"/+", "/", path).strip("/_")
+
+
+def _path(name: str, met: list[tuple["NodeProto", int]]) -> str:
+    """What a weight is called: by its own name, or by where it is taken where it has none."""
+    if not _ANONYMOUS.match(name):
+        return as_path(name) or "weight"
+    node, index = met[0]
+    ends = _ENDS.get(node.op_type, ())
+    end = ends[min(max(index, 1), len(ends)) - 1] if ends else node.op_type.lower()
+    scope = scope_of(node)
+    return f"{scope}/{end}" if scope else as_path(f"{node.name or node.output[0]}/{end}")
+
+
+def _meetings(
+    name: str, readers: Mapping[str, list[tuple["NodeProto", int]]], valued: set[str]
+) -> Iterator[tuple["NodeProto", int]]:
+    """Where a constant meets the images' values, and as which input."""
+    waiting, seen = [name], {name}
+    while waiting:
+        for node, index in readers.get(waiting.pop(), ()):
+            if {*node.output} & valued:
+                yield node, index
+            elif node.op_type not in _VALUELESS:
+                new = {*node.output} - seen
+                seen |= new
+                waiting += new
+
+
+def _groups(readers: list[tuple["NodeProto", int]]) -> int:
+    """The groups of the convolutions that alone take a constant as their kernel, else 0."""
+    groups = {
+        groups_of(node) if node.op_type == "Conv" and index == 1 else 0 for node, index in readers
+    }
+    return groups.pop() if len(groups) == 1 else 0
+
+
+def groups_of(node: "NodeProto") -> int:
+    """The groups of a convolution."""
+    found: list[Any] = [entry.i for entry in node.attribute if entry.name == "group"]
+    return int(found[0]) if found else 1

@@ -1,0 +1,41 @@
+"""ONNX models, from any framework that exports them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sanity.checked import checked
+from sanity.contents import Content
+from sanity.models.importing.file import files_of, read
+from sanity.models.source import ScaledSource
+
+if TYPE_CHECKING:
+    from sanity.network.classifier import Classifier
+
+
+@checked
+class Onnx(ScaledSource):
+    """An ONNX model: its operators become TensorFlow's, its weights live variables.
+
+    Attributes:
+        path: The file; files of weights that it names must lie in its folder.
+    """
+
+    path: str
+
+    def sources(self) -> dict[str, Content]:
+        """The model's files, and the file of class names."""
+        file = Path(self.path).expanduser()
+        return {**super().sources(), "path": dict(files_of(file, f"model.path={self.path}"))}
+
+    def load(self) -> "Classifier":
+        """The classifier.
+
+        Raises:
+            ConfigError: The file cannot be read, an operator is not converted, or it is no image
+                classifier.
+        """
+        from sanity.models.importing.entry import entry
+
+        key, file = f"model.path={self.path}", Path(self.path).expanduser()
+        found = entry(read(file, key), self.input_shape, key)
+        return self.classifier_of(found, file.stem, key)
