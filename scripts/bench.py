@@ -7,6 +7,8 @@ Everything that is compared is measured in one process; ratios are what travels.
     ./scripts/bench models [NAME ...]
     ./scripts/bench growth         time and memory of jobs that grow
     ./scripts/bench batches [KEY=VALUE ...]    a gradient's time by batch size and threads
+    ./scripts/bench scale [--images 10,1000,20000] [--model efficientnet_lite0] [KEY=VALUE ...]
+                                   few and many images: time, memory, the first gradient's delay
 """
 
 import os
@@ -363,6 +365,9 @@ def main(arguments: list[str]) -> None:
         batches(rest)
     elif command == "batch":
         batch(rest[0], rest[1:])
+    elif command == "scale":
+        scale = Path(__file__).with_name("scale.py")
+        subprocess.run([sys.executable, str(scale), *rest], check=True)
     elif command == "grown":
         grown(rest[0], rest[1:])
     elif not command:
@@ -370,7 +375,7 @@ def main(arguments: list[str]) -> None:
         models(list(MODELS))
         growth()
     else:
-        sys.exit(f"{command} is none of job, models, growth, batches")
+        sys.exit(f"{command} is none of job, models, growth, batches, scale")
 
 
 if __name__ == "__main__":

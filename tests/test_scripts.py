@@ -1,6 +1,7 @@
 """The scripts start, and print their tables for the smallest work."""
 
 import importlib.util
+import json
 import runpy
 import sys
 
@@ -135,6 +136,25 @@ def test_bench(bench, words, rows, capsys):
     assert [row for row in rows if not any(line.startswith(row) for line in lines)] == []
 
 
+def test_bench_scale(bench, tmp_path, monkeypatch, capsys):
+    script = load("scale")
+    monkeypatch.setattr(script.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(
+        script.subprocess,
+        "check_output",
+        lambda command: json.dumps(script.measure(command[3:])).encode(),
+    )
+    small = [word for word in SMALL if not word.startswith(("data.limit", "method", "masks"))]
+    run(script, monkeypatch, "--images", "2,3", "--model", "small", *small)
+    title, header, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith("small, 2 stages") and script.processor() in title
+    assert header.endswith(" peak, GB")
+    for count, row in zip((2, 3), rows, strict=True):
+        images, indexed, first, seconds, each, peak = map(float, row.split())
+        assert images == count and 0 <= first < seconds and 0 <= indexed and 0.1 < peak
+        assert each == pytest.approx(seconds / count * 1e3, rel=0.1, abs=10)
+
+
 @pytest.mark.parametrize("kind", ["MODELS", "GROWTH"])
 def test_bench_asks_for_what_there_is(kind, tmp_path):
     script = load("bench")
@@ -145,7 +165,7 @@ def test_bench_asks_for_what_there_is(kind, tmp_path):
 
 
 def test_bench_of_nothing_known(bench):
-    with pytest.raises(SystemExit, match="modles is none of job, models, growth, batches"):
+    with pytest.raises(SystemExit, match="modles is none of job, models, growth, batches, scale"):
         bench.main(["modles"])
 
 

@@ -17,7 +17,7 @@ from sanity.analysis.wording import records
 from sanity.data import Images
 from sanity.experiment.beside import Beside
 from sanity.experiment.effort import Effort, Times
-from sanity.experiment.explaining import Entered, Explained, explain
+from sanity.experiment.explaining import Entered, Explained, explain, mask_bytes
 from sanity.experiment.originals import Keeping, originals
 from sanity.experiment.predictions import Asked, Settled, StagePredictions
 from sanity.experiment.references import Others, complete_references, write_references
@@ -31,6 +31,7 @@ from sanity.report.finish import IMAGES, finish
 from sanity.report.summary import missing
 from sanity.results.folder import RunFolder
 from sanity.results.masks import masks_nbytes
+from sanity.results.originals import LIMIT
 from sanity.results.units import cut_groups, unit_name
 
 if TYPE_CHECKING:
@@ -210,6 +211,10 @@ def make_references(
 
 def _originals(work: Work) -> Callable[[Images, np.ndarray], "Originals"] | None:
     if work.keeping is None:
+        return None
+    size = len(work.asked.images) * mask_bytes(work.asked.images, work.methods)
+    if size > LIMIT:  # the first ones would be gone before another job asks for them
+        log.info("original masks of up to %.0f GB are not kept for other jobs", size / 1e9)
         return None
     return originals(work.keeping, work.asked.classifier)
 

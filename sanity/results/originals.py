@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 FOLDER = ".originals"  # in the folder of results
-_LIMIT = 4 * 2**30  # bytes of all files; those that were not used for longest go first
+LIMIT = 4 * 2**30  # bytes of all files; those that were not used for longest go first
 _ABANDONED = 3600.0  # seconds after which an unfinished file is some killed process's
 _numbers = itertools.count()
 
@@ -35,7 +35,7 @@ class Room:
         limit: The most bytes of all files.
     """
 
-    def __init__(self, folder: Path, limit: int = _LIMIT):
+    def __init__(self, folder: Path, limit: int = LIMIT):
         self._folder, self._limit = folder, limit
         self._size: int | None = None  # of all files, as far as this process knows
 
@@ -83,7 +83,7 @@ class Originals:
         keys: Mapping[str, Sequence[str]],
         *,
         fresh: bool = False,
-        limit: int = _LIMIT,
+        limit: int = LIMIT,
         room: Room | None = None,
     ):
         self._folder, self._keys, self._fresh = folder, keys, fresh

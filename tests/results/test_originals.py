@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -88,6 +89,22 @@ def test_what_cannot_be_written_is_passed_over(tmp_path, masks, caplog):
         store.put("gradient", range(3), masks)
     assert "is not kept: Not a directory" in caplog.text
     assert store.get("gradient", range(3)) is None
+
+
+def test_many_write_and_read_at_once(tmp_path, masks):
+    """Each with a store of its own, as processes have; some must make room all the time."""
+
+    def work(number):
+        store = Originals(tmp_path, KEYS, limit=10**9 if number % 2 else 3000)
+        for turn in range(20):
+            images = [(number + turn) % 3]
+            found = store.get("gradient", images)
+            assert found is None or found.tobytes() == masks[images].tobytes()
+            store.put("gradient", images, masks[images])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert all(path.suffix == ".npz" for path in files(tmp_path))
 
 
 def test_the_size_is_bounded_and_the_oldest_go_first(tmp_path, masks):
