@@ -15,6 +15,7 @@ from sanity.data.regions import TwoRegions
 from sanity.data.selection import Selection
 from sanity.data.small import AnimalMnist, Digits, FashionMnist, Mnist, SmallImages
 from sanity.data.targets import class_index, find_class, imagenet_class_names, targets
+from sanity.data.tfds import Tfds
 
 __all__ = [
     "AnimalMnist",
@@ -32,6 +33,7 @@ __all__ = [
     "Selection",
     "SmallImages",
     "Split",
+    "Tfds",
     "TrainingData",
     "TwoRegions",
     "as_dataset",

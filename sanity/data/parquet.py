@@ -120,31 +120,7 @@ class Parquet(Selection):
             except Exception as error:  # Arrow's, of a damaged file
                 raise _damaged(path) from error
             for value in values:
-                yield self._label(value, named, spec)
-
-    def _label(self, value: Any, named: list[str] | None, spec: ImageSpec) -> Label:
-        """The class that a cell means; None and Hugging Face's -1 mean that it is unknown."""
-        names, offset = spec.class_names, spec.class_offset
-        classes = None if names is None else list(names)[offset:]
-        if value is None or value == -1:
-            return Label()
-        if isinstance(value, str):
-            return find_label(value, classes)
-        number = int(value)
-        if named is None or not 0 <= number < len(named):
-            return Label(number, dict(enumerate(classes or ())).get(number))
-        name = named[number]
-        if classes is None:
-            return Label(number, name)
-        found = find_class(name, classes)
-        if len(found) == 1:
-            return Label(found[0], classes[found[0]])
-        if len(named) == len(classes):
-            return Label(number, classes[number])
-        raise ConfigError(
-            f"data.labels={self.labels}: the class {name!r} is not among the model's "
-            f"{len(classes)}, and the data have {len(named)}"
-        )
+                yield known_label(value, named, spec, f"data.labels={self.labels}")
 
     def _files(self) -> list[Path]:
         path = Path(self.path).expanduser()
@@ -288,6 +264,41 @@ class _Rows:
             del self._held[next(iter(self._held))]
         self._held[self._next] = cells
         self._next += len(cells)
+
+
+def known_label(value: Any, named: Sequence[str] | None, spec: ImageSpec, key: str) -> Label:
+    """The class that a stored value means; None and -1, as test sets have it, mean unknown.
+
+    Args:
+        value: A class's number or name.
+        named: What the data call their classes; None if they say nothing.
+        spec: What the model calls its own.
+        key: Where the value comes from, for messages.
+
+    Raises:
+        ConfigError: The model has no such class.
+    """
+    names, offset = spec.class_names, spec.class_offset
+    classes = None if names is None else list(names)[offset:]
+    if value is None or value == -1:
+        return Label()
+    if isinstance(value, str):
+        return find_label(value, classes)
+    number = int(value)
+    if named is None or not 0 <= number < len(named):
+        return Label(number, dict(enumerate(classes or ())).get(number))
+    name = named[number]
+    if classes is None:
+        return Label(number, name)
+    found = find_class(name, classes)
+    if len(found) == 1:
+        return Label(found[0], classes[found[0]])
+    if len(named) == len(classes):
+        return Label(number, classes[number])
+    raise ConfigError(
+        f"{key}: the class {name!r} is not among the model's "
+        f"{len(classes)}, and the data have {len(named)}"
+    )
 
 
 def _open(path: Path, buffer_size: int = 0) -> "pq.ParquetFile":

@@ -1,5 +1,6 @@
 """The contract of data sets (`sanity.data.base`), for every option and for one's own."""
 
+import shutil
 import sys
 from functools import cache
 from types import SimpleNamespace
@@ -15,12 +16,14 @@ from sanity.config.job import compose
 from sanity.data import Dataset, Images, ImageSpec, TrainingData, as_dataset
 from sanity.errors import ConfigError
 from tests.contracts import check_repr, options
+from tests.data.beasts import prepare
 
 GREY, COLOUR = ImageSpec((28, 56, 1), n_classes=1000), ImageSpec((30, 20, 3), n_classes=1000)
 NEEDS = {
     "folder": ["data.path=."],
     "arrays": ["data.path=four.npy"],
     "parquet": ["data.path=three.parquet"],
+    "tfds": ["data.source=./beasts/1.0.0"],
 }
 
 
@@ -59,13 +62,21 @@ def data_of(name):
     return compose([f"data={name}", *NEEDS.get(name, []), "metric=[mse]"]).data
 
 
+@pytest.fixture(scope="module")
+def beasts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    prepare(folder)
+    return folder / "beasts"
+
+
 @pytest.fixture(autouse=True)
-def without_a_network(tmp_path, monkeypatch):
+def without_a_network(tmp_path, beasts, monkeypatch):
     """Images in the current folder, and what Keras would fetch."""
     for i in range(3):
         pixels = np.random.default_rng(i).integers(0, 256, (9, 7, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(beasts, "beasts")
     encoded = pa.array([(tmp_path / f"{i}.png").read_bytes() for i in range(3)])
     pq.write_table(pa.table({"image": encoded}), "three.parquet")
     np.save("four.npy", np.random.default_rng(0).integers(0, 256, (4, 9, 7, 3), np.uint8))
