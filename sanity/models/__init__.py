@@ -8,6 +8,7 @@ from sanity.models.keras import Keras, KerasApplication
 from sanity.models.known import KnownTruth
 from sanity.models.onnx import Onnx
 from sanity.models.saved_model import SavedModel
+from sanity.models.tflite import TFLite
 from sanity.models.trained import Cnn, Mlp, Vit
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Model",
     "Onnx",
     "SavedModel",
+    "TFLite",
     "Vit",
     "as_model",
 ]

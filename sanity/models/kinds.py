@@ -26,13 +26,13 @@ EXPORT = (
     "tf.saved_model.save(model, 'FOLDER')), then model=saved_model model.path=FOLDER"
 )
 DETAILS = "runtime.log_level=debug shows the library's own message"
-_CONSTANTS = "whose weights are constants, so that nothing can be randomized"
 # What each option takes.
 _WANTED = {
     "onnx": "an ONNX model (.onnx)",
     "keras": "a Keras file (.keras or .h5)",
     "saved_model": "the folder of a SavedModel, with a saved_model.pb in it",
     "frozen": "a frozen graph (.pb or .pbtxt)",
+    "tflite": "a model of TensorFlow Lite (.tflite)",
 }
 _HDF5, _GZIP = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b"
 
@@ -112,6 +112,8 @@ def way_out(path: Path, key: str, option: str) -> str:
         return f"{key} is the folder of a SavedModel: model=saved_model model.path={shown}"
     if kind == "frozen_graph":
         return f"{key} is a frozen graph: model=frozen model.path={shown}"
+    if kind == "tflite":
+        return f"{key} is a TFLite model: model=tflite model.path={shown}"
     if kind == "part":
         folder = Path(shown).parent
         return f"{key} is part of a SavedModel: model=saved_model model.path={folder}"
@@ -122,7 +124,6 @@ def way_out(path: Path, key: str, option: str) -> str:
     said = {
         "weights": "holds the weights of a Keras model without the network: model=keras "
         f"model.path={shown} model.architecture=FILE.json, which model.to_json() writes",
-        "tflite": f"is a TFLite model, {_CONSTANTS}: {EXPORT}",
         "onnx": f"is an ONNX model: model=onnx model.path={shown}",
         "torch": "is a file of PyTorch, which is not read here: build the same network in Keras, "
         "copy the weights, then model.save('my.keras') and model=keras model.path=my.keras",

@@ -53,7 +53,7 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
         captures[f"{name}/variable"] = variable.handle
         variables[name] = variable
     log.info(
-        "%s is a frozen graph: %d of its constants are weights, and are variables from here on",
+        "%s has constants for weights: %d of them are variables from here on",
         model,
         len(variables),
     )

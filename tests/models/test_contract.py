@@ -37,6 +37,7 @@ NEEDS = {
     "keras": ["model.path=."],
     "onnx": ["model.path=."],
     "saved_model": ["model.path=."],
+    "tflite": ["model.path=."],
     "vit": ["data=animal_mnist"],
 }
 # Options that can be had without a network, without files and in a moment, and stand-ins.

@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 
 from sanity.errors import ConfigError
-from sanity.models import Frozen, Hub, Keras, SavedModel
+from sanity.models import Frozen, Hub, Keras, SavedModel, TFLite
 from sanity.models.kinds import kind_of
 
 OPTIONS = {
     "keras": lambda path: Keras(path=path),
     "saved_model": lambda path: SavedModel(path=path),
     "frozen": lambda path: Frozen(path=path),
+    "tflite": lambda path: TFLite(path=path),
     "hub": lambda path: Hub(handle=path),
 }
 
@@ -53,7 +54,7 @@ SAID = {
     "empty": "(is a folder without a|has no) saved_model.pb",
     "model.json": "is a network without weights: .* model.architecture={path}",
     "frozen.pb": "is a frozen graph: model=frozen model.path={path}",
-    "model.tflite": "is a TFLite model, whose weights are constants, .* export it as a SavedModel",
+    "model.tflite": "is a TFLite model: model=tflite model.path={path}",
     "model.onnx": "is an ONNX model: model=onnx model.path={path}$",
     "weights.pth": "is a file of PyTorch",
     "zipped.pt": "is a file of PyTorch",
@@ -66,7 +67,9 @@ SAID = {
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", SAID)
 def test_the_option_that_fits_is_named(name, option, files):
-    takes = {"keras": "keras", "frozen": "frozen_graph"}.get(option, "saved_model")
+    takes = {"keras": "keras", "frozen": "frozen_graph", "tflite": "tflite"}.get(
+        option, "saved_model"
+    )
     path = str(files / name)
     if kind_of(files / name) == takes:
         return

@@ -38,6 +38,10 @@ def make(option, folder):
         from tests.models.test_frozen import write
 
         write(folder / "net.pb", switch=False)
+    elif option == "tflite":
+        from tests.models.test_tflite import convert
+
+        convert(network(5), folder / "net.tflite", (24, 24, 3))
     elif option == "inception_v3":
         build(folder / "FOLDER", 1 / 16, 1001, True)
     else:
@@ -71,5 +75,5 @@ def test_a_model_of_ones_own_as_the_readme_has_it(command, tmp_path, monkeypatch
 
 def test_the_readme_has_a_line_for_each_kind():
     kinds = {words.partition("=")[2].split()[0] for _, words in COMMANDS}
-    assert kinds == {"keras", "saved_model", "frozen", "inception_v3"}
+    assert kinds == {"keras", "saved_model", "frozen", "tflite", "inception_v3"}
     assert any("cats_or_dogs" in words for _, words in COMMANDS)
