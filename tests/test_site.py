@@ -6,13 +6,17 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 
 from tests.command import ROOT
+from tests.test_scripts import load
 
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+HOOKS = load("site/pages")
 QUOTED = re.compile(r"^\*\*`([^`]+)`\*\*", re.MULTILINE)
 
 
@@ -70,6 +74,23 @@ def site(tmp_path_factory):
         pages[path] = _Links()
         pages[path].feed(path.read_text())
     return pages
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_code_stands_in_the_site_as_it_was_written(path):
+    text = path.read_text()
+    page = SimpleNamespace(file=SimpleNamespace(src_uri=path.relative_to(ROOT / "docs").as_posix()))
+    made = HOOKS.on_page_markdown(text, page, None, None)
+    assert re.findall(r"^```.*?^```", made, re.MULTILINE | re.DOTALL) == re.findall(
+        r"^```.*?^```", text, re.MULTILINE | re.DOTALL
+    )
+
+
+def test_links_that_leave_the_site_become_text():
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="tutorials/some.md"))
+    text = "See [x](../methods.md#a), [a list][1]\nor [y](../../scripts/run): [1, 2]\n"
+    made = HOOKS.on_page_markdown(text, page, None, None)
+    assert made == "See [x](../methods.md#a), [a list][1]\nor y: [1, 2]\n"
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ GROUPS = {
     "experiment": "Presets: each chooses all of the above.",
     "hydra/launcher": "How the jobs of a sweep run. [Sweeps](../tutorials/sweeps.md).",
 }
-LINK = re.compile(r"\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"(\[[^\]\[]*\])\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+CODE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 KEY = re.compile(r"^(\s*)([\w-]+):(.*?)(?:\s+#\s?(.*))?$")
 
 
@@ -46,14 +47,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     place = made.get(here) or f"docs/{here}"
 
     def follow(link: re.Match[str]) -> str:
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(place), link.group(1)))
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(place), link.group(2)))
         target = BESIDE.get(path) or path.removeprefix("docs/")
         if path.startswith("docs/") or path in BESIDE:
             there = posixpath.relpath(target, posixpath.dirname(here) or ".")
-            return f"]({there}{link.group(2) or ''})"
-        return "]"
+            return f"{link.group(1)}({there}{link.group(3) or ''})"
+        return link.group(1)[1:-1]
 
-    return re.sub(r"\[([^\]\[]*)\]$", r"\1", LINK.sub(follow, markdown), flags=re.MULTILINE)
+    parts = CODE.split(markdown)  # what is code stands at the odd places
+    parts[::2] = [LINK.sub(follow, part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def options() -> str:
