@@ -33,6 +33,7 @@ from sanity.data.images import (
     name_some,
     open_image,
     to_input,
+    verify,
 )
 from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
@@ -168,7 +169,7 @@ class Folder(Selection):
     fit: Fit = "stretch"
 
     def check(self) -> None:
-        """Refuses what can be refused without the model; reads the headers of the images only.
+        """Refuses what can be refused without the model; reads each image once.
 
         Raises:
             ConfigError: Nothing at `path` or no image in it, a file that is no image, an unknown
@@ -176,7 +177,7 @@ class Folder(Selection):
         """
         files = self._files()
         chosen = self._chosen(files)
-        check_files([files[name] for name in chosen], _verify, "data.path")
+        check_files([files[name] for name in chosen], verify, "data.path")
         self._label_texts(files, chosen)
 
     def read(self, spec: ImageSpec) -> Images:
@@ -296,12 +297,6 @@ class Folder(Selection):
                 f"{name_some(missing)}"
             )
         return table
-
-
-def _verify(path: Path) -> None:
-    """Refuses what is no image as far as its header tells (ConfigError)."""
-    with open_image(path, path) as image:
-        image.verify()
 
 
 def _inside(name: str, root: Path, beside: Path) -> str | None:

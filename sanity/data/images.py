@@ -33,6 +33,7 @@ UNREAD = frozenset(
 )
 CONVERT = "convert them to JPEG or PNG"
 _PHOTOMETRIC, _BITS = 262, 258  # TIFF tags
+_JPEG_ENDS, _TAIL = b"\xff\xd9", 4096  # and bytes that some write behind it
 _OF_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # a filter of warnings
 
 
@@ -134,6 +135,20 @@ def open_image(file: Path | BinaryIO, path: Path) -> Iterator["ImageFile"]:
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         reason = getattr(error, "strerror", None) or "it is damaged or cut off"
         raise ConfigError(f"data.path: {path} cannot be read as an image: {reason}") from error
+
+
+def verify(path: Path) -> None:
+    """Refuses a file that is no image or cut off (ConfigError), decoding it only where it must.
+
+    A PNG's checksums and a JPEG's end tell that it is whole; other damage shows on decoding.
+    """
+    with open_image(path, path) as image:
+        kind = image.format
+        image.verify()
+    if kind == "PNG" or (kind in ("JPEG", "MPO") and _JPEG_ENDS in path.read_bytes()[-_TAIL:]):
+        return
+    with open_image(path, path) as image:
+        decode(image, path)
 
 
 def _quiet_pillow() -> None:

@@ -439,10 +439,12 @@ def test_a_broken_link_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
-def test_a_cut_off_file_is_refused_at_the_latest_on_loading(tmp_path, suffix):
+def test_a_cut_off_file_is_refused_before_anything_is_computed(tmp_path, suffix):
     path = save(tmp_path / f"a.{suffix}", np.repeat(np.repeat(PIXELS, 9, 0), 9, 1))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(ConfigError, match=rf"a\.{suffix} "):
+        Folder(path=str(tmp_path)).check()
     with pytest.raises(ConfigError, match=rf"a\.{suffix} "):
         Folder(path=str(tmp_path)).load((4, 4, 3))
 

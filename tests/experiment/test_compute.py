@@ -1,9 +1,13 @@
 """The loop over units: resuming, and what a run says of its methods."""
 
+import threading
+
 import numpy as np
 import pytest
 
 import sanity
+from sanity.data.folder import _Files
+from sanity.errors import ConfigError
 from sanity.files import read_json
 from sanity.randomization import Randomization
 from sanity.results import load_predictions, load_runs
@@ -31,6 +35,25 @@ def test_a_run_resumes_though_groups_would_be_of_another_size(tmp_path, monkeypa
     assert one.equals(two)
     np.testing.assert_allclose(*share, rtol=1e-9)  # from the images of a group at a time
     assert np.isfinite(share[0]).all()
+
+
+def test_nothing_waits_for_the_last_image(tmp_path, monkeypatch):
+    """What comes before one that cannot be read is computed and kept."""
+    monkeypatch.setattr("sanity.experiment.explaining._GROUP_IMAGES", 1)
+    overrides = [*QUICK, "layers.last=1", f"output={tmp_path / 'one'}", "masks.keep=none"]
+    read = _Files.read
+
+    def broken(files, indices):
+        ahead = threading.current_thread() is not threading.main_thread()
+        if ahead and 3 in indices:  # neither for nulls nor to see how long it takes
+            raise ConfigError("the last one cannot be read")
+        return read(files, indices)
+
+    monkeypatch.setattr("sanity.data.ahead._PIECE", 1)
+    monkeypatch.setattr(_Files, "read", broken)
+    with pytest.raises(ConfigError, match="last one cannot"):
+        sanity.run(overrides=overrides)
+    assert list((tmp_path / "one").glob("*/*/parts/g000000-000001-s*.parquet"))
 
 
 def test_a_method_is_no_control_for_its_name(tmp_path):
