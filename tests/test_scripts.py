@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import runpy
+import shutil
 import sys
 
 import pytest
@@ -10,8 +11,10 @@ import yaml
 
 from sanity.config.job import compose
 from sanity.config.options import options
+from sanity.errors import ConfigError
 from sanity.files import read_json
 from sanity.models.known import TRUTHS
+from sanity.results.load import load_runs
 from tests.command import ROOT
 from tests.pieces import ANY
 from tests.report import browser
@@ -100,6 +103,25 @@ def test_schemes(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["cascading", "independent"]
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_transformer(tmp_path, monkeypatch, capsys):
+    paths = {
+        order: make_run(tmp_path / "runs" / order, randomization=order)
+        for order in ("cascading", "cascading_bottom_up")
+    }
+    picture = tmp_path / "found.png"
+    words = [tmp_path / "runs", picture, "--metric", "ssim"]
+    run(load("transformer"), monkeypatch, *words)
+    header, *rows = cells(capsys.readouterr().out)
+    assert {row[0].split(": ")[0] for row in rows} == {"output", "input"}
+    scores = load_runs(paths["cascading"], metric="ssim", method="gradient", stage=1)
+    said = f"{scores['value'].mean():.2f} ({scores['null'].mean():.2f})".replace("-", "−")
+    assert rows[0][header.index("`gradient`")] == said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    shutil.rmtree(paths["cascading_bottom_up"])
+    with pytest.raises(ConfigError, match="no run of randomization=cascading_bottom_up"):
+        run(load("transformer"), monkeypatch, *words)
 
 
 def test_second_job(monkeypatch, capsys):
