@@ -9,6 +9,7 @@ from sanity.models.known import KnownTruth
 from sanity.models.onnx import Onnx
 from sanity.models.saved_model import SavedModel
 from sanity.models.tflite import TFLite
+from sanity.models.torch import Torch
 from sanity.models.trained import Cnn, Mlp, Vit
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Onnx",
     "SavedModel",
     "TFLite",
+    "Torch",
     "Vit",
     "as_model",
 ]

@@ -125,8 +125,9 @@ def way_out(path: Path, key: str, option: str) -> str:
         "weights": "holds the weights of a Keras model without the network: model=keras "
         f"model.path={shown} model.architecture=FILE.json, which model.to_json() writes",
         "onnx": f"is an ONNX model: model=onnx model.path={shown}",
-        "torch": "is a file of PyTorch, which is not read here: build the same network in Keras, "
-        "copy the weights, then model.save('my.keras') and model=keras model.path=my.keras",
+        "torch": "is a file of PyTorch, weights without the network: model=torch "
+        f"model.module=PACKAGE.MODULE:FUNCTION model.checkpoint={shown} builds it by a function of "
+        "yours",
         "json": f"is a network without weights: model=keras model.path=WEIGHTS "
         f"model.architecture={shown}",
         "checkpoint": "is a checkpoint, weights without the network: load it into the network, "

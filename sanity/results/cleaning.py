@@ -29,7 +29,7 @@ KINDS = {  # what can be removed, and what it is
 }
 _MASKS = ("masks.zarr", "references.npz")
 # In the cache folder; downloads are left alone.
-_CACHED = ("trained", "models", "digests", "digests.json", "checked.json")
+_CACHED = ("trained", "models", "exported", "digests", "digests.json", "checked.json")
 _MASK_FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]+\.npz|[0-9a-f]{2}/\.[\w.-]+\.tmp")
 
 

@@ -38,6 +38,7 @@ NEEDS = {
     "onnx": ["model.path=."],
     "saved_model": ["model.path=."],
     "tflite": ["model.path=."],
+    "torch": ["model.module=nets:make", "model.input_shape=[8,8,3]"],
     "vit": ["data=animal_mnist"],
 }
 # Options that can be had without a network, without files and in a moment, and stand-ins.

@@ -76,9 +76,16 @@ def find_weights(
             for node, _ in met
         ):
             continue
+        if _is_made_up(name, value) and not any(n.op_type in PRODUCTS | NORMS for n, _ in met):
+            continue
         own = unique(_path(name, met), taken)
         found[name] = Weight(own, value, _groups(readers[name]))
     return found
+
+
+def _is_made_up(name: str, value: np.ndarray) -> bool:
+    """Whether a constant without a name of its own holds two numbers, as a mask of attention."""
+    return bool(_ANONYMOUS.match(name)) and np.unique(value).size < 3
 
 
 def unique(name: str, taken: set[str]) -> str:
