@@ -51,7 +51,7 @@ def inspect(
     from sanity.network.tensorflow import start_tensorflow
 
     if run is None:
-        job = compose(overrides, config_dir)
+        job = compose(overrides, config_dir, scored=False)
     else:
         job, _ = stored_job(Path(run).expanduser(), words(overrides), trust=trust)
     start_tensorflow(job.settings.runtime.threads)

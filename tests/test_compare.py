@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from sanity import load_runs
+from sanity import load_predictions, load_runs
 from sanity.analysis.differences import differences, differing_keys
 from sanity.analysis.intervals import mean as interval
 from sanity.analysis.means import means, pivot
@@ -218,6 +218,34 @@ def test_a_rescored_run_and_one_with_the_metric_from_the_start_are_one_scheme(tm
     scores = load_schemes([tmp_path])
     assert set(scores["scheme"]) == {""}
     assert set(means(scores[scores["metric"] == "ssim"], ["method"])["seeds"]) == {2}
+
+
+def test_rescored_scores_of_an_exploded_network_say_so(one):
+    import pyarrow.parquet as pq
+
+    path = one / "predictions.parquet"
+    table = pq.read_table(path).to_pandas()
+    table["logit_std"] = table["logit_std"].mask(table["stage"] == 2, 1e8)
+    table.to_parquet(path)
+    rescore(one, *chosen_metrics(["metric=[mse]"]))
+    scores = load_runs(one, metric="mse")
+    reasons = scores.groupby("stage")["reason"].agg(lambda found: set(found.dropna()) - {""})
+    assert [len(said) for said in reasons] == [0, 0, 1, 0]
+    assert "the network has exploded" in reasons[2].pop()
+
+
+def test_pooled_runs_with_other_thresholds_are_said(tmp_path, caplog):
+    for seed, value in ((0, 0.5), (1, 0.6)):
+        make_run(tmp_path / f"run{seed}", f"seed={seed}", f"verdict.threshold={value}")
+    verdict_tables([tmp_path], load_schemes([tmp_path]))
+    (said,) = [message for message in caplog.messages if "thresholds" in message]
+    assert "run0, threshold=0.5" in said and "--verdict threshold=0.5" in said
+
+
+def test_tables_join_from_wherever_their_path_was_said(one, monkeypatch):
+    monkeypatch.chdir(one.parent)
+    scores, predictions = load_runs("run"), load_predictions(one)
+    assert len(scores.merge(predictions, on=["path", "image", "stage"])) == len(scores)
 
 
 def test_a_sweep_over_one_methods_settings_compares(tmp_path, capsys):

@@ -127,6 +127,7 @@ def evidence(
         runs = [Path(path) for path in dict.fromkeys(part["path"].astype(str))]
         infos = [read_json(run / "run.json") or {} for run in runs]
         config = configuration(runs[0])
+        _say_thresholds(runs, str(scheme))
         names = list(dict.fromkeys(part["metric"].astype(str)))
         nodes: dict[str, Any] = {}
         passive: set[str] = set()
@@ -167,6 +168,22 @@ def evidence(
             target,
         )
     return found
+
+
+def _say_thresholds(runs: Sequence[Path], scheme: str) -> None:
+    """Warns where runs that are judged together were made with other thresholds."""
+    own = [configuration(run).get("verdict") or {} for run in runs]
+    keys = [key for key in own[0] if any(one.get(key) != own[0][key] for one in own)]
+    if keys:
+        said = " ".join(f"{key}={own[0][key]}" for key in keys)
+        log.warning(
+            "runs%s were made with other verdict thresholds: together they are judged by those of "
+            "%s, %s (--verdict %s, with other values, takes others)",
+            f" of {scheme}" if scheme else "",
+            runs[0],
+            said,
+            said,
+        )
 
 
 def wholly_random(info: Mapping[str, Any]) -> bool:

@@ -119,6 +119,7 @@ def resolve(
     overrides: Sequence[str] = (),
     *,
     sweep: bool = False,
+    scored: bool = True,
 ) -> Job:
     """Checks a composed configuration and makes what it names.
 
@@ -127,6 +128,7 @@ def resolve(
         choices: The option chosen in each group.
         overrides: What was overridden.
         sweep: Whether it is one job of several, which are not all meant for all methods.
+        scored: Whether it is to be computed: else masks may be too small for its metrics.
 
     Raises:
         ConfigError: A key, a type or a value is wrong.
@@ -171,6 +173,8 @@ def resolve(
         demanded=frozenset() if sweep else _demanded(plain["method"], overrides),
     )
     _check_together(job)
+    if scored and (shape := job.model.declared().input_shape):
+        check_sizes(job.metrics, shape)
     return job
 
 
@@ -179,6 +183,7 @@ def compose(
     config_dir: str | os.PathLike[str] | None = None,
     *,
     sweep: bool = False,
+    scored: bool = True,
 ) -> Job:
     """The checked job for some overrides, without a command line.
 
@@ -187,6 +192,7 @@ def compose(
             `{"seed": 1, "method": ["gradient"]}`.
         config_dir: A folder of YAMLs of one's own, as of `--config-dir`.
         sweep: See `resolve`.
+        scored: See there.
 
     Raises:
         ConfigError: A key, a type or a value is wrong.
@@ -198,7 +204,7 @@ def compose(
     with look_in(config_dir, given), own_hydra(config_dir):
         try:
             config = hydra.compose("config", given, return_hydra_config=True)
-            return composed(config, given, sweep=sweep)
+            return composed(config, given, sweep=sweep, scored=scored)
         except Exception as error:
             text = sentence(error)
             if text is None or isinstance(error, ConfigError):
@@ -206,13 +212,20 @@ def compose(
             raise ConfigError(text) from error
 
 
-def composed(config: DictConfig, overrides: Sequence[str] = (), *, sweep: bool = False) -> Job:
+def composed(
+    config: DictConfig,
+    overrides: Sequence[str] = (),
+    *,
+    sweep: bool = False,
+    scored: bool = True,
+) -> Job:
     """The checked job of a configuration that was composed with Hydra's own node.
 
     Args:
         config: As `hydra.compose("config", …, return_hydra_config=True)` gives it.
         overrides: What was overridden.
         sweep: See `resolve`.
+        scored: See there.
 
     Raises:
         ConfigError: A key, a type or a value is wrong, or Hydra's own node is missing.
@@ -229,7 +242,7 @@ def composed(config: DictConfig, overrides: Sequence[str] = (), *, sweep: bool =
     config = config.copy()
     with open_dict(config):
         del config["hydra"]
-    return resolve(config, choices, overrides, sweep=sweep)
+    return resolve(config, choices, overrides, sweep=sweep, scored=scored)
 
 
 def refuse_own_folders(hydra: DictConfig) -> None:
@@ -353,6 +366,4 @@ def _check_together(job: Job) -> None:
         check_objective(wanted, job.methods, job.metrics)
     for metric in job.metrics.values():
         metric.check_regions(job.data.has_regions, type(job.data).__name__)
-    if declared.input_shape:
-        check_sizes(job.metrics, declared.input_shape)
     job.data.check()

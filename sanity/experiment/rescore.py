@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sanity.analysis.health import unsound
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.experiment.references import read_references
@@ -16,10 +17,10 @@ from sanity.metrics import MaskMetric, check_sizes
 from sanity.metrics.recorded import Recorded
 from sanity.metrics.scoring import Scorer
 from sanity.results.columns import config_columns, flatten
-from sanity.results.load import load_masks
+from sanity.results.load import load_masks, load_predictions
 from sanity.results.masks import layout_of
 from sanity.results.recorded import configuration, metric_nodes
-from sanity.results.tables import SCORES, arrow_schema, read_table, write_table
+from sanity.results.tables import SCORES, arrow_schema, mark, read_table, write_table
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def _add(
     old = stored[~stored["metric"].isin(list(nodes))]
     together = pd.concat([old, rows[list(SCORES)]], ignore_index=True)
     schema = arrow_schema(SCORES)
-    table = pa.Table.from_pandas(together, schema, preserve_index=False)
+    table = mark(pa.Table.from_pandas(together, schema, preserve_index=False), _distrusted(run))
     write_table(run / "scores.parquet", table)
     columns = config_columns({"metric": nodes}, None)
     info = {
@@ -158,6 +159,13 @@ def _add(
         "rows": table.num_rows,
     }
     write_json(run / "run.json", info)
+
+
+def _distrusted(run: Path) -> dict[int, str]:
+    """By stage, why its scores are none of its network, as the run itself marked its own."""
+    said = load_predictions(run)
+    stages = said["stage"].unique().tolist()
+    return {k: reason for k in stages if (reason := unsound(said[said["stage"] == k]))}
 
 
 def _largest(stored: pd.DataFrame, found: pd.DataFrame) -> float:

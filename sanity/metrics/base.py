@@ -233,8 +233,16 @@ def check_sizes(metrics: Mapping[str, MaskMetric], shape: Sequence[int]) -> None
     Raises:
         ConfigError: A metric's windows or cells do not fit.
     """
+    refused: dict[str, ConfigError] = {}
     for name, metric in metrics.items():
-        metric.check(tuple(shape), f"metric.{name}")
+        try:
+            metric.check(tuple(shape), f"metric.{name}")
+        except ConfigError as error:
+            refused[name] = error
+    if refused:
+        fit = ",".join(name for name in metrics if name not in refused)
+        out = f"; metric=[{fit}] is without" if fit else ""
+        raise ConfigError(f"{next(iter(refused.values()))}{out}")
 
 
 @checked

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +46,15 @@ def finish(run: Path, *, figures: str | None = None, page: bool | None = None) -
     asked = configuration(run)
     figures = asked.get("figures", "grids") if figures is None else figures
     page = bool(asked.get("report", True)) if page is None else page
-    parts: dict[str, Callable[[Path], None]] = {}
+    scores = cache(partial(_scores, run))
+    parts: dict[str, Callable[[], None]] = {}
     if figures != "none":
-        parts["figures"] = partial(draw, stages=figures == "stages")
+        parts["figures"] = lambda: draw(run, stages=figures == "stages", scores=scores())
     if page:
-        parts["report.html"] = report
+        parts["report.html"] = lambda: report(run, scores())
     for name, write in parts.items():
         try:
-            write(run)
+            write()
         except Exception as error:
             log.warning(
                 "%s could not be written (%s: %s); the run's results are complete",
@@ -64,14 +65,21 @@ def finish(run: Path, *, figures: str | None = None, page: bool | None = None) -
             log.debug("because of this", exc_info=True)
 
 
-def report(run: Path) -> None:
-    """Writes the page."""
+def report(run: Path, scores: pd.DataFrame | None = None) -> None:
+    """Writes the page; the scores are read if they are not given."""
     from sanity.report.page.write import write
 
-    write(run / "report.html", load_schemes([run]))
+    write(run / "report.html", _scores(run) if scores is None else scores)
 
 
-def draw(run: Path, *, stages: bool = False) -> None:
+def _scores(run: Path) -> pd.DataFrame:
+    """A run's scores; without what `attrs` says, which pandas would copy at every step."""
+    scores = load_schemes([run])
+    scores.attrs = {}
+    return scores
+
+
+def draw(run: Path, *, stages: bool = False, scores: pd.DataFrame | None = None) -> None:
     """Writes `figures/`: the curves, and grids for the first images whose masks are stored.
 
     PNGs are for the screen; the curves' PDF and SVG are as wide as a column of a two-column paper,
@@ -80,6 +88,7 @@ def draw(run: Path, *, stages: bool = False) -> None:
     Args:
         run: Its folder.
         stages: Whether to draw the article's figure of each stage as well.
+        scores: Its scores, which are read if they are not given.
     """
     # Matplotlib takes a second to import, and a run's first gradient need not wait for it.
     from sanity.report.figures.article import stage_figure
@@ -89,7 +98,7 @@ def draw(run: Path, *, stages: bool = False) -> None:
     figures.mkdir(exist_ok=True)
     config = configuration(run)
     info = read_json(run / "run.json") or {}
-    _draw_curves(run, config, info)
+    _draw_curves(run, _scores(run) if scores is None else scores, config, info)
     if not (run / "masks.zarr").exists():
         return
     dataset = load_masks(run)
@@ -111,13 +120,14 @@ def draw(run: Path, *, stages: bool = False) -> None:
             save(figure, figures / f"{file_name(name)}_stage{stage:02d}", formats=("png",))
 
 
-def _draw_curves(run: Path, config: Mapping[str, Any], info: dict[str, Any]) -> None:
+def _draw_curves(
+    run: Path, scores: pd.DataFrame, config: Mapping[str, Any], info: dict[str, Any]
+) -> None:
     """Curves for the screen, and as wide as a column and as the text of a paper."""
     from sanity.report.figures.canvas import save
     from sanity.report.figures.curves import similarity_curves
     from sanity.report.figures.means import stage_means
 
-    scores = load_schemes([run])
     draw = partial(
         similarity_curves,
         scores,

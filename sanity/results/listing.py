@@ -160,7 +160,7 @@ def read_run(folder: Path, *, whole: bool = False) -> Run:
     if info is None:
         raise damage(folder / "run.json")
     status = str(info.get("status"))
-    own = {"run": info.get("run", folder.name), "path": str(folder), "status": status}
+    own = {"run": info.get("run", folder.name), "path": str(folder.absolute()), "status": status}
     columns = info.get("columns")
     values = {**(columns if isinstance(columns, dict) else {}), **own}
     metrics, controls = info.get("metrics"), info.get("controls")
@@ -251,7 +251,7 @@ def _about(run: Run) -> dict[str, Any]:
         "seconds": _seconds(info),
         "bytes": sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file()),
         "overrides": _overrides(run.folder),
-        "path": str(run.folder),
+        "path": str(run.folder.absolute()),
     }
 
 

@@ -41,7 +41,7 @@ from sanity.metrics import (
     reasons,
     score,
 )
-from sanity.metrics.base import all_features
+from sanity.metrics.base import all_features, check_sizes
 from sanity.metrics.directions import average_ranks
 from sanity.metrics.oriented import describe
 from sanity.metrics.preparation import _percentile
@@ -765,6 +765,12 @@ def test_small_masks_are_refused_in_a_sentence(name, shape, message):
     with pytest.raises(ConfigError):
         metric(name).features(np.zeros((2, *shape), np.float32))
     metric(name).check((48, 48, 3))
+
+
+def test_what_fits_small_masks_is_said():
+    chosen = {name: metric(name) for name in ("ssim", "hog", "spearman")}
+    with pytest.raises(ConfigError, match=r"28×28; metric=\[ssim,spearman\] is without$"):
+        check_sizes(chosen, (28, 28))
 
 
 def test_pooling_counts_when_masks_are_small():

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -92,11 +93,9 @@ def save(
         buffer = io.BytesIO()
         with fixed():
             if suffix == "png":
-                fig.savefig(buffer, format="png", dpi=dots, pil_kwargs={"compress_level": 0})
-                opaque = Image.open(buffer).convert("RGB")  # an eighth smaller
-                buffer = io.BytesIO()
-                # As small as at the usual level 6, in two thirds of the time.
-                opaque.save(buffer, "PNG", dpi=(dots, dots), compress_level=3)
+                # Without transparency, an eighth smaller; and as small as at the usual level 6.
+                opaque = Image.fromarray(_drawn(fig, dots))
+                opaque.save(buffer, "PNG", dpi=(dots, dots), compress_level=1)
             else:
                 fig.savefig(buffer, format=suffix, dpi=dots, metadata=_UNDATED.get(suffix))
         file = path.with_name(f"{path.name}.{suffix}")
@@ -105,6 +104,18 @@ def save(
         os.replace(partial, file)
         files.append(file)
     return files
+
+
+def _drawn(fig: Figure, dpi: float) -> np.ndarray:
+    """A figure's pixels (H, W, 3), uint8."""
+    before, fig.dpi = fig.dpi, dpi
+    try:
+        canvas: Any = FigureCanvasAgg(fig)
+        canvas.draw()
+        pixels: np.ndarray = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        return pixels
+    finally:
+        fig.dpi = before
 
 
 def save_pages(pages: Iterable[Figure], path: str | os.PathLike[str]) -> Path:

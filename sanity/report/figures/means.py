@@ -36,25 +36,28 @@ def stage_means(scores: pd.DataFrame) -> pd.DataFrame:
     if (scores.groupby("stage")["layer"].nunique() > 1).any():
         raise ValueError("there are several layers of one stage: choose a scheme")
     table = scores[[*group, "image"]].astype({key: str for key in group if key != "stage"})
-    table["value"] = scores["value"].where(np.isfinite(scores["value"]))
-    table["null"] = scores["null"].astype(float) if "null" in scores else np.nan
-    table["missing"] = table["value"].isna()
-    table["seed"] = scores["seed"].to_numpy() if "seed" in scores else 0
-    originals = {
-        key: part["value"].to_numpy()
-        for key, part in table[table["stage"] == 0].groupby(["metric", "method"], sort=False)
-    }
-    parts = list(table.groupby(group, sort=False))
-    tables, scales = [], []
-    for (metric, method, stage, _), part in parts:
-        tables.append(part.pivot(index="image", columns="seed", values="value").to_numpy())
-        own = originals.get((metric, method), np.empty(0))
-        scales.append(intervals.scale(part["null"].to_numpy(), own) if stage else None)
+    seeds = scores["seed"] if "seed" in scores else np.zeros(len(scores))
+    number = table.groupby(group, sort=False).ngroup().to_numpy()
+    keys = list(table.drop_duplicates(group)[group].itertuples(index=False, name=None))
+    where = number, pd.factorize(table["image"])[0], pd.factorize(seeds)[0]
+    shape = tuple(int(codes.max()) + 1 for codes in where)
+    values, nulls = np.full(shape, np.nan), np.full(shape, np.nan)
+    present = np.zeros(shape, bool)
+    value = scores["value"].to_numpy(float)
+    values[where] = np.where(np.isfinite(value), value, np.nan)
+    nulls[where] = scores["null"].to_numpy(float) if "null" in scores else np.nan
+    present[where] = True
+    originals = {key[:2]: values[k] for k, key in enumerate(keys) if key[2] == 0}
+    none = np.empty(0)
+    scales = [
+        intervals.scale(nulls[k], originals.get(key[:2], none)) if key[2] else None
+        for k, key in enumerate(keys)
+    ]
+    tables = [values[k][:, present[k].any(axis=0)] for k in range(len(keys))]
     rows = []
-    for (key, part), found in zip(parts, intervals.means(tables, scales), strict=True):
-        nulls = part["null"].to_numpy()
-        null = float(np.nanmean(nulls)) if np.isfinite(nulls).any() else math.nan
-        missing = int(part["missing"].sum())
-        rows.append((*key, found.mean, null, found.images, missing, found.low, found.high))
+    for k, found in enumerate(intervals.means(tables, scales)):
+        null = float(np.nanmean(nulls[k])) if np.isfinite(nulls[k]).any() else math.nan
+        missing = int((present[k] & np.isnan(values[k])).sum())
+        rows.append((*keys[k], found.mean, null, found.images, missing, found.low, found.high))
     columns = ["mean", "null", "images", "missing", "low", "high"]
     return pd.DataFrame(rows, columns=[*group, *columns])
