@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What the command says anew, or what belongs to one launch.
+_STARTED = ["python", "-m", "sanity"]
 _NOT_REPEATED = ("data.limit", "data.shard", "data.shards", "seed", "force", "dry_run")
 
 
@@ -38,7 +39,9 @@ class Settling:
         return self.command or str(self.instead)
 
 
-def settling(runs: Sequence[Path], found: "pd.DataFrame") -> Settling | None:
+def settling(
+    runs: Sequence[Path], found: "pd.DataFrame", *, elsewhere: bool = False
+) -> Settling | None:
     """What would decide what leans by the primary metric; None where nothing does.
 
     Of methods that take more images than the data has, it says nothing if others take fewer.
@@ -46,6 +49,8 @@ def settling(runs: Sequence[Path], found: "pd.DataFrame") -> Settling | None:
     Args:
         runs: The folders of one scheme's runs, each of another seed or share of the images.
         found: Its verdicts, see `analysis.verdicts.verdicts`.
+        elsewhere: Whether it is read in another place than this terminal, as a page is: without
+            the path of this machine's Python.
     """
     leaning = found[found["primary"] & (found["leans"] != "")]
     if not len(leaning):
@@ -67,7 +72,7 @@ def settling(runs: Sequence[Path], found: "pd.DataFrame") -> Settling | None:
         return Settling(images, None, f"{images} images in data.names")
     if data.get("limit") is None:
         return Settling(images, None, f"{images} images like these")
-    command = _command(runs, images)
+    command = _command(runs, images, _STARTED if elsewhere else _program())
     return Settling(
         images, command, None if command else f"data.limit={images} in each of the runs"
     )
@@ -78,13 +83,13 @@ def _images(info: Mapping[str, Any]) -> list[str]:
     return list((info.get("sha256") or {}).get("images") or ())
 
 
-def _command(runs: Sequence[Path], images: int) -> str | None:
+def _command(runs: Sequence[Path], images: int, program: Sequence[str]) -> str | None:
     """The command line of some runs with so many images; None if no single one makes them all."""
     kept = [[one for one in overrides_of(run) if _key(one) not in _NOT_REPEATED] for run in runs]
     if any(one != kept[0] for one in kept[1:]):
         return None
     seeds = list(dict.fromkeys(str(configuration(run).get("seed", 0)) for run in runs))
-    words = [*_program(), *(["-m"] if len(seeds) > 1 else []), *_config_dir(hydra_of(runs[0]))]
+    words = [*program, *(["-m"] if len(seeds) > 1 else []), *_config_dir(hydra_of(runs[0]))]
     words += kept[0]
     words += [f"seed={','.join(seeds)}"] if seeds != ["0"] else []
     return shlex.join([*words, f"data.limit={images}"])
@@ -98,7 +103,7 @@ def _program() -> list[str]:
     """How this program is started: by the Python it runs in."""
     own, found = Path(sys.executable), shutil.which("python")
     if found is not None and Path(found).absolute() == own.absolute():
-        return ["python", "-m", "sanity"]
+        return _STARTED
     here = Path.cwd()
     shown = own.relative_to(here) if own.is_relative_to(here) else own
     return [str(shown), "-m", "sanity"]

@@ -54,6 +54,11 @@ def test_the_command_is_the_runs_with_as_many_images_as_it_takes(overrides, repe
         assert compose(words).data.limit == 8
 
 
+def test_on_a_page_it_is_what_is_typed_anywhere(tmp_path):
+    found = settling([run_of(tmp_path / "run", ["seed=4"], seed=4)], verdicts_of(), elsewhere=True)
+    assert found is not None and found.said == "python -m sanity seed=4 data.limit=8"
+
+
 def test_it_is_run_by_this_python_and_with_its_folder_of_configurations(tmp_path):
     sources = [{"path": "conf", "provider": "main"}, {"path": "mine", "provider": "command-line"}]
     run = run_of(tmp_path / "run", hydra={"runtime": {"config_sources": sources}})

@@ -199,7 +199,7 @@ def _settling(runs: Sequence[Run], verdicts: list[dict[str, Any]]) -> str | None
     found = pd.DataFrame(verdicts)
     if "leans" not in found:
         return None
-    settles = settling([run.path for run in runs], found)
+    settles = settling([run.path for run in runs], found, elsewhere=True)
     return settles.said if settles else None
 
 

@@ -1,5 +1,6 @@
 // Image by image: the masks of one method, the most similar first.
 
+let galleryShots = []; // a shot and what brings its stage up to date
 const drawGallery = () => {
   const host = $("gallery");
   const method = $("gallery-method").value;
@@ -9,15 +10,16 @@ const drawGallery = () => {
   const shots = run().pictures.filter((shot) => shot.masks[method]);
   shots.sort((a, b) => (similarity.get(b.image) ?? -9) - (similarity.get(a.image) ?? -9));
   const i = state.run;
+  galleryShots = [];
   host.replaceChildren(...shots.map((shot) => {
     const [height, width] = run().size;
-    const canvas = h("canvas", { width: 2 * width, height, role: "img", "aria-label": `${method} of ${shot.image}: as trained, and ${maskSaid(i, shot, method, carried(state.stage))}` });
-    const found = scoreOf(i, shot.image, method, state.metric, run().stages[carried(state.stage)]);
+    const canvas = h("canvas", { width: 2 * width, height, role: "img" });
+    const key = h("span", { class: "key" });
     const node = button(
       [
         h("span", { class: "figure-head" }, h("b", {}, middle(shot.image, 24)), D.roles[shot.role] ? h("span", {}, D.roles[shot.role]) : null),
         h("span", { class: "trio" }, shot.photo ? h("img", { src: shot.photo, alt: "" }) : h("span"), canvas),
-        h("span", { class: "key" }, `early ${short(similarity.get(shot.image))}${found ? `; stage ${state.stage}: ${short(found.value)}` : ""}`),
+        key,
       ],
       () => {
         set({ image: shot.image });
@@ -25,15 +27,26 @@ const drawGallery = () => {
       },
       { class: `shot${Math.max(height, width) <= 64 ? " coarse" : ""}${shot.image === state.image ? " now" : ""}`, "data-image": shot.image, "aria-label": `Show ${shot.image} above` },
     );
-    whenNear(node, () => paintMasks(canvas, i, shot, method, [0, carried(state.stage)]));
+    const say = () => {
+      const k = carried(state.stage);
+      canvas.setAttribute("aria-label", `${method} of ${shot.image}: as trained, and ${maskSaid(i, shot, method, k)}`);
+      const found = scoreOf(i, shot.image, method, state.metric, run().stages[k]);
+      key.textContent = `early ${short(similarity.get(shot.image))}${found ? `; stage ${state.stage}: ${short(found.value)}` : ""}`;
+      return k;
+    };
+    say();
+    galleryShots.push([node, () => paintMasks(canvas, i, shot, method, [0, say()])]);
     return node;
   }));
+  stepGallery();
   const odd = outliers(each).map(([k, v]) => `${of.images[k]} (${short(v)})`);
   const n = each.value.length;
   $("gallery-said").textContent = n
     ? `${method} by ${state.metric}: early similarities of ${plural(n, "image")} from ${short(each.value[0])} (${of.images[each.image[0]]}) to ${short(each.value[n - 1])} (${of.images[each.image[n - 1]]})${odd.length ? `; far from the others: ${odd.join(", ")}` : ""}. Left as trained, right at the stage chosen.`
     : "Left as trained, right at the stage chosen.";
 };
+/* Another stage changes what is near the window alone. */
+const stepGallery = () => galleryShots.forEach(([node, show]) => whenNear(node, show));
 const showGallery = () => whenNear($("gallery"), drawGallery);
 const listGallery = () => {
   const select = $("gallery-method");
@@ -47,4 +60,5 @@ const listGallery = () => {
 };
 $("gallery-method").addEventListener("change", showGallery);
 watch("group run hidden", listGallery);
-watch("metric image mode overlay stage", showGallery);
+watch("metric image mode overlay", showGallery);
+watch("stage", stepGallery);
