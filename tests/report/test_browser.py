@@ -578,6 +578,97 @@ def test_what_if_judges_as_the_package_does(browser, judged, metric, changes):
     assert browser.errors() == []
 
 
+def alike(scores):
+    """Masks of other images are nearly as alike as a mask with itself."""
+    return scores.assign(null=0.95)
+
+
+def blends(own, other):
+    """What run.json says of metrics that discriminate so little, for one method each."""
+    return [
+        {"method": method, "metric": metric, "mostly_own": own, "mostly_other": other}
+        for method in ("gradient", "guided_backprop")
+        for metric in METRICS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "options", "discriminate"),
+    [
+        ({"invalid"}, {"share": 0.01}, []),
+        ({"same_for_every_image"}, {"change": alike}, []),
+        ({"inconclusive", "insensitive"}, {}, blends(0.2, 0.1)),  # too strict
+        ({"inconclusive", "sensitive"}, {}, blends(0.95, 0.9)),  # too lenient
+        ({"insensitive", "sensitive"}, {}, blends(0.9, 0.1)),
+    ],
+)
+def test_what_if_withholds_what_the_package_does(
+    browser, tmp_path, verdicts, options, discriminate
+):
+    run = make_run(tmp_path / "run", images=tuple("abcdefg"), masks=None, **options)
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "discrimination": discriminate}))
+    scores = load_schemes([run])
+    ((scheme, found),) = evidence([run], scores).items()
+    page = write(tmp_path / "report.html", scores, {scheme: found.verdicts()})
+    browser.open(page, hash="#whatif=0.55,3,3")
+    browser.wait(READY)
+    browser.run("document.getElementById('what-if').open = true")
+    browser.wait("document.querySelector('#what-if-table tbody tr')")
+    shown = what_if(browser).set_index("method")["verdict"]
+    table = found.verdicts({"threshold": 0.55, "early": 3, "images": 3})
+    expected = table[table["metric"] == "ssim"].set_index("method")["verdict"]
+    assert shown.to_dict() == expected.loc[shown.index].to_dict()
+    assert set(shown) == verdicts
+
+
+def odd(scores):
+    """Gradient falls far below other images; of guided_backprop one image is far from others."""
+    early = scores["stage"] > 0
+    draw = np.random.default_rng(1).normal(0, 0.02, len(scores))
+    low = early & (scores["method"] == "gradient")
+    one = early & (scores["method"] == "guided_backprop") & (scores["image"] == "far_away")
+    return scores.assign(value=scores["value"].mask(low, -0.3 + draw).mask(one, 0.3))
+
+
+def test_what_is_cut_has_arrows_and_outliers_their_names(browser, tmp_path):
+    images = ("a", "b", "c", "d", "e", "f", "far_away")
+    run = make_run(tmp_path / "run", images=images, change=odd, masks=None)
+    browser.open(write(tmp_path / "report.html", load_schemes([run])))
+    browser.wait(READY)
+    marks = {
+        method: browser.run(
+            f"""((row) => ["path.arrow", "line.interval", "circle.few", "circle.image"]
+              .map((kind) => row.querySelectorAll(kind).length))(document.querySelector(
+              "#answer-table tr.verdict[data-method={method}]"))"""
+        )
+        for method in ("gradient", "guided_backprop")
+    }
+    assert marks == {"gradient": [1, 1, 0, 7], "guided_backprop": [0, 1, 0, 7]}
+    names = "[...document.querySelectorAll('#answer-table text.odd')].map((n) => n.textContent)"
+    assert browser.run(names) == ["far_away"]
+    few = make_run(tmp_path / "few", images=images[:2], change=odd, masks=None)
+    browser.open(write(tmp_path / "few.html", load_schemes([few])))
+    browser.wait(READY)
+    count = "document.querySelectorAll('#answer-table {}').length"
+    assert browser.run(count.format("circle.few")) == 4
+    assert browser.run(count.format("line.interval")) == 0
+    assert browser.run(count.format("path.arrow")) == 0
+
+
+def test_a_step_leaves_the_gallery_where_it_is(opened):
+    opened.run("document.getElementById('gallery').scrollIntoView()")
+    opened.wait("document.querySelector('#gallery canvas[data-painted]')")
+    shot = "document.querySelector('#gallery .shot')"
+    opened.run(f"{shot}.kept = true")
+    said = f"{shot}.querySelector('canvas').getAttribute('aria-label')"
+    before = opened.run(said)
+    opened.run("document.getElementById('next').click()")
+    opened.wait(f"{said} !== {json.dumps(before)}")
+    opened.wait(f"{shot}.querySelector('canvas').dataset.painted.endsWith('0,2')")
+    assert opened.run(f"{shot}.kept")
+
+
 def test_what_if_leaves_the_runs_verdicts_alone(browser, judged):
     browser.open(judged.page)
     browser.wait(READY)
