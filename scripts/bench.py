@@ -6,6 +6,7 @@ Everything that is compared is measured in one process; ratios are what travels.
     ./scripts/bench job [KEY=VALUE ...]
     ./scripts/bench models [NAME ...]
     ./scripts/bench growth         time and memory of jobs that grow
+    ./scripts/bench peers [NAME ...] [KEY=VALUE ...]    other packages, in environments of their own
     ./scripts/bench batches [KEY=VALUE ...]    a gradient's time by batch size and threads
     ./scripts/bench scale [--images 10,1000,20000] [--model efficientnet_lite0] [KEY=VALUE ...]
                                    few and many images: time, memory, the first gradient's delay
@@ -368,6 +369,10 @@ def main(arguments: list[str]) -> None:
     elif command == "scale":
         scale = Path(__file__).with_name("scale.py")
         subprocess.run([sys.executable, str(scale), *rest], check=True)
+    elif command == "peers":
+        import peers
+
+        peers.main(rest)
     elif command == "grown":
         grown(rest[0], rest[1:])
     elif not command:
@@ -375,7 +380,7 @@ def main(arguments: list[str]) -> None:
         models(list(MODELS))
         growth()
     else:
-        sys.exit(f"{command} is none of job, models, growth, batches, scale")
+        sys.exit(f"{command} is none of job, models, growth, batches, scale, peers")
 
 
 if __name__ == "__main__":

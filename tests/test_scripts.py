@@ -5,6 +5,7 @@ import json
 import runpy
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -186,8 +187,66 @@ def test_bench_asks_for_what_there_is(kind, tmp_path):
         assert compose([*base, *script.QUIET, *asked]).methods
 
 
+PEER = """
+import json, sys
+import numpy as np
+given = np.load(sys.argv[1])
+np.save(sys.argv[1].replace("given.npz", "captum.npy"), given["images"])
+print("chatter")
+print(json.dumps({"name": "Other 1.0", "seconds": 0.5, "gradients": 53}))
+"""
+
+
+def test_bench_peers(monkeypatch, capsys, tmp_path):
+    """Other packages' lines stand beside ours; one that fails is told in a word."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    bench, peers = load("bench"), load("peers")
+    monkeypatch.setitem(sys.modules, "peers", peers)
+    monkeypatch.setitem(sys.modules, "bench", bench)
+    monkeypatch.setattr(peers, "_environment", lambda name: Path(sys.executable))
+    monkeypatch.setattr(peers, "JOB", [*SMALL, "method=[gradient,smoothgrad]"])
+    for name, text in {"captum": PEER, "xplique": "raise OSError('no such thing')"}.items():
+        script = tmp_path / f"{name}.py"
+        script.write_text(text)
+        monkeypatch.setitem(peers.PEERS, name, peers.Peer(str(script), ()))
+    monkeypatch.setattr("sanity.models.efficientnet_lite.saved_model", lambda variant: tmp_path)
+    bench.main(["peers", "captum", "xplique", "data.limit=2"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("sanity ") for line in lines)
+    assert any(line.startswith("PAIR saliency's loop") for line in lines)
+    (other,) = (line for line in lines if line.startswith("Other 1.0"))
+    assert other.split()[2:5] == ["0.50", "53", "106.0"]
+    assert "xplique does not run here: OSError: no such thing" in lines
+
+
+def test_peers_are_set_up_once(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    peers, made, installed = load("peers"), [], []
+
+    class Done:
+        returncode = 0
+
+    def create(folder, **options):
+        folder.mkdir(parents=True)
+        made.append(folder.name)
+
+    monkeypatch.setattr(peers, "FOLDER", tmp_path)
+    monkeypatch.setattr(peers.venv, "create", create)
+    monkeypatch.setattr(peers.subprocess, "run", lambda command: installed.append(command) or Done)
+    monkeypatch.setenv("BENCH_TORCH", "/wheels/torch.whl")
+    for _ in range(2):
+        assert peers._environment("captum") == tmp_path / "captum" / "bin" / "python"
+    assert made == ["captum"] and len(installed) == 1
+    assert "/wheels/torch.whl" in installed[0] and "captum==0.9.0" in installed[0]
+
+
+def test_peers_of_nothing_known():
+    with pytest.raises(SystemExit, match="captun is none of captum, quantus, xplique"):
+        load("peers").main(["captun"])
+
+
 def test_bench_of_nothing_known(bench):
-    with pytest.raises(SystemExit, match="modles is none of job, models, growth, batches, scale"):
+    with pytest.raises(SystemExit, match="modles is none of job, models, growth, .*peers"):
         bench.main(["modles"])
 
 
