@@ -51,7 +51,7 @@ def grid(table: pd.DataFrame, order: str) -> pd.DataFrame:
     rows = table[(table["order"] == order) & table["primary"].astype(bool)]
     cells = rows.assign(cell=[sign(row) for row in rows.to_dict("records")])
     wide = cells.pivot(index="method", columns="model", values="cell")
-    return wide.astype(object).reindex(index=names(table), columns=models(table)).fillna("")
+    return wide.reindex(index=names(table), columns=models(table)).astype(object).fillna("")
 
 
 def names(table: pd.DataFrame) -> list[str]:
