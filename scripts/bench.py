@@ -10,6 +10,7 @@ Everything that is compared is measured in one process; ratios are what travels.
     ./scripts/bench batches [KEY=VALUE ...]    a gradient's time by batch size and threads
     ./scripts/bench scale [--images 10,1000,20000] [--model efficientnet_lite0] [KEY=VALUE ...]
                                    few and many images: time, memory, the first gradient's delay
+    ./scripts/bench ops [KEY=VALUE ...]        a gradient's time by operation, against the machine's
 """
 
 import os
@@ -373,6 +374,9 @@ def main(arguments: list[str]) -> None:
         import peers
 
         peers.main(rest)
+    elif command == "ops":
+        operations = Path(__file__).with_name("ops.py")
+        subprocess.run([sys.executable, str(operations), *rest], check=True)
     elif command == "grown":
         grown(rest[0], rest[1:])
     elif not command:
@@ -380,7 +384,7 @@ def main(arguments: list[str]) -> None:
         models(list(MODELS))
         growth()
     else:
-        sys.exit(f"{command} is none of job, models, growth, batches, scale, peers")
+        sys.exit(f"{command} is none of job, models, growth, batches, scale, ops, peers")
 
 
 if __name__ == "__main__":

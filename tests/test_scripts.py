@@ -159,6 +159,15 @@ def test_bench(bench, words, rows, capsys):
     assert [row for row in rows if not any(line.startswith(row) for line in lines)] == []
 
 
+def test_bench_ops(monkeypatch, capsys):
+    run(load("ops"), monkeypatch, *SMALL)
+    title, roofs, _, _, *rows = capsys.readouterr().out.splitlines()
+    assert "ms a gradient" in title and roofs.startswith("roofs: ")
+    shares = [float(line.split("%")[0].split()[-1]) for line in rows]
+    assert any(line.startswith("convolutions 3×3") for line in rows)
+    assert shares == sorted(shares, reverse=True) and 5 <= min(shares) and sum(shares) <= 100.5
+
+
 def test_bench_scale(bench, tmp_path, monkeypatch, capsys):
     script = load("scale")
     monkeypatch.setattr(script.time, "sleep", lambda seconds: None)
