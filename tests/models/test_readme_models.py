@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 
 import keras
 import numpy as np
@@ -42,6 +43,8 @@ def make(option, folder):
         from tests.models.test_tflite import convert
 
         convert(network(5), folder / "net.tflite", (24, 24, 3))
+    elif option == "onnx":
+        shutil.copy(ROOT / "tests/data/onnx/resnet.onnx", folder / "net.onnx")
     elif option == "inception_v3":
         build(folder / "FOLDER", 1 / 16, 1001, True)
     else:
@@ -75,5 +78,5 @@ def test_a_model_of_ones_own_as_the_readme_has_it(command, tmp_path, monkeypatch
 
 def test_the_readme_has_a_line_for_each_kind():
     kinds = {words.partition("=")[2].split()[0] for _, words in COMMANDS}
-    assert kinds == {"keras", "saved_model", "frozen", "tflite", "inception_v3"}
+    assert kinds == {"keras", "saved_model", "frozen", "tflite", "onnx", "inception_v3"}
     assert any("cats_or_dogs" in words for _, words in COMMANDS)
