@@ -103,6 +103,8 @@ def test_drawn_weights_give_what_they_give_in_pytorch(name):
 
 
 BLOCKS = {
+    "mobilenet": "classifier features/3 features/2 features/1 features/0",
+    "efficientnet": "classifier features/3 features/2/1 features/2/0 features/1 features/0",
     "digits": "head layers/1 layers/0 stem",
     "convnext": "classifier features/3 features/2 features/1/1 features/1/0 features/0",
     "vit": "heads encoder/layers/encoder_layer_1 encoder/layers/encoder_layer_0 conv_proj",

@@ -67,23 +67,30 @@ def _common(paths: list[Path]) -> int:
 
 
 def _divided(
-    kernels: list[tuple[Path, Parameter]], depth: int, *, top: bool = False
+    kernels: list[tuple[Path, Parameter]], depth: int, *, top: bool = False, part: bool = False
 ) -> list[tuple[Path, list[Parameter]]]:
-    """The blocks of kernels that share the first `depth` components of their path."""
+    """The blocks of kernels that share the first `depth` components of their path.
+
+    What is part of a chain already is taken apart only into layers of several kernels each: a
+    convolution with its batch norm is none.
+    """
     whole = [(kernels[0][0][:depth], [p for _, p in kernels])]
     if any(len(path) <= depth for path, _ in kernels):
         return whole
     children: dict[str, list[tuple[Path, Parameter]]] = {}
     for path, parameter in kernels:
         children.setdefault(_unit(path[depth]), []).append((path, parameter))
-    if len(children) > 1 and not top and not _is_chain(children, depth):
+    chain = _is_chain(children, depth)
+    single = part and any(len(inside) < 2 for inside in children.values())
+    if len(children) > 1 and not top and (single or not chain):
         return whole
     parts = []
     for unit, inside in children.items():
         if len({path[depth] for path, _ in inside}) > 1:  # several layers of one residual block
             parts.append((inside[0][0][:depth] + (unit,), [p for _, p in inside]))
         else:
-            parts += _divided(inside, depth + 1, top=top and len(children) == 1)
+            first = top and len(children) == 1
+            parts += _divided(inside, depth + 1, top=first, part=part or (chain and not first))
     return parts if len(parts) > 1 or top else whole
 
 
