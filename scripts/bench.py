@@ -35,6 +35,7 @@ from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
 from sanity.experiment.run import run  # noqa: E402
 from sanity.metrics.scoring import References, Scorer  # noqa: E402
 from sanity.network.classifier import Precision  # noqa: E402
+from sanity.network.devices import processor_name  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
 KERAS = ["model=keras_application", "model.weights=null"]
@@ -224,6 +225,7 @@ def job(overrides: list[str]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     count = distinct(experiment)
     print(f"{experiment.classifier.name}, {' '.join(overrides) or 'the default job'}")
+    print(f"  {processor_name()}, {os.cpu_count()} cores")
     print(f"  {count} distinct gradients, {floor.one * 1e3:.1f} ms each of the plain graph")
     print(f"  {'':42s}{'seconds':>9s}{'of floor':>10s}")
     total = count * floor.one

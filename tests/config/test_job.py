@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ NEEDS = {  # what an option cannot be checked without
     "data=folder": ["data.path=."],
     "data=arrays": ["data.path=black.npy"],
     "data=parquet": ["data.path=black.parquet"],
+    "data=tfds": ["data.source=beasts/1.0.0"],
     "model=frozen": ["model.path=."],
     "model=tflite": ["model.path=."],
     "model=onnx": ["model.path=."],
@@ -55,6 +57,10 @@ def folder_of_images(tmp_path, monkeypatch):
 def test_every_option_is_composed_and_made(group, option, folder_of_images):
     several = group in ("method", "metric")
     choice = f"{group}=[{option}]" if several else f"{group}={option}"
+    if choice == "data=tfds":
+        from tests.data.beasts import prepare
+
+        prepare(Path.cwd(), "tfrecord")
     job = compose([choice, *NEEDS.get(choice, [])])
     made = {"method": job.methods, "metric": job.metrics}.get(group)
     assert job.choices[group] == ([option] if several else option)
