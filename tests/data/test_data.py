@@ -868,7 +868,7 @@ def test_yaml_lists_every_key_and_says_what_it_does(path):
 
 def test_every_option_is_there():
     expected = "animal_mnist arrays digits fashion_mnist folder imagenet_samples mnist parquet"
-    assert [path.stem for path in OPTIONS] == [*expected.split(), "two_regions"]
+    assert [path.stem for path in OPTIONS] == [*expected.split(), "tfds", "two_regions"]
 
 
 def test_shards_are_made_from_all_images(tmp_path):

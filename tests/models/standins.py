@@ -1,7 +1,12 @@
 """Models from every source, small, each with the means to compute with it by itself."""
 
+import inspect
+import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import keras
 import numpy as np
@@ -23,6 +28,7 @@ class StandIn:
         logits: From images in [0, 1] to logits, by the source's own means.
         has_relu: Whether Guided Backprop has anything to guide.
         block: One of its blocks.
+        around: A context in which the source is loaded.
     """
 
     source: Any
@@ -30,6 +36,7 @@ class StandIn:
     logits: Any
     has_relu: bool
     block: str
+    around: Any = nullcontext
 
 
 def shaken(model, preprocess=lambda x: x, seed=0):
@@ -249,12 +256,21 @@ def _exported(folder):
     )
 
 
-def _application(name, size, has_relu, block, preprocess, weights="random.weights.h5"):
+def _application(
+    name, size, has_relu, block, preprocess, weights="random.weights.h5", slim=lambda made: made
+):
+    """An architecture of Keras's; `slim` makes of it one of the same blocks, but fewer."""
+
+    def around():
+        whole = getattr(keras.applications, name)
+        return patch.object(keras.applications, name, slim(whole))
+
     def maker(folder):
         shape = (size, size, 3)
-        model = getattr(keras.applications, name)(
-            weights=None, input_shape=shape, classes=10, classifier_activation=None
-        )
+        with around():
+            model = getattr(keras.applications, name)(
+                weights=None, input_shape=shape, classes=10, classifier_activation=None
+            )
         shaken(model, preprocess).save_weights(folder / weights)
         source = KerasApplication(
             application=name,
@@ -263,10 +279,17 @@ def _application(name, size, has_relu, block, preprocess, weights="random.weight
             n_classes=10,
         )
         return StandIn(
-            source, shape, lambda x: model(preprocess(x), training=False), has_relu, block
+            source, shape, lambda x: model(preprocess(x), training=False), has_relu, block, around
         )
 
     return maker
+
+
+def _of_its_family(whole, family, *args, **kwargs):
+    """What makes an architecture as Keras makes it, with other numbers of blocks."""
+    module = sys.modules[whole.__module__]
+    name = inspect.signature(whole).parameters["name"].default
+    return partial(getattr(module, family), *args, name=name, **kwargs)
 
 
 def _caffe(x):
@@ -292,11 +315,26 @@ MAKERS = {
         "DenseNet121",
         32,
         True,
-        "conv3_block5",
+        "conv3_block3",
         lambda x: (x - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225]),
+        slim=lambda whole: _of_its_family(whole, "DenseNet", [2, 4, 3, 2]),
     ),
-    "EfficientNetB0": _application("EfficientNetB0", 32, False, "block4b", lambda x: x * 255),
+    "EfficientNetB0": _application(
+        "EfficientNetB0",
+        32,
+        False,
+        "block4b",
+        lambda x: x * 255,
+        slim=lambda whole: _of_its_family(whole, "EfficientNet", 1.0, 0.5, 224),
+    ),
     "ConvNeXtTiny": _application(
-        "ConvNeXtTiny", 32, False, "convnext_tiny_stage_2_block_1", lambda x: x * 255
+        "ConvNeXtTiny",
+        32,
+        False,
+        "convnext_tiny_stage_2_block_1",
+        lambda x: x * 255,
+        slim=lambda whole: _of_its_family(
+            whole, "ConvNeXt", [1, 1, 3, 1], [48, 96, 192, 384], weights_name="convnext_tiny"
+        ),
     ),
 }

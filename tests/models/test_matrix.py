@@ -18,7 +18,8 @@ SLOW = ("tf1_hub_references", "ResNet50", "DenseNet121", "EfficientNetB0", "Conv
 )
 def pair(request, tmp_path_factory):
     standin = make(request.param, tmp_path_factory.mktemp(request.param))
-    return standin, standin.source.load()
+    with standin.around():
+        return standin, standin.source.load()
 
 
 def images_and_targets(classifier):
