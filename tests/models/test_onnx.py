@@ -7,6 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
+from sanity.config.job import compose
+from sanity.errors import ConfigError
 from sanity.models import Onnx
 from tests.command import ROOT, sanity_here
 
@@ -146,3 +148,9 @@ def test_inspect_says_what_is_randomized(tmp_path):
     done = sanity_here(*job, cwd=tmp_path, module="sanity.inspect")
     found = re.search(r"randomized by a full cascade: ([\d,]+) of ([\d,]+) ", done.stdout)
     assert found and found[1] == found[2]
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_is_read():
+    said = r"model\.path=nowhere\.onnx: there is no such file or folder; it must be"
+    with pytest.raises(ConfigError, match=said):
+        compose(["model=onnx", "model.path=nowhere.onnx", "metric=[mse]"])

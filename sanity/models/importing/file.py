@@ -50,6 +50,8 @@ def files_of(path: Path, key: str) -> dict[str, Path]:
     Raises:
         ConfigError: As `read`.
     """
+    if not path.exists():
+        raise ConfigError(way_out(path, key, "onnx"))
     if kind_of(path) != "onnx":
         return {path.name: path}
     return {path.name: path, **_outside(_parsed(path, key), path, key)}
