@@ -55,6 +55,7 @@ class Job:
         overrides: What was overridden on the command line.
         demanded: The methods that were named there for this job: one that the model refuses is a
             mistake, where another is left out.
+        demanded_metrics: Likewise the metrics.
     """
 
     settings: Settings
@@ -68,6 +69,7 @@ class Job:
     choices: dict[str, Any]
     overrides: list[str]
     demanded: frozenset[str] = frozenset()
+    demanded_metrics: frozenset[str] = frozenset()
 
     @property
     def run_id(self) -> str:
@@ -170,11 +172,12 @@ def resolve(
         config=plain,
         choices={**(choices or {}), **{group: list(plain[group]) for group in _SEVERAL}},
         overrides=list(overrides),
-        demanded=frozenset() if sweep else _demanded(plain["method"], overrides),
+        demanded=frozenset() if sweep else _demanded("method", plain, overrides),
+        demanded_metrics=frozenset() if sweep else _demanded("metric", plain, overrides),
     )
     _check_together(job)
     if scored and (shape := job.model.declared().input_shape):
-        check_sizes(job.metrics, shape)
+        check_sizes(job.metrics, shape, job.demanded_metrics)
     return job
 
 
@@ -336,18 +339,27 @@ def _refuse_idle(group: str, chosen: Mapping[str, Any], overrides: Sequence[str]
             )
 
 
-def _demanded(methods: Mapping[str, Any], overrides: Sequence[str]) -> frozenset[str]:
-    """The methods that overrides name: all of a list, or one that is added."""
+def _demanded(group: str, plain: Mapping[str, Any], overrides: Sequence[str]) -> frozenset[str]:
+    """The methods or metrics that overrides name: all of a list, or one that is added."""
     keys = [override.lstrip("+").partition("=")[0] for override in overrides]
-    if "method" in keys:
-        return frozenset(methods)
+    if group in keys:
+        return frozenset(plain[group])
     return frozenset(
-        name for name in methods if not {f"method.{name}", f"method.{name}.{LIKE}"}.isdisjoint(keys)
+        name
+        for name in plain[group]
+        if not {f"{group}.{name}", f"{group}.{name}.{LIKE}"}.isdisjoint(keys)
     )
 
 
 def _list(group: str) -> str:
     return ", ".join(options(group))
+
+
+def check_deciding(job: Job) -> None:
+    """Refuses a metric that decides, or an objective, which the job does not have (ConfigError)."""
+    job.primary  # noqa: B018 - refuses one that cannot decide
+    for wanted in job.settings.wanted:
+        check_objective(wanted, job.methods, job.metrics)
 
 
 def _check_together(job: Job) -> None:
@@ -361,9 +373,7 @@ def _check_together(job: Job) -> None:
     classes = declared.n_classes
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
-    job.primary  # noqa: B018 - refuses one that cannot decide
-    for wanted in job.settings.wanted:
-        check_objective(wanted, job.methods, job.metrics)
+    check_deciding(job)
     for metric in job.metrics.values():
         metric.check_regions(job.data.has_regions, type(job.data).__name__)
     job.data.check()

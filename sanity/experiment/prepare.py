@@ -10,7 +10,7 @@ import numpy as np
 from sanity.analysis.health import outlives, survival
 from sanity.analysis.judged import least_images
 from sanity.analysis.verdicts import CASCADE
-from sanity.config.job import Job
+from sanity.config.job import Job, check_deciding
 from sanity.data import Folder, Images, ImageSpec
 from sanity.data import targets as explained_classes
 from sanity.errors import ConfigError
@@ -43,7 +43,8 @@ class Experiment:
             network predicts.
         stages: The states of the weights.
         layers: The blocks chosen, from output to input.
-        left_out: Methods that the model refuses, which nobody asked for by name, and why.
+        left_out: Methods, and metrics as `metric.NAME`, that do not fit the model and that nobody
+            asked for by name, and why.
     """
 
     job: Job
@@ -166,8 +167,13 @@ def prepare(job: Job) -> Experiment:
     stages = job.randomization.stages(classifier, layers, settings.seed)
     left_out = _refused(job, classifier)
     methods = {name: method for name, method in job.methods.items() if name not in left_out}
-    job = replace(job, methods=methods)
-    check_sizes(job.metrics, classifier.input_shape)
+    small = check_sizes(job.metrics, classifier.input_shape, job.demanded_metrics)
+    for why in small.values():
+        log.warning("left out: %s", why)
+    metrics = {name: metric for name, metric in job.metrics.items() if name not in small}
+    job = replace(job, methods=methods, metrics=metrics)
+    check_deciding(job)
+    left_out |= {f"metric.{name}": why for name, why in small.items()}
     _check_number(job, classifier)
     images = job.data.open(ImageSpec.of(classifier))
     targets = explained_targets(job, classifier, images)

@@ -135,8 +135,8 @@ def _compute(job: Job, folder: RunFolder) -> None:
         folder.start(_facts(experiment))
         with _log_file(folder.log_path):
             times = announce(experiment)
-            # A method that the model refuses is no longer among the experiment's.
-            methods, settings, images = experiment.job.methods, job.settings, experiment.images
+            # What does not fit the model is no longer among the experiment's methods and metrics.
+            chosen, settings, images = experiment.job, job.settings, experiment.images
             asked = Asked(
                 experiment.classifier,
                 images,
@@ -154,15 +154,15 @@ def _compute(job: Job, folder: RunFolder) -> None:
             work = Work(
                 asked,
                 experiment.others,
-                methods,
-                job.metrics,
+                chosen.methods,
+                chosen.metrics,
                 noise_seed=settings.noise_seed,
                 null=settings.null_model,
                 kept=settings.masks.count(len(images)),
                 at_once=experiment.at_once,
                 unit=experiment.cost,
                 times=times,
-                keeping=Keeping.of(experiment.job),
+                keeping=Keeping.of(chosen),
                 judged_by=judged_by,
             )
             compute(work, folder)

@@ -1,7 +1,7 @@
 """What every metric has in common: features of masks, and scores from features."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -223,26 +223,36 @@ def reasons(*features: Any) -> list[str]:
     return [next(filter(None, image), "") for image in zip(*problems, strict=True)]
 
 
-def check_sizes(metrics: Mapping[str, MaskMetric], shape: Sequence[int]) -> None:
+def check_sizes(
+    metrics: Mapping[str, MaskMetric],
+    shape: Sequence[int],
+    demanded: Collection[str] | None = None,
+) -> dict[str, str]:
     """Lets metrics refuse masks that are too small for them, before any is computed.
 
     Args:
         metrics: By name.
         shape: Of a mask or image, (H, W) or (H, W, C).
+        demanded: Those that were asked for by name; None: all.
+
+    Returns:
+        Why the others do not fit, by name.
 
     Raises:
-        ConfigError: A metric's windows or cells do not fit.
+        ConfigError: Windows or cells of one of them do not fit, or no metric is left.
     """
-    refused: dict[str, ConfigError] = {}
+    refused: dict[str, str] = {}
     for name, metric in metrics.items():
         try:
             metric.check(tuple(shape), f"metric.{name}")
         except ConfigError as error:
-            refused[name] = error
-    if refused:
-        fit = ",".join(name for name in metrics if name not in refused)
-        out = f"; metric=[{fit}] is without" if fit else ""
-        raise ConfigError(f"{next(iter(refused.values()))}{out}")
+            refused[name] = str(error)
+    fit = ",".join(name for name in metrics if name not in refused)
+    out = f"; 'metric=[{fit}]' leaves it out" if fit else ""
+    for name, why in refused.items():
+        if demanded is None or name in demanded or not fit:
+            raise ConfigError(f"{why}{out}")
+    return refused
 
 
 @checked

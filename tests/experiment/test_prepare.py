@@ -1,10 +1,12 @@
-"""Methods that a model refuses: left out, or a mistake where they were asked for."""
+"""Methods and metrics that a model does not fit: left out, or a mistake where asked for."""
 
 import pytest
 
+import sanity
 from sanity.config import compose
 from sanity.errors import ConfigError
 from sanity.experiment.prepare import prepare
+from sanity.files import read_json
 from tests.pieces import ANY
 
 
@@ -31,3 +33,30 @@ def test_where_none_is_left_it_is_refused():
     chosen = compose([*ANY, "method=[grad_cam]", "method.grad_cam.layer=x"])
     with pytest.raises(ConfigError, match=r"^method\.grad_cam: layer=x is not there"):
         prepare(chosen)
+
+
+UNNAMED = [word for word in ANY if not word.startswith("metric")]
+
+
+def test_a_metric_that_nobody_named_is_left_out_of_small_masks(tmp_path, caplog):
+    overrides = [*UNNAMED, "method=[gradient]", "layers.last=1", f"output={tmp_path}"]
+    assert "hog" in compose(overrides).metrics
+    run = sanity.run(overrides=overrides)
+    scores = sanity.load_runs(run)
+    assert set(scores["metric"]) == {"ssim", "spearman", "spearman_abs"}
+    said = read_json(run / "run.json")["left_out"]["metric.hog"]
+    assert "needs masks of at least 48×48 pixels" in said and f"left out: {said}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("metric=[ssim,hog]", r"at least 48×48 .*; 'metric=\[ssim\]' leaves it out$"),
+        ("metric=[hog]", r"at least 48×48 pixels, but they have \d+×\d+$"),
+        ("verdict.primary=hog", "primary=hog must be a metric of the run that can give verdicts"),
+        ("objective=early.gradient.hog", r"objective=early\.gradient\.hog"),
+    ],
+)
+def test_a_metric_that_was_named_must_fit(wanted, said):
+    with pytest.raises(ConfigError, match=said):
+        prepare(compose([*UNNAMED, "method=[gradient]", wanted]))

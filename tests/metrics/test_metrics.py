@@ -769,7 +769,7 @@ def test_small_masks_are_refused_in_a_sentence(name, shape, message):
 
 def test_what_fits_small_masks_is_said():
     chosen = {name: metric(name) for name in ("ssim", "hog", "spearman")}
-    with pytest.raises(ConfigError, match=r"28×28; metric=\[ssim,spearman\] is without$"):
+    with pytest.raises(ConfigError, match=r"28×28; 'metric=\[ssim,spearman\]' leaves it out$"):
         check_sizes(chosen, (28, 28))
 
 
