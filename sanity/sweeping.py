@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # How each state is counted at the end; `experiment.execute` returns all but the last.
 STATES = {
     "finished": "finished",
-    "already": "were there already",
+    "already": "there already",
     "shown": "only shown",
     "failed": "failed",
 }

@@ -300,7 +300,7 @@ def test_a_sweep_goes_on_past_failed_jobs(tmp_path):
     again = ["-m", *ANY, "method=[gradient]", "layers.names=[top]", "target=predicted,7"]
     done = sanity(*again, cwd=tmp_path, check=False)
     assert done.returncode == 2
-    assert done.stdout.splitlines()[-1] == "sweep of 2 jobs: 1 were there already, 1 failed"
+    assert done.stdout.splitlines()[-1] == "sweep of 2 jobs: 1 there already, 1 failed"
 
 
 @pytest.mark.slow
@@ -334,7 +334,7 @@ def test_what_is_said_at_the_end(capsys):
     said = capsys.readouterr()
     assert said.out.splitlines() == [
         "in all: about 0 s, masks of up to 0 MB",
-        "sweep of 4 jobs: 2 finished, 1 were there already, 1 only shown",
+        "sweep of 4 jobs: 2 finished, 1 there already, 1 only shown",
     ]
     assert said.err == ""
     fault = Outcome.of(ValueError("first\nsecond"))

@@ -124,6 +124,10 @@ def _fill(work: Work, folder: RunFolder) -> Settled:
     left += len(others.images) if others else 0
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
+    elif folder.info.get("resumed"):
+        log.info(
+            "an earlier try ended before its first part was finished: there is none to go on from"
+        )
     effort = Effort(work.unit * left, work.times)
     with progress(effort.passes, "explaining", effort.unit) as tick:
         done_now = effort.done(tick)

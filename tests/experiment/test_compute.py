@@ -37,6 +37,17 @@ def test_a_run_resumes_though_groups_would_be_of_another_size(tmp_path, monkeypa
     assert np.isfinite(share[0]).all()
 
 
+@pytest.mark.parametrize(
+    ("units", "said"), [(0, "an earlier try finished none of its parts"), (2, "2 of 3 parts are")]
+)
+def test_a_run_says_what_it_goes_on_from(tmp_path, caplog, units, said):
+    overrides = [*QUICK, f"output={tmp_path}", "layers.last=2"]
+    run_interrupted(overrides, units)
+    assert "going on" not in caplog.text
+    sanity.run(overrides=overrides)
+    assert f"going on: {said}" in caplog.text
+
+
 def test_nothing_waits_for_the_last_image(tmp_path, monkeypatch):
     """What comes before one that cannot be read is computed and kept."""
     monkeypatch.setattr("sanity.experiment.explaining._GROUP_IMAGES", 1)
