@@ -125,9 +125,7 @@ def _fill(work: Work, folder: RunFolder) -> Settled:
     if done:
         log.info("going on: %d of %d parts are there", len(done), len(ranges) * len(stages))
     elif folder.info.get("resumed"):
-        log.info(
-            "an earlier try ended before its first part was finished: there is none to go on from"
-        )
+        log.info("going on: an earlier try finished none of its parts")
     effort = Effort(work.unit * left, work.times)
     with progress(effort.passes, "explaining", effort.unit) as tick:
         done_now = effort.done(tick)
