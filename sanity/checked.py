@@ -242,4 +242,7 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         if e["loc"][:1] == first["loc"][:1]
     )
     names = ".".join(path[:1] if len(problems) > 1 else path)
+    if len(problems) == 1 and first["type"] in ("list_type", "tuple_type"):
+        if isinstance(given := first["input"], str | int | float):
+            return f"{prefix}{names}={given} should be a list: '{prefix}{names}=[{given}]'"
     return f"{prefix}{names}={first['input']} {' or '.join(problems)}"

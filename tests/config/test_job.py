@@ -122,6 +122,7 @@ def test_every_experiment_is_composed(experiment, folder_of_images):
             r"runtime\.batch_size=1 should be .auto. or .* or equal to 2",
         ),
         (["runtime.progress=loud"], r"runtime\.progress=loud should be 'auto', 'bar'"),
+        (["layers.names=conv9"], r"names=conv9 should be a list: 'layers\.names=\[conv9\]'$"),
         (["masks.keep=some"], r"masks\.keep=some should be 'all' or 'none' or .*integer"),
         (["data=folder"], r"data\.path must be given"),
         (["data=folder", "data.path=nowhere"], r"nowhere"),
