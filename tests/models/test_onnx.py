@@ -153,4 +153,4 @@ def test_inspect_says_what_is_randomized(tmp_path):
 def test_a_file_that_is_not_there_is_said_before_anything_is_read():
     said = r"model\.path=nowhere\.onnx: there is no such file or folder; it must be"
     with pytest.raises(ConfigError, match=said):
-        compose(["model=onnx", "model.path=nowhere.onnx", "metric=[mse]"])
+        _ = compose(["model=onnx", "model.path=nowhere.onnx", "metric=[mse]"]).run_id
