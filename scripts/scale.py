@@ -10,7 +10,6 @@ in proportion.
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -27,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from sanity.config.job import compose  # noqa: E402
 from sanity.experiment import run as running  # noqa: E402
+from sanity.network.devices import processor_name  # noqa: E402
 from sanity.network.tensorflow import start_tensorflow  # noqa: E402
 
 SIZE = (320, 240)  # of the images, pixels
@@ -56,11 +56,8 @@ def make_images(folder: Path, count: int) -> None:
 
 def processor() -> str:
     """The processor's name, and how many cores this process may use."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{named[0] if named else platform.processor()}, {cores} cores"
+    return f"{processor_name()}, {cores} cores"
 
 
 def measure(overrides: list[str]) -> dict[str, float]:
