@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.command import THREADS
+
 # Before anything imports TensorFlow: a cache of the session's own, and no chatter.
 CACHE = os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Workers beside each other: a thread each, or they wait for each other's.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.update(dict.fromkeys(THREADS, "1"))
 
 from sanity.config.options import conf_folder  # noqa: E402
 

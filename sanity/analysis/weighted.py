@@ -5,6 +5,7 @@ It is that of Rubin's Bayesian bootstrap (1981), in closed form but for one inte
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -137,10 +138,7 @@ class Weighted:
 
     def below(self, ratio: float) -> float:
         """The probability of less than this ratio."""
-        terms = self.tops - ratio * self.bottoms
-        if not terms.any():
-            return 0.5
-        return float(probability_below(terms, self.shapes))
+        return _below(self.tops - ratio * self.bottoms, self.shapes)
 
     def interval(self, level: float) -> tuple[float, float]:
         """The ratios that it is below with probability (1 − level) / 2, and above."""
@@ -149,23 +147,37 @@ class Weighted:
 
     def quantile(self, probability: float) -> float:
         """The ratio that it is below with this probability."""
-        from scipy.optimize import brentq
+        rows = (row.tobytes() for row in (self.tops, self.bottoms, self.shapes))
+        return _quantile(*rows, probability)
 
-        positive = self.bottoms > 0
-        ratios = self.tops[positive] / self.bottoms[positive]
-        low, high = ratios.min(), ratios.max()
-        size = high - low
-        # Only where a denominator has the other sign. Where their sum may have it with more than
-        # this probability, the ratio has no bound.
-        while self.below(low) > probability:
-            low -= size
-            size *= 2
-            if size > _FAR:
-                return -np.inf
-        while self.below(high) < probability:
-            high += size
-            size *= 2
-            if size > _FAR:
-                return np.inf
-        found = brentq(lambda r: self.below(r) - probability, low, high, xtol=_SHARE * size)
-        return float(found)
+
+def _below(terms: np.ndarray, shapes: np.ndarray) -> float:
+    return float(probability_below(terms, shapes)) if terms.any() else 0.5
+
+
+@lru_cache(8192)
+def _quantile(tops: bytes, bottoms: bytes, shapes: bytes, probability: float) -> float:
+    """See `Weighted.quantile`; kept, since verdicts by other thresholds ask for the same again."""
+    from scipy.optimize import brentq
+
+    top, bottom, shape = (np.frombuffer(row) for row in (tops, bottoms, shapes))
+
+    def beyond(ratio: float) -> float:
+        return _below(top - ratio * bottom, shape) - probability
+
+    ratios = top[bottom > 0] / bottom[bottom > 0]
+    low, high = ratios.min(), ratios.max()
+    size = high - low
+    # Only where a denominator has the other sign. Where their sum may have it with more than
+    # this probability, the ratio has no bound.
+    while beyond(low) > 0:
+        low -= size
+        size *= 2
+        if size > _FAR:
+            return -np.inf
+    while beyond(high) < 0:
+        high += size
+        size *= 2
+        if size > _FAR:
+            return np.inf
+    return float(brentq(beyond, low, high, xtol=_SHARE * size))

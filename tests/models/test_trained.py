@@ -72,8 +72,8 @@ def test_a_transformer_learns_and_every_part_of_it_is_drawn_anew(cache):
 
 @pytest.mark.slow
 def test_the_transformers_option_learns(cache):
-    """Two of its 24 epochs, which take five minutes; after all of them it knows 0.908."""
-    short = ["model.epochs=2", "model.stop_at=0.3"]
+    """One of its 24 epochs, which take five minutes; after all of them it knows 0.908."""
+    short = ["model.epochs=1", "model.stop_at=0.3"]
     job = compose(["model=vit", "data=animal_mnist", "metric=[mse]", *short])
     assert job.model.load().facts["test_accuracy"] > 0.4
 
