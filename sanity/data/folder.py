@@ -8,18 +8,17 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
 from sanity.contents import Content, check_files, hash_files
 from sanity.data.base import ImageSpec
+from sanity.data.encoded import Encoded
 from sanity.data.images import (
     CONVERT,
     EXTENSIONS,
@@ -29,13 +28,9 @@ from sanity.data.images import (
     Resample,
     Shape,
     check_channels,
-    decode,
     name_some,
-    open_image,
-    to_input,
     verify,
 )
-from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
 from sanity.data.targets import find_class, imagenet_class_names
 from sanity.errors import ConfigError
@@ -65,39 +60,25 @@ def package_folder(package: str, option: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-@dataclass(frozen=True, repr=False)
-class _Files(Pixels):
-    """The pixels of image files.
+@dataclass(frozen=True, repr=False, kw_only=True)
+class _Files(Encoded):
+    """The pixels of image files, which are named by their paths.
 
     Attributes:
-        paths: Of the files.
         sha256: Of each, as it was when the names were read.
-        size: (height, width, channels) that images are made to have.
     """
 
-    paths: list[Path]
     sha256: list[str]
-    size: Shape
-    resample: Resample
-    fit: Fit
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        x = np.empty((len(indices), *self.size), np.float32)
-        for place, index in enumerate(indices):
-            path = self.paths[index]
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise ConfigError(f"data.path: {path} cannot be read: {error.strerror}") from error
-            if hashlib.sha256(content).hexdigest() != self.sha256[index]:
-                raise ConfigError(f"data.path: {path} has changed since this job began")
-            with open_image(io.BytesIO(content), path) as image:
-                picture = decode(image, path)
-            x[place] = to_input(picture, self.size, self.resample, self.fit)
-        return x
+    def content(self, index: int) -> bytes:
+        path = self.names[index]
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"data.path: {path} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self.sha256[index]:
+            raise ConfigError(f"data.path: {path} has changed since this job began")
+        return content
 
 
 def _open(
@@ -107,7 +88,13 @@ def _open(
     paths = [path for _, path in files]
     sha256 = hash_files(paths, "data.path")
     return Images(
-        x=_Files(paths, sha256, shape, resample, fit),
+        x=_Files(
+            names=[str(path) for path in paths],
+            sha256=sha256,
+            size=shape,
+            resample=resample,
+            fit=fit,
+        ),
         names=[name for name, _ in files],
         labels=[label.number for label in labels],
         label_names=[label.name for label in labels],

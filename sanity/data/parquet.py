@@ -1,7 +1,5 @@
 """Encoded images in a column of Parquet files, as Hugging Face writes them."""
 
-import hashlib
-import io
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -10,25 +8,20 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
 from sanity.contents import Content, hash_parts
 from sanity.data.base import ImageSpec
+from sanity.data.encoded import Encoded
 from sanity.data.folder import Label, find_label
 from sanity.data.images import (
     Fit,
     Images,
     Resample,
-    Shape,
     check_channels,
-    decode,
     name_some,
-    open_image,
-    to_input,
 )
-from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
 from sanity.data.targets import find_class
 from sanity.errors import ConfigError
@@ -101,7 +94,15 @@ class Parquet(Selection):
         taken = [names[row] for row in chosen]
         files = self._files()
         rows = _Rows([(path, self._column(path, _open(path).schema_arrow)) for path in files])
-        pixels = _InRows(rows, chosen, taken, spec.shape, self)
+        pixels = _InRows(
+            names=taken,
+            size=spec.shape,
+            resample=self.resample,
+            fit=self.fit,
+            path=self.path,
+            rows=rows,
+            chosen=chosen,
+        )
         return Images(
             x=pixels,
             names=taken,
@@ -166,47 +167,26 @@ class Parquet(Selection):
         )
 
 
-@dataclass(frozen=True, repr=False)
-class _InRows(Pixels):
+@dataclass(frozen=True, repr=False, kw_only=True)
+class _InRows(Encoded):
     """The pixels of images encoded in rows.
 
     Attributes:
+        path: Of the data, as it was given.
         rows: All rows.
         chosen: Numbers of the images' rows.
-        names: Of the images.
-        size: (height, width, channels) that images are made to have.
-        how: How they are.
     """
 
+    path: str
     rows: "_Rows"
     chosen: list[int]
-    names: list[str]
-    size: Shape
-    how: Parquet
 
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        x = np.empty((len(indices), *self.size), np.float32)
-        for place, index in enumerate(indices):
-            where = Path(self.names[index])
-            with open_image(io.BytesIO(self._content(index)), where) as image:
-                picture = decode(image, where)
-            x[place] = to_input(picture, self.size, self.how.resample, self.how.fit)
-        return x
-
-    def hashes(self, indices: Sequence[int]) -> Iterator[str]:
-        """SHA-256 of some images' encoded bytes."""
-        for index in indices:
-            yield hashlib.sha256(self._content(index)).hexdigest()
-
-    def _content(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         cell = self.rows[self.chosen[index]]
         content = cell.get("bytes") if isinstance(cell, dict) else cell
         if not content:
             raise ConfigError(
-                f"data.path={self.how.path}: {self.names[index]} has no image in its row: save the "
+                f"data.path={self.path}: {self.names[index]} has no image in its row: save the "
                 "files' bytes there, as Hugging Face's Dataset.to_parquet does"
             )
         return bytes(content)

@@ -1,35 +1,28 @@
 """Data sets that TensorFlow Datasets has prepared on disk."""
 
-import hashlib
-import io
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
 from sanity.checked import checked
 from sanity.contents import Content, hash_parts
 from sanity.data.base import ImageSpec
+from sanity.data.encoded import Encoded
 from sanity.data.folder import Label
 from sanity.data.images import (
     Fit,
     Images,
     Resample,
-    Shape,
     check_channels,
-    decode,
     name_some,
-    open_image,
-    to_input,
 )
 from sanity.data.parquet import known_label
-from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
 from sanity.errors import ConfigError
 
@@ -93,7 +86,14 @@ class Tfds(Selection):
         names = [name for part in parts for name in part.names]
         chosen = self.select(names)
         taken = [names[i] for i in chosen]
-        pixels = _InRecords([where[i] for i in chosen], taken, image, spec.shape, self)
+        pixels = _InRecords(
+            names=taken,
+            size=spec.shape,
+            resample=self.resample,
+            fit=self.fit,
+            where=[where[i] for i in chosen],
+            feature=image,
+        )
         labels = [Label()] * len(chosen)
         if label is not None:
             key, values = f"data.labels={label}", pixels.values(label)
@@ -253,40 +253,17 @@ class _Part:
             return file.read(length)
 
 
-@dataclass(frozen=True, repr=False)
-class _InRecords(Pixels):
+@dataclass(frozen=True, repr=False, kw_only=True)
+class _InRecords(Encoded):
     """The pixels of images encoded in records.
 
     Attributes:
         where: The file and the record's number, of each image.
-        names: Of the images.
         feature: That of the image in its record.
-        size: (height, width, channels) that images are made to have.
-        how: How they are.
     """
 
     where: list[tuple[_Part, int]]
-    names: list[str]
     feature: str
-    size: Shape
-    how: Tfds
-
-    def __len__(self) -> int:
-        return len(self.where)
-
-    def read(self, indices: Sequence[int]) -> np.ndarray:
-        x = np.empty((len(indices), *self.size), np.float32)
-        for place, index in enumerate(indices):
-            name = Path(self.names[index])
-            with open_image(io.BytesIO(self._content(index)), name) as image:
-                picture = decode(image, name)
-            x[place] = to_input(picture, self.size, self.how.resample, self.how.fit)
-        return x
-
-    def hashes(self, indices: Sequence[int]) -> Iterator[str]:
-        """SHA-256 of some images' encoded bytes."""
-        for index in indices:
-            yield hashlib.sha256(self._content(index)).hexdigest()
 
     def values(self, feature: str) -> Iterator[int]:
         """A feature of all images' records that is a number."""
@@ -294,7 +271,7 @@ class _InRecords(Pixels):
             (value,) = self._example(index)[feature].int64_list.value
             yield int(value)
 
-    def _content(self, index: int) -> bytes:
+    def content(self, index: int) -> bytes:
         found = self._example(index)[self.feature].bytes_list.value
         if len(found) != 1:
             raise ConfigError(f"{self.names[index]} has no encoded image in {self.feature}")
