@@ -1,14 +1,16 @@
 """The atlas of verdicts: runs its sweeps, collects and draws them, writes the tables of its page.
 
 `python scripts/atlas.py FOLDER` does what is left of the sweeps, which takes hours; interrupted,
-the same command goes on. `--no-run` takes the runs that there are, `--list` prints the sweeps.
+the same command goes on. What the atlas's data already has is not computed again, whether its runs
+are there or not, but with `--again`. `--no-run` takes the runs that there are, `--list` prints the
+sweeps that are left.
 """
 
 import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -182,9 +184,9 @@ PLAN = (
     Part("cnn-costly", "cnn", COSTLY, 10, 3, small=True),
     Part("mlp-gradients", "mlp", GRADIENTS, 20, 3, small=True),
     Part("mlp-costly", "mlp", COSTLY, 10, 3, small=True),
-    Part("lite0-forward", "efficientnet_lite0", FORWARD, 5, 1, 7),
+    Part("lite0-forward", "efficientnet_lite0", FORWARD, 6, 1, 7),
     Part("vit-costly", "vit", (*COSTLY, *NESTED), 10, 1, small=True),
-    Part("lite0-costly", "efficientnet_lite0", (*PATHS, *NESTED), 5, 1, 7),
+    Part("lite0-costly", "efficientnet_lite0", (*PATHS, *NESTED), 6, 1, 7),
     Part("lite1-averages", "efficientnet_lite1", AVERAGES, 5, 1, 8),
     Part("lite2-averages", "efficientnet_lite2", AVERAGES, 5, 1, 8),
     Part("lite1-costly", "efficientnet_lite1", (*COSTLY, *NESTED), 5, 1, 8),
@@ -199,13 +201,22 @@ def commands(folder: Path) -> Iterator[tuple[Part, str, list[str]]]:
             yield part, order, ["-m", "sanity", "-m", *part.overrides(order, folder)]
 
 
-def compute(folder: Path) -> None:
+def left(folder: Path, known: pd.DataFrame) -> Iterator[tuple[Part, str, list[str]]]:
+    """Of `commands`, those whose rows are not all known."""
+    asked = commands(Path("outputs/atlas"))
+    for (part, order, words), (_, _, there) in zip(commands(folder), asked, strict=True):
+        rows = known[known["command"] == shlex.join(["python", *there])]
+        if not rows["seeds"].max() >= part.seeds:
+            yield part, order, words
+
+
+def compute(sweeps: Iterable[tuple[Part, str, list[str]]]) -> None:
     """Does what is left of every sweep; one that fails does not end the others.
 
     Raises:
         KeyboardInterrupt: One was interrupted.
     """
-    for part, order, words in commands(folder):
+    for part, order, words in sweeps:
         print(f"{part.name}, {ORDERS[order]}", flush=True)
         done = subprocess.run([sys.executable, *words], cwd=ROOT, check=False)
         if done.returncode == 130:
@@ -214,10 +225,18 @@ def compute(folder: Path) -> None:
             print(f"{part.name}, {ORDERS[order]}: exit code {done.returncode}", flush=True)
 
 
-def collect(folder: Path) -> pd.DataFrame:
-    """A row a part, order, method and metric, of the runs that are completed; see docs/atlas.md.
+def collect(folder: Path, known: pd.DataFrame) -> pd.DataFrame:
+    """A row a model, order, method and metric; see docs/atlas.md.
 
-    A method that a model has no use for has one row, without a metric.
+    A method that a model has no use for has one row, without a metric. Rows of the runs that are
+    completed take the place of those known, unless these are of more draws.
+
+    Args:
+        folder: Where runs are.
+        known: The rows that there were.
+
+    Raises:
+        SystemExit: There is neither a run nor a row.
     """
     tables = []
     for part, order, words in commands(Path("outputs/atlas")):
@@ -228,13 +247,25 @@ def collect(folder: Path) -> pd.DataFrame:
         if done:
             table = judge(part, order, path, done)
             tables.append(table.assign(command=shlex.join(["python", *words]))[list(COLUMNS)])
-    if not tables:
+    if not tables and known.empty:
         raise SystemExit(f"no run below {folder} is completed")
-    table = pd.concat(tables, ignore_index=True)
+    table = known
+    for new in tables:
+        table = merge(table, new)
     first = [name for name in (*GRADIENTS, *COSTLY) if name not in CONTROLS]
     places = {name: i for i, name in enumerate((*MODELS, *first, *CONTROLS, *ORDERS.values()))}
     keys = ["method", "model", "order"]
     return table.sort_values(keys, key=lambda column: column.map(places), kind="stable")
+
+
+def merge(known: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
+    """The rows of both: of a model, order and method the new ones, unless they have fewer draws."""
+    keys = ["model", "order", "method"]
+    draws = [table.groupby(keys)["seeds"].max().fillna(0) for table in (known, new)]
+    fewer = draws[1] < draws[0].reindex(draws[1].index, fill_value=0)
+    new = new[~pd.MultiIndex.from_frame(new[keys]).isin(fewer.index[fewer])]
+    same = pd.MultiIndex.from_frame(known[keys]).isin(pd.MultiIndex.from_frame(new[keys]))
+    return pd.concat([part for part in (known[~same], new) if len(part)], ignore_index=True)
 
 
 def judge(part: Part, order: str, path: Path, infos: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -310,19 +341,24 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="where runs go")
-    parser.add_argument("--list", action="store_true", help="print the sweeps and stop")
+    parser.add_argument("--list", action="store_true", help="print the sweeps left and stop")
+    parser.add_argument("--again", action="store_true", help="compute what the data has as well")
     parser.add_argument("--no-run", action="store_true", help="take the runs that there are")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where the atlas is (%(default)s)")
     asked = parser.parse_args()
+    data = asked.docs / "data/atlas.parquet"
+    known = pd.read_parquet(data) if data.exists() else pd.DataFrame(columns=list(COLUMNS))
+    folder = asked.folder.absolute()
+    sweeps = commands(folder) if asked.again else left(folder, known)
     if asked.list:
-        for _, _, words in commands(asked.folder):
+        for _, _, words in sweeps:
             print(shlex.join(["python", *words]))
         return
     if not asked.no_run:
-        compute(asked.folder.absolute())
-    table = collect(asked.folder)
-    (asked.docs / "data").mkdir(parents=True, exist_ok=True)
-    table.to_parquet(asked.docs / "data/atlas.parquet", index=False)
+        compute(sweeps)
+    table = collect(asked.folder, known)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(data, index=False)
     page = Path(__file__).with_name("atlas_page.py")
     subprocess.run([sys.executable, page, "--docs", asked.docs], check=True)
 

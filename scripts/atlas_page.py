@@ -23,6 +23,7 @@ from sanity.analysis.judged import (
     NONE,
     SENSITIVE,
 )
+from sanity.config.options import options
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -32,6 +33,8 @@ SIGNS = {
     **{INSENSITIVE: "■", SENSITIVE: "□", DEPENDS: "◧", ALIKE: "≡", INCONCLUSIVE: "?"},
     **{INVALID: "×", NONE: "", LEFT_OUT: "–"},
 }
+KNOWN = {"known_blind", "known_constant", "known_noisy_constant", "known_perfect"}  # of one model
+NO_SCORE = "no score"  # of masks that are constant
 LEANS = {INSENSITIVE: "▪", SENSITIVE: "▫"}  # of inconclusive ones that lack images only
 
 
@@ -43,7 +46,7 @@ def short(model: str) -> str:
 def sign(row: Mapping[Any, Any]) -> str:
     """A verdict's sign and the similarity: "■ 0.94"."""
     mark = LEANS.get(row["leans"]) or SIGNS[row["verdict"]]
-    return f"{mark} {number(row['similarity'])}".strip()
+    return f"{mark} {number(row['similarity'])}".strip() or NO_SCORE
 
 
 def grid(table: pd.DataFrame, order: str) -> pd.DataFrame:
@@ -86,6 +89,7 @@ def draw(table: pd.DataFrame, output: Path) -> None:
         axis.set_yticks(range(len(rows)), rows, fontsize=8)
         axis.tick_params(length=0, labeltop=True, labelbottom=False)
         axis.spines[:].set_visible(False)
+        axis.set_facecolor("0.94")  # of what is not computed or left out
     bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.4, aspect=40, pad=0.01)
     bar.set_label("early similarity: 1 masks as they were, 0 as those of other images", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -128,7 +132,7 @@ def cuts(table: pd.DataFrame) -> pd.DataFrame:
     """What each part computed less of than a default job, and how long it took."""
     found = []
     for name, rows in table[table["verdict"] != LEFT_OUT].groupby("part", sort=False):
-        first = rows[rows["order"] == OUTPUT].iloc[0]
+        first = rows.iloc[0]
         less: dict[str, list[str]] = {}
         for row in rows.drop_duplicates("method").to_dict("records"):
             less.setdefault(row["settings"], []).append(f"`{row['method']}`")
@@ -143,6 +147,22 @@ def cuts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def missing(table: pd.DataFrame) -> pd.DataFrame:
+    """What no run has yet: of each order and model the methods."""
+    found = []
+    for order in ORDERS:
+        for model, cells in grid(table, order).items():
+            names = [f"`{name}`" for name, cell in cells.items() if not cell]
+            if names:
+                said = "all" if len(names) == len(cells) else ", ".join(names)
+                found.append({"order": order, "model": short(str(model)), "methods": said})
+    seen = set(table["method"])
+    never = [f"`{name}`" for name in options("method") if name not in seen | KNOWN]
+    if never:
+        found.append({"order": "either", "model": "all", "methods": ", ".join(never)})
+    return pd.DataFrame(found, columns=["order", "model", "methods"])
+
+
 def tables(table: pd.DataFrame) -> dict[str, str]:
     """The page's tables in Markdown, by the name that stands in its comments."""
     found = {
@@ -151,7 +171,7 @@ def tables(table: pd.DataFrame) -> dict[str, str]:
     }
     for one in found.values():
         one["method"] = [f"`{name}`" for name in one["method"]]
-    found |= {"side by side": side_by_side(table), "cuts": cuts(table)}
+    found |= {"side by side": side_by_side(table), "cuts": cuts(table), "missing": missing(table)}
     return {name: markdown(one) for name, one in found.items()}
 
 

@@ -40,7 +40,7 @@ def test_the_plan_has_every_method_on_every_model():
     planned = {}
     for part in ATLAS.PLAN:
         planned.setdefault(part.model, []).extend(part.methods)
-    known = {name for name in options("method") if not name.startswith("known_")}
+    known = set(options("method")) - PAGE.KNOWN
     for model in ATLAS.MODELS:
         assert sorted(planned[model]) == sorted(known), model
     assert planned.keys() == set(ATLAS.MODELS)
@@ -64,7 +64,8 @@ def test_rows_come_from_runs(tmp_path, monkeypatch):
         for seed in range(3):
             path = tmp_path / f"one-{order}" / f"run{seed}"
             make_run(path, seed=seed, randomization=order, images=images, masks=None)
-    table = ATLAS.collect(tmp_path)
+    nothing = pd.DataFrame(columns=ATLAS.COLUMNS)
+    table = ATLAS.collect(tmp_path, nothing)
     assert list(table.columns) == list(ATLAS.COLUMNS)
     rows = table[table["primary"]].set_index(["method", "order"])
     words = rows["verdict"].xs("from the output", level="order")
@@ -78,6 +79,35 @@ def test_rows_come_from_runs(tmp_path, monkeypatch):
     assert both["from the input"].tolist() == pytest.approx(both["from the output"].tolist())
     assert set(rows["images"]) == {6} and set(rows["seeds"]) == {3}
     assert PAGE.grid(table, "from the output")["cnn"]["edge_detector"] == "1.00"
+
+    assert table.equals(ATLAS.collect(tmp_path, table))
+    assert table.equals(ATLAS.collect(tmp_path / "none", table))
+    assert not list(ATLAS.left(tmp_path, table)) and len(list(ATLAS.left(tmp_path, nothing))) == 2
+    fewer = table.assign(seeds=table["seeds"].where(table["order"] != "from the input", 2))
+    assert [order for _, order, _ in ATLAS.left(tmp_path, fewer)] == [ATLAS.INPUT]
+
+
+def rows(**columns):
+    """Rows of the atlas's data; what is not given is of no importance."""
+    table = pd.DataFrame({"model": "cnn", "order": "from the output", **columns})
+    return table.reindex(columns=ATLAS.COLUMNS)
+
+
+def test_new_rows_replace_those_of_no_more_draws():
+    known = rows(method=["a", "b", "c"], seeds=[3, 3, 1], part="old")
+    new = rows(method=["b", "c", "d"], seeds=[2, 1, 1], part="new")
+    found = ATLAS.merge(known, new).set_index("method")["part"]
+    assert found.to_dict() == {"a": "old", "b": "old", "c": "new", "d": "new"}
+    assert ATLAS.merge(known.head(0), new).equals(new)
+
+
+def test_what_is_missing_is_named():
+    cnn = TABLE[(TABLE["model"] == "cnn") & TABLE["method"].isin(["gradient", "input"])]
+    mlp = TABLE[(TABLE["model"] == "mlp") & (TABLE["method"] == "gradient")]
+    found = PAGE.missing(pd.concat([cnn, mlp])).set_index(["order", "model"])["methods"]
+    for order in ATLAS.ORDERS.values():
+        assert found[order, "mlp"] == "`input`" and (order, "cnn") not in found.index
+    assert "`lime`" in found["either", "all"] and "known" not in found["either", "all"]
 
 
 def test_the_picture_is_drawn(tmp_path):
