@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 _BY = "metric,stage,method"
+_WRITTEN = ("csv", "markdown", "latex", "figure", "report")  # options that name a file to write
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,8 +36,7 @@ def compare(options: Namespace) -> None:
         ConfigError: Something asked for cannot be done.
     """
     if options.diff or options.rescore:
-        writes = ("csv", "markdown", "latex", "figure", "report")
-        if asked := next((name for name in writes if getattr(options, name)), None):
+        if asked := next((name for name in _WRITTEN if getattr(options, name)), None):
             raise ConfigError(
                 f"--{asked} writes what is made of whole runs: not together with "
                 f"{'--diff' if options.diff else '--rescore'}"
@@ -75,6 +75,9 @@ def compare(options: Namespace) -> None:
 
         verdicts = {one.scheme: one.found for one in judged}
         write(options.report, scores, verdicts, thresholds=thresholds)
+    for name in _WRITTEN:
+        if file := getattr(options, name):
+            print(f"wrote {file}")
 
 
 @dataclass(frozen=True)

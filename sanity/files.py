@@ -159,6 +159,25 @@ class FolderLock:
             self.release()
             raise
 
+    def is_held(self) -> bool | None:
+        """Whether a process has the lock; None where that cannot be told from here.
+
+        So it is of a folder that was moved, and of one that was locked on another machine last.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self._holder.with_suffix(".lock")
+        holder = read_json(self._holder)
+        if not path.exists() or (holder and holder.get("host") != socket.gethostname()):
+            return None
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return None
+
     def release(self) -> None:
         """Gives the lock back, if it is held."""
         if self._lock is not None:

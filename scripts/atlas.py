@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from sanity.analysis.schemes import load_schemes
 from sanity.analysis.verdict_tables import Evidence, evidence
 from sanity.analysis.verdicts import early_scores, early_stages
 from sanity.files import read_json
+from sanity.results.recorded import seconds_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -293,8 +293,6 @@ def judge(part: Part, order: str, path: Path, infos: Sequence[Mapping[str, Any]]
     ]
     table = pd.concat([table, pd.DataFrame(rows)], ignore_index=True)
     table["primary"], table["leans"] = table["primary"].astype(bool), table["leans"].fillna("")
-    keys = ("started", "finished")
-    times = [[datetime.fromisoformat(info[key]) for key in keys] for info in infos]
     return table.assign(
         model=part.model,
         order=ORDERS[order],
@@ -305,7 +303,7 @@ def judge(part: Part, order: str, path: Path, infos: Sequence[Mapping[str, Any]]
         settings=[said(part.settings.get(name, {})) for name in table["method"]],
         sanity=infos[0]["versions"]["sanity"],
         format=infos[0].get("format"),
-        minutes=sum((end - start).total_seconds() for start, end in times) / 60,
+        minutes=sum(map(seconds_of, infos)) / 60,
     )
 
 

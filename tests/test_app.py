@@ -49,7 +49,7 @@ ELSEWHERE = "hydra_plugins.hydra_elsewhere_launcher.Launcher"
         (["-m", "seed=0,1", "hydra.sweep.dir=x"], "output=FOLDER and name=NAME say where"),
         (["hydra.job.chdir=true"], "output=FOLDER and name=NAME say where"),
         (["objective=early.gradiant.ssim"], "did you mean early.gradient.ssim?"),
-        (["-m", "hydra/sweeper=optina"], "hydra/sweeper=optina is none of"),
+        (["-m", "hydra/sweeper=optina"], "hydra/sweeper=optina is"),
         (["-m", "seed=interval(0,2)"], "interval(…) is for hydra/sweeper=optuna"),
         (["+method.smoothgrad.smaples=3"], "method.smoothgrad.smaples=3 is no key here"),
         (["layers.names=[nonsense]"], "block15"),

@@ -311,7 +311,7 @@ def test_tables_as_text(one, tmp_path, capsys):
     table = means(load_schemes([one]), ["metric", "stage", "method"])
     wide = pivot(table)
     assert list(wide.columns) == list(SHAPES)
-    assert wide.index[0] == ("ssim", "0 original") and wide.index[1] == ("ssim", "1 top")
+    assert wide.index[0] == ("ssim", "0 trained") and wide.index[1] == ("ssim", "1 top")
     row = table.set_index(["metric", "stage", "method"]).loc["ssim", 1, "gradient"]
     cell = f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     assert wide.loc[("ssim", "1 top"), "gradient"] == cell
@@ -323,6 +323,7 @@ def test_tables_as_text(one, tmp_path, capsys):
     )
     assert "95 % interval over 7 images, 1 seed" in out and cell in out
     assert "pearson" not in out and "insensitive" not in out
+    assert out.splitlines()[-3:] == [f"wrote {file}" for file in files]
     read = pd.read_csv(files[0], keep_default_na=False)
     expected = table[table["metric"] == "ssim"]
     np.testing.assert_allclose(read["mean"], expected["mean"], rtol=1e-15)
@@ -331,6 +332,12 @@ def test_tables_as_text(one, tmp_path, capsys):
     assert latex.count("&") == 5 * 3 and r"guided\_backprop" in latex
     assert markdown.count("ssim") == latex.count("ssim") == 1
     assert said(capsys, one, "--no-verdicts", "--quiet") == ""
+
+
+def test_runs_that_are_not_completed_are_left_out_and_it_is_said(one, tmp_path, caplog):
+    make_run(tmp_path / "unfinished", "seed=5", finish=False)
+    assert len(load_schemes([tmp_path])) == len(load_schemes([one]))
+    assert caplog.text.count("left out of 2 runs: 1 interrupted (sanity.runs lists them)") == 1
 
 
 def test_figure(runs, tmp_path, capsys):
@@ -514,7 +521,9 @@ def test_mistakes_are_one_sentence(one, tmp_path, capsys):
     )
     assert "--metric sim is none of ssim, pearson" in refused(capsys, one, "--metric", "sim")
     assert "metric=[…]" in refused(capsys, one, "--rescore", "seed=1")
-    assert "metric=sim is none of" in refused(capsys, one, "--rescore", "metric=[sim]")
+    assert "metric=sim is unknown; did you mean metric=ssim" in refused(
+        capsys, one, "--rescore", "metric=[sim]"
+    )
     assert "--verdict treshold=1 must be" in refused(capsys, one, "--verdict", "treshold=1")
     assert "must be a number" in refused(capsys, one, "--verdict", "threshold=high")
     assert "verdict.threshold=2" in refused(capsys, one, "--quiet", "--verdict", "threshold=2")

@@ -87,7 +87,7 @@ def pivot(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         cells.append(f"{text} n={n:.0f}" if several else text)
     shown = table[keys].astype(object)
     if {"stage", "layer"} <= set(keys):
-        names = shown["layer"].where(~shown["layer"].isin(["", TRAINED]), "original").astype(str)
+        names = shown["layer"].where(shown["layer"] != "", TRAINED).astype(str)
         # The number keeps one layer's stages of several schemes apart.
         shown["stage"] = shown["stage"].astype(str) + " " + names
         shown = shown.drop(columns="layer")

@@ -1,6 +1,8 @@
 """Schemes: what sets runs apart beside seeds and parts of the images, and their scores."""
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,11 @@ import pandas as pd
 
 from sanity.errors import ConfigError
 from sanity.results.columns import counts, owner
+from sanity.results.listing import find_runs, read_run
 from sanity.results.load import load_runs
 from sanity.results.tables import SCORES
+
+log = logging.getLogger(__name__)
 
 _APART = 1e-3  # more than what other processors make of the same scores
 
@@ -21,12 +26,19 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
 
     `scheme` names the keys in which runs differ, and their values, of those that can matter for a
     row's method and metric; "" if none do. A score that stands in several runs, a method's that is
-    the same in all of them, counts once.
+    the same in all of them, counts once. Runs that are not completed are left out, which is logged.
 
     Raises:
         ConfigError: There is no run, none is completed, a file is damaged, or runs of the same
             settings have different scores.
     """
+    left = Counter(read_run(folder).status for folder in find_runs(paths))
+    completed = left.pop("completed", 0)
+    if left and completed:
+        said = ", ".join(f"{count} {status}" for status, count in left.items())
+        log.warning(
+            "left out of %d runs: %s (sanity.runs lists them)", completed + left.total(), said
+        )
     scores = load_runs(list(paths), status="completed", categories=True)
     if scores.empty:
         raise ConfigError(f"no run below {', '.join(map(str, paths))} is completed")

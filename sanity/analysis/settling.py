@@ -1,4 +1,4 @@
-"""What would settle verdicts that only lean: how many images, and by which command."""
+"""What would settle verdicts that are open: how many images or draws, and by which command."""
 
 import shlex
 import shutil
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sanity.analysis.intervals import LEVEL
+from sanity.analysis.judged import INCONCLUSIVE
 from sanity.files import read_json
 from sanity.results.recorded import configuration, hydra_of, overrides_of
 
@@ -21,17 +23,20 @@ _NOT_REPEATED = ("data.limit", "data.shard", "data.shards", "seed", "force", "dr
 
 @dataclass(frozen=True)
 class Settling:
-    """What would decide the verdicts that lean.
+    """What would decide the verdicts that lean, or those for which more images are not enough.
 
     Attributes:
-        images: How many it takes, if more are like those that there are.
+        images: How many it takes, if more are like those that there are; 0 where it is `draws`.
         command: That explains so many; None where no override brings them.
         instead: Then, what to do: a part of a sentence.
+        draws: Of the weights: how many are tried next where draws differ too much for any number
+            of images to decide.
     """
 
     images: int
     command: str | None
     instead: str | None = None
+    draws: int = 0
 
     @property
     def said(self) -> str:
@@ -42,9 +47,11 @@ class Settling:
 def settling(
     runs: Sequence[Path], found: "pd.DataFrame", *, elsewhere: bool = False
 ) -> Settling | None:
-    """What would decide what leans by the primary metric; None where nothing does.
+    """What would decide what leans by the primary metric; None where nothing would.
 
-    Of methods that take more images than the data has, it says nothing if others take fewer.
+    Where nothing leans, and draws of the weights differ too much for more images to decide, twice
+    as many draws. Of methods that take more images than the data has, it says nothing if others
+    take fewer.
 
     Args:
         runs: The folders of one scheme's runs, each of another seed or share of the images.
@@ -53,8 +60,9 @@ def settling(
             the path of this machine's Python.
     """
     leaning = found[found["primary"] & (found["leans"] != "")]
+    program = _STARTED if elsewhere else _program()
     if not len(leaning):
-        return None
+        return _more_draws(runs, program) if _draws_differ(found) else None
     infos = [read_json(run / "run.json") or {} for run in runs]
     data = configuration(runs[0]).get("data") or {}
     there = (infos[0].get("counts") or {}).get("available")
@@ -72,10 +80,26 @@ def settling(
         return Settling(images, None, f"{images} images in data.names")
     if data.get("limit") is None:
         return Settling(images, None, f"{images} images like these")
-    command = _command(runs, images, _STARTED if elsewhere else _program())
+    command = _command(runs, images, program)
     return Settling(
         images, command, None if command else f"data.limit={images} in each of the runs"
     )
+
+
+def _draws_differ(found: "pd.DataFrame") -> bool:
+    """Whether a verdict of several draws is open though the metric could tell."""
+    rows = found[found["primary"] & (found["verdict"] == INCONCLUSIVE) & (found["seeds"] > 1)]
+    return bool((~(rows["p"] <= 1 - LEVEL)).any())
+
+
+def _more_draws(runs: Sequence[Path], program: Sequence[str]) -> Settling:
+    """Twice as many draws as there are, those among them."""
+    seeds = [int(seed) for seed in _seeds(runs)]
+    more = [seed for seed in range(2 * len(seeds)) if seed not in seeds][: len(seeds)]
+    draws = [*seeds, *more]
+    command = _command(runs, None, program, draws)
+    said = f"seed={','.join(map(str, draws))} in each of the runs"
+    return Settling(0, command, None if command else said, len(draws))
 
 
 def _images(info: Mapping[str, Any]) -> list[str]:
@@ -83,16 +107,35 @@ def _images(info: Mapping[str, Any]) -> list[str]:
     return list((info.get("sha256") or {}).get("images") or ())
 
 
-def _command(runs: Sequence[Path], images: int, program: Sequence[str]) -> str | None:
-    """The command line of some runs with so many images; None if no single one makes them all."""
-    kept = [[one for one in overrides_of(run) if _key(one) not in _NOT_REPEATED] for run in runs]
+def _command(
+    runs: Sequence[Path],
+    images: int | None,
+    program: Sequence[str],
+    draws: Sequence[int] | None = None,
+) -> str | None:
+    """The command line of some runs with so many images; None if no single one makes them all.
+
+    Args:
+        runs: Of one scheme.
+        images: How many; None: as many as they have.
+        program: How it starts.
+        draws: The seeds; None: theirs.
+    """
+    repeated = [key for key in _NOT_REPEATED if images is not None or key != "data.limit"]
+    kept = [[one for one in overrides_of(run) if _key(one) not in repeated] for run in runs]
     if any(one != kept[0] for one in kept[1:]):
         return None
-    seeds = list(dict.fromkeys(str(configuration(run).get("seed", 0)) for run in runs))
+    seeds = _seeds(runs) if draws is None else [str(seed) for seed in draws]
     words = [*program, *(["-m"] if len(seeds) > 1 else []), *_config_dir(hydra_of(runs[0]))]
     words += kept[0]
     words += [f"seed={','.join(seeds)}"] if seeds != ["0"] else []
-    return shlex.join([*words, f"data.limit={images}"])
+    words += [] if images is None else [f"data.limit={images}"]
+    return shlex.join(words)
+
+
+def _seeds(runs: Sequence[Path]) -> list[str]:
+    """The seeds of the weights, each once."""
+    return list(dict.fromkeys(str(configuration(run).get("seed", 0)) for run in runs))
 
 
 def _key(override: str) -> str:

@@ -83,7 +83,9 @@ def _unknown_option(group: str, option: str, known: Sequence[str]) -> str:
         hint = f"; did you mean {group}=[{','.join(matched)}]?"
     else:
         hint = did_you_mean(option, known, f"{group}=")
-    return f"{group}={option} is none of {', '.join(known)}{hint}"
+    if hint:  # which stands before a list that may be long
+        return f"{group}={option} is unknown{hint} (all: {', '.join(known)})"
+    return f"{group}={option} is none of {', '.join(known)}"
 
 
 def _unknown_key(key: str) -> str:
@@ -100,8 +102,8 @@ def _unknown_key(key: str) -> str:
     known = [name for name in found if "/" not in name]
     if key in known:
         return f"{key} belongs to an option that is not chosen (sanity --cfg job shows what is)"
-    short = [name for name in known if "." not in name]
-    hint = did_you_mean(key, short if near(key, short) else known)
+    alike = [name for name in known if name.count(".") == key.count(".")]
+    hint = did_you_mean(key, alike if near(key, alike) else known)
     return f"{key} is no key of the configuration{hint} (sanity --cfg job shows them)"
 
 

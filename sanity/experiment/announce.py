@@ -11,6 +11,7 @@ from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost
 from sanity.network.devices import device_name
 from sanity.progress import duration, short
+from sanity.results.recorded import model_file
 
 if TYPE_CHECKING:
     from sanity.randomization.stage import Stage
@@ -82,7 +83,8 @@ def _question(experiment: Experiment) -> list[str]:
     job, stages, images = experiment.job, experiment.stages, experiment.images
     controls = [name for name, method in job.methods.items() if method.control]
     methods = [name for name in job.methods if name not in controls]
-    name = experiment.classifier.name
+    own = model_file(job.config)
+    name = f"the network {own}" if own else experiment.classifier.name
     metrics = [f"{m} (decides)" if m == job.primary else m for m in job.metrics]
     least = experiment.least
     too_few = f"{least} images or more can decide; fewer say where a verdict leans" if least else ""

@@ -280,7 +280,7 @@ class StagePredictions:
         which = f"; of images {group.start + 1} to {group.stop}" if some else ""
         say(
             _stage_line(stage, frame, asked.classifier) + which,
-            _short_line(stage, frame, asked.stages, link == "none"),
+            _short_line(stage, frame, asked.stages, link == "none", len(asked.images)),
         )
         self._warn(stage, frame, which)
 
@@ -312,16 +312,25 @@ def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier")
 
 
 def _short_line(
-    stage: "Stage", frame: "pd.DataFrame", stages: Sequence["Stage"], numbers: bool
+    stage: "Stage", frame: "pd.DataFrame", stages: Sequence["Stage"], numbers: bool, images: int
 ) -> str:
-    """A stage in at most 78 columns: what became of the classes, and of the one explained."""
+    """A stage in at most 78 columns: what became of the classes, and of the one explained.
+
+    Args:
+        stage: The stage.
+        frame: What the network says of a group of images there.
+        stages: All of them.
+        numbers: Whether its outputs are no classes.
+        images: How many there are in all.
+    """
     last, width = len(stages) - 1, min(24, max(len(one.layer) for one in stages) or 1)
     layer = stage.layer if len(stage.layer) <= width else f"…{stage.layer[1 - width :]}"
     value = frame["target_logit" if numbers else "target_probability"].mean()
     said = f"{'output' if numbers else 'probability'} {value:.2g}"
     if not numbers:
         same = int((frame["predicted"] == frame["target"]).sum())
-        said = f"{same} of {len(frame)} still the class explained, {said}"
+        rest = f" ({images} in all)" if images > len(frame) else ""
+        said = f"{same} of {len(frame)}{rest} still the class explained, {said}"
     return f"stage {stage.index:>{len(str(last))}}/{last}  {layer or 'as trained':<{width}}  {said}"
 
 

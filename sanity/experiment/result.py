@@ -14,6 +14,7 @@ from sanity.analysis.wording import word
 from sanity.errors import ConfigError
 from sanity.files import read_json
 from sanity.report.console import from_here
+from sanity.results.listing import status_of
 from sanity.results.load import load_images, load_masks, load_predictions, load_runs
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Result(os.PathLike[str]):
     @property
     def status(self) -> str:
         """`completed`, `interrupted`, `failed` or `running`; `new` where there is nothing."""
-        return str(self.info.get("status", "new"))
+        info = self.info
+        return status_of(self.path, info) if "status" in info else "new"
 
     @property
     def info(self) -> dict[str, Any]:

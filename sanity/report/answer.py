@@ -51,7 +51,7 @@ class Answer:
         found: See `analysis.verdicts.verdicts`.
         scores: That they are made from.
         thresholds: The verdicts'.
-        settled: What would decide those that lean.
+        settled: What would decide those that are open.
         other_draws: How there would be scores of other draws of the weights.
     """
 
@@ -83,9 +83,14 @@ class Answer:
             if any(row["seeds"] == 1 and row["verdict"] in _OPPOSITE for row in first):
                 return ["", Text(f"Next: other draws of the weights, {self.other_draws}.")]
             return []
+        why = "to decide what leans"
+        count = f"{self.settled.images} images"
+        if self.settled.draws:
+            why = "as the draws of the weights differ too much for more images to decide"
+            count = f"{self.settled.draws} draws"
         if self.settled.command is None:
-            return ["", Text(f"Next, to decide what leans: {self.settled.said}.")]
-        head = Text(f"Next, to decide what leans, {self.settled.images} images:")
+            return ["", Text(f"Next, {why}: {self.settled.said}.")]
+        head = Text(f"Next, {why}, {count}:")
         return ["", head, *(Text(line, "cyan") for line in command_lines(self.settled.said, width))]
 
 
@@ -159,7 +164,7 @@ def _by_metric(
             room = width - name
         blocks[-1].append(metric)
         room -= needed
-    marks = set()
+    marks, leaning = set(), False  # whether one leans against a verdict that is decided
     for block in blocks:
         table = bare_table()
         table.add_column("by each metric", overflow="fold", min_width=min(14, name), max_width=name)
@@ -170,11 +175,14 @@ def _by_metric(
         for row in first:
             cells = [_cell(by.get((row["method"], m["metric"])), row, threshold) for m in block]
             marks |= {mark for _, mark in cells}
+            leaning |= row["verdict"] in _OPPOSITE and any(mark == "≠" for _, mark in cells)
             control = "dim" if is_control(row) else ""
             method = Text(folded(row["method"], name), control)
             table.add_row(method, *(cell for cell, _ in cells))
         yield table
     said = {"≠": f"≠ the opposite of what {metrics[0]['metric']} says", "?": "? cannot decide"}
+    if leaning:
+        said["≠"] += " (beside a verdict that stands it only leans there)"
     if marks & set(said):
         yield Text("; ".join(text for mark, text in said.items() if mark in marks), "dim")
 

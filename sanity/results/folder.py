@@ -158,7 +158,8 @@ class RunFolder:
         recorded.write_config(self.path, self._config, self._overrides, self._hydra)
         earlier = {k: v for k, v in self.info.items() if k not in ("error", "traceback")}
         if earlier:
-            earlier["resumed"] = [*earlier.get("resumed", []), recorded.note_resumption(earlier)]
+            resumption = recorded.note_resumption(self.path, earlier)
+            earlier["resumed"] = [*earlier.get("resumed", []), resumption]
         self.info = {
             "run": self.path.name,
             "started": now(),

@@ -5,14 +5,15 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sanity.errors import ConfigError
-from sanity.files import read_json
+from sanity.files import FolderLock, read_json
+from sanity.results.recorded import seconds_of
 from sanity.results.tables import UNITS, damage
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Run:
 
     Attributes:
         folder: Where it lies.
-        status: `completed`, `failed`, `interrupted` or `running`.
+        status: `completed`, `failed`, `interrupted` or `running`; see `status_of`.
         values: The columns of its configuration, and `RUN_COLUMNS`.
         metrics: What it recorded of each metric, by name.
         controls: Its methods that never look at the network.
@@ -53,7 +54,7 @@ def runs(
     """The runs below a path, a row each, those that failed or were interrupted as well.
 
     Columns are `run`, `status`, `error` and `traceback` (of one that failed), `started`, `seconds`
-    (from then to its end, the time between two tries included), `bytes` (on the disk), `overrides`
+    (that it was computed, without the time between two tries), `bytes` (on the disk), `overrides`
     (as they were given), `path`, then the columns of `load_runs` that come from the configuration.
 
     Args:
@@ -159,7 +160,7 @@ def read_run(folder: Path, *, whole: bool = False) -> Run:
     info = read_json(folder / "run.json")
     if info is None:
         raise damage(folder / "run.json")
-    status = str(info.get("status"))
+    status = status_of(folder, info)
     own = {"run": info.get("run", folder.name), "path": str(folder.absolute()), "status": status}
     columns = info.get("columns")
     values = {**(columns if isinstance(columns, dict) else {}), **own}
@@ -171,6 +172,35 @@ def read_run(folder: Path, *, whole: bool = False) -> Run:
         metrics if isinstance(metrics, dict) else {},
         controls if isinstance(controls, list) else [],
         info if whole else {},
+    )
+
+
+def status_of(folder: Path, info: Mapping[str, Any]) -> str:
+    """A run's status; of one that was killed `interrupted`, though its run.json says `running`.
+
+    That can be told where it ran on this machine. Elsewhere it stays `running`, and the log says
+    that this is what the run said last.
+
+    Args:
+        folder: The run's.
+        info: What its run.json says.
+    """
+    status = str(info.get("status"))
+    if status != "running":
+        return status
+    held = FolderLock(folder).is_held()
+    if held is None:
+        _say_untold(folder)
+    return "interrupted" if held is False else status
+
+
+@cache
+def _say_untold(folder: Path) -> None:
+    """Once a folder."""
+    log.warning(
+        "%s: it may have been killed: run.json says running, and whether it still does cannot be "
+        "told from here, as it ran on another machine or was moved",
+        folder,
     )
 
 
@@ -248,20 +278,11 @@ def _about(run: Run) -> dict[str, Any]:
         "error": info.get("error"),
         "traceback": info.get("traceback"),
         "started": info.get("started"),
-        "seconds": _seconds(info),
+        "seconds": seconds_of(info),
         "bytes": sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file()),
         "overrides": _overrides(run.folder),
         "path": str(run.folder.absolute()),
     }
-
-
-def _seconds(info: Mapping[str, Any]) -> float:
-    """From the start to the end, NaN where one of them is not known."""
-    try:
-        start, end = (datetime.fromisoformat(info[key]) for key in ("started", "finished"))
-    except (KeyError, TypeError, ValueError):
-        return float("nan")
-    return (end - start).total_seconds()
 
 
 def _overrides(folder: Path) -> str:

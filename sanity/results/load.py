@@ -58,9 +58,9 @@ def load_runs(
     Beside the columns of scores.parquet stand each run's choices (`model`, `randomization`, …) and
     values (`seed`, `method.smoothgrad.samples`, …), `target` as `target_rule`, then `run`, `path`
     and `status`. A value that some runs do not have is NaN there. The layer of stage 0 is
-    "trained". Runs that are not completed come with the units they have finished; a killed one
-    says `running`. A run that lies in several folders counts once. What of a filter matches
-    nothing is logged as a warning, with the values that there are.
+    "trained". Runs that are not completed come with the units they have finished; a killed one is
+    `interrupted` where this machine can tell. A run that lies in several folders counts once. What
+    of a filter matches nothing is logged as a warning, with the values that there are.
 
     `attrs` of the table has `units` (by column), `metrics` (by name: identity, range, direction and
     more, as far as the runs recorded it and agree) and `controls` (methods that never look at the

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +75,46 @@ def refuse_other_files(run: Path, before: Mapping[str, Any], after: Mapping[str,
             )
 
 
-def note_resumption(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run that is gone on with was made with until now, and when that ended."""
+def note_resumption(run: Path, info: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run that is gone on with was made with until now, and when that ended.
+
+    Args:
+        run: Its folder.
+        info: What its run.json says.
+    """
     made_with = {key: info[key] for key in ("versions", "machine") if key in info}
-    return {"at": now(), "before": made_with}
+    return {"at": now(), "stopped": last_sign(run), "before": made_with}
+
+
+def last_sign(run: Path) -> str:
+    """When a run's process last wrote what it had computed: UTC, to the second."""
+    files = [run / "run.json", run / "predictions.parquet", *(run / "parts").glob("*")]
+    times = [now()]
+    with suppress(OSError):
+        latest = max(file.stat().st_mtime for file in files if file.exists())
+        times.append(datetime.fromtimestamp(latest, UTC).isoformat(timespec="seconds"))
+    return min(times)
+
+
+def seconds_of(info: Mapping[str, Any]) -> float:
+    """How long a run was computed, NaN where it has not ended or does not say.
+
+    From its start to its end, without the time between a try's last sign and the next one's start.
+    """
+    try:
+        spans = [(info["started"], info["finished"])]
+        pauses = [
+            (one["stopped"], one["at"]) for one in info.get("resumed", []) if "stopped" in one
+        ]
+        lengths = [_between(*span) for span in (*spans, *pauses)]
+    except (KeyError, TypeError, ValueError):
+        return float("nan")
+    return max(lengths[0] - sum(lengths[1:]), 0.0)
+
+
+def _between(start: str, end: str) -> float:
+    """Seconds between two times."""
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
 def warn_of_versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -130,6 +168,22 @@ def _of_hydra(run: Path, name: str) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read, so {run} cannot be compared") from error
+
+
+def model_file(config: Mapping[str, Any]) -> str | None:
+    """What a model of one's own is called: its file or folder, or what stands for one.
+
+    Args:
+        config: A run's configuration.
+
+    Returns:
+        The last part of a path, an application's or a function's name; None of embedded models.
+    """
+    node = config.get("model") or {}
+    for key in ("path", "checkpoint", "module", "application"):
+        if isinstance(value := node.get(key), str) and value:
+            return Path(value).name or None
+    return None
 
 
 def begins_at_output(info: dict[str, Any], config: dict[str, Any]) -> bool:

@@ -12,10 +12,9 @@ from sanity.results.recorded import write_config
 LIMITED = {"limit": 3, "names": None}
 
 
-def verdicts_of(enough=(6, 8), leans="sensitive", images=3):
-    rows = [
-        {"primary": True, "leans": leans, "images": images, "enough": count} for count in enough
-    ]
+def verdicts_of(enough=(6, 8), leans="sensitive", images=3, seeds=1, p=float("nan")):
+    known = {"verdict": "inconclusive", "leans": leans, "images": images, "seeds": seeds, "p": p}
+    rows = [{"primary": True, **known, "enough": count} for count in enough]
     return pd.DataFrame([*rows, {"primary": False, "leans": leans, "images": 3, "enough": 99}])
 
 
@@ -109,3 +108,20 @@ def test_what_takes_more_than_there_are_is_left_to_the_others(tmp_path):
 
 def test_nothing_leans(tmp_path):
     assert settling([run_of(tmp_path / "run")], verdicts_of(leans="")) is None
+
+
+@pytest.mark.parametrize(("p", "draws"), [(0.3, 4), (float("nan"), 4), (0.01, None)])
+def test_where_draws_differ_too_much_more_of_them_are_next(p, draws, tmp_path):
+    """Not where the metric cannot tell, which has a small p."""
+    runs = [
+        run_of(tmp_path / str(seed), ["data.limit=6", f"seed={seed}"], seed=seed) for seed in (0, 2)
+    ]
+    found = settling(runs, verdicts_of(leans="", seeds=2, p=p), elsewhere=True)
+    if draws is None:
+        assert found is None
+        return
+    assert found is not None and found.draws == draws
+    assert found.said == "python -m sanity -m data.limit=6 seed=0,2,1,3"
+    apart = [runs[0], run_of(tmp_path / "other", ["noise_seed=1"], seed=2)]
+    found = settling(apart, verdicts_of(leans="", seeds=2, p=p))
+    assert found is not None and found.said == "seed=0,2,1,3 in each of the runs"

@@ -54,7 +54,7 @@ def test_what_is_changed_is_as_if_it_had_been_asked_for(changes, tmp_path, monke
     ("change", "said"),
     [
         ("sede=1", "sede is no key of the run's configuration; did you mean seed"),
-        ("method=[gradiant]", "method=gradiant is none of"),
+        ("method=[gradiant]", "method=gradiant is unknown"),
         ("seed=0,1", "has several values"),
         ("experiment=quick", "is for sanity itself"),
         ("~seed", "is for sanity itself"),

@@ -92,7 +92,14 @@ def test_every_experiment_is_composed(experiment, folder_of_images):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["method=[gradent]"], r"method=gradent is none of .*gradient"),
+        (
+            ["method=[gradent]"],
+            r"method=gradent is unknown; did you mean method=gradient\? \(all: ",
+        ),
+        (
+            ["layer.last=2"],
+            r"layer\.last is no key of the configuration; did you mean layers\.last\?",
+        ),
         (["model=resnet51"], r"model=resnet51 is none of .*efficientnet_lite0"),
         (["seed=-1"], r"seed=-1 should be greater than or equal to 0"),
         (["seed=abc"], r"seed=abc should be a valid integer"),

@@ -207,7 +207,7 @@ def test_what_will_not_do_is_one_sentence(kind, here, capsys):
     ("override", "message"),
     [
         ("sede=1", "did you mean seed"),
-        ("metric=[smim]", "metric=smim is none of"),
+        ("metric=[smim]", "metric=smim is unknown"),
         ("seed=x", "seed=x should be a valid integer"),
         ("model.path=x", "model is a label here"),
         ("randomization=a/b", "plain name"),

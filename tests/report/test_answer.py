@@ -80,8 +80,17 @@ def test_the_metrics_stand_side_by_side_and_disagreement_is_marked():
     assert "depends on metric" in lines(text, "guided_backprop")[0]
     assert lines(text, "guided_backprop")[1].split()[1:] == ["0.95", "0.95", "0.10≠"]
     assert lines(text, "by each metric")[0].split()[3:] == list(METRICS)
-    assert "≠ the opposite of what ssim says" in text
+    assert "≠ the opposite of what ssim says" in text and "only leans" not in text
     assert "≠" not in for_file(answer().parts)
+
+
+def test_a_mark_beside_a_verdict_that_stands_is_explained():
+    """Another metric that only leans the other way does not unsettle it."""
+    found = answer().found
+    against = (found["method"] == "gradient") & (found["metric"] == "pearson")
+    found.loc[against, ["verdict", "leans"]] = ["inconclusive", "insensitive"]
+    text = " ".join(for_file(Answer(found, scores_of(), Thresholds()).parts).split())
+    assert "≠ the opposite of what ssim says (beside a verdict that stands it only leans" in text
 
 
 def test_the_meaning_in_a_sentence():
@@ -99,6 +108,13 @@ def test_what_leans_says_so_and_by_which_command_it_is_settled():
     import shlex
 
     assert shlex.split(command) == shlex.split(str(SETTLED.command))
+
+
+def test_more_draws_are_named_where_more_images_do_not_decide():
+    more = Settling(0, "python -m sanity -m seed=0,1,2,3", draws=4)
+    text = " ".join(for_file(answer(settled=more).parts).split())
+    assert "draws of the weights differ too much for more images to decide, 4 draws:" in text
+    assert "-m seed=0,1,2,3" in text
 
 
 def test_without_a_verdict_the_means_are_shown_and_why():

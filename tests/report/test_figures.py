@@ -113,7 +113,7 @@ def test_grid_has_image_rows_columns_and_key():
     fig = grid(title="imagenet_00")
     assert len(fig.axes) == 2 and len(pictures(fig)) == 1
     np.testing.assert_array_equal(fig.axes[0].images[0].get_array(), image())
-    assert [t for t in texts(fig) if t in ("original", *LAYERS)] == ["original", *LAYERS[1:]]
+    assert [t for t in texts(fig) if t in ("trained", *LAYERS)] == ["trained", *LAYERS[1:]]
     assert {"gradient", "random_mask", "imagenet_00"} <= set(texts(fig))
 
 
@@ -384,7 +384,7 @@ def test_curves_are_the_means():
             rows = means[(means["metric"] == "ssim") & (means["method"] == method)]
             np.testing.assert_array_equal(curve(ax, method).get_xdata(), range(4))
             np.testing.assert_allclose(curve(ax, method).get_ydata(), rows["mean"])
-        assert [t.get_text() for t in ax.get_xticklabels()] == ["original", *LAYERS[1:]]
+        assert [t.get_text() for t in ax.get_xticklabels()] == ["trained", *LAYERS[1:]]
         assert ax.get_ylim() == (-0.1, 1.05)
         assert {"gradient", "edge_detector"} <= {text.get_text() for text in ax.texts}
     legend = [text.get_text() for text in fig.legends[0].get_texts()]
@@ -506,7 +506,7 @@ def test_curves_without_any_finite_value():
 def test_stages_stand_in_order_whatever_the_rows_order():
     shuffled = scores().sample(frac=1, random_state=np.random.RandomState(0))  # noqa: NPY002
     ax = similarity_curves(shuffled).axes[0]
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["original", *LAYERS[1:]]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["trained", *LAYERS[1:]]
     np.testing.assert_allclose(
         curve(ax, "gradient").get_ydata(),
         curve(similarity_curves(scores()).axes[0], "gradient").get_ydata(),

@@ -192,6 +192,23 @@ def test_titles_are_words(tmp_path, values, images, title):
     assert title_of([Run(tmp_path, {}, {}, values)], images).startswith(title)
 
 
+@pytest.mark.parametrize(
+    ("model", "title"),
+    [
+        ({"path": "/nets/my.keras"}, "my.keras, 2 images"),
+        ({"path": "nets/exported/"}, "exported, 2 images"),
+        ({"module": "nets.small:make", "checkpoint": "nets/net.pt"}, "net.pt, 2 images"),
+        ({"application": "ResNet50", "path": None}, "ResNet50, 2 images"),
+        ({"variant": "lite0"}, "keras, 2 images"),
+    ],
+)
+def test_models_of_ones_own_are_called_by_their_files(tmp_path, model, title):
+    run = Run(tmp_path, {}, {"model": model}, {"model": "keras", "data": "folder"})
+    assert title_of([run], 2).startswith(title)
+    other = Run(tmp_path, {}, {"model": {"path": "other.keras"}}, run.values)
+    assert title_of([run, other], 2).startswith("2 models")
+
+
 def test_the_answer_is_one_sentence():
     def row(method, verdict, early, leans="", evidence=""):
         row = {"method": method, "metric": "ssim", "verdict": verdict, "early": early}

@@ -391,7 +391,7 @@ def test_a_crash_between_the_last_steps_is_repaired(tmp_path, reference, monkeyp
     run.close()
     monkeypatch.undo()
     assert (path / "scores.parquet").exists()
-    assert set(load_runs(path).status) == {"running"}
+    assert set(load_runs(path).status) == {"interrupted"}
     assert len(load_runs(path)) == 24
 
     with RunFolder.open(path, CONFIG, ["seed=3"], HYDRA) as run:

@@ -1,7 +1,10 @@
 """Which runs there are, and what is said of those that are not counted or not found."""
 
 import json
+import os
 import shutil
+import socket
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -9,8 +12,20 @@ import pytest
 
 import sanity
 from sanity.errors import ConfigError
+from sanity.files import write_json
 from sanity.results import RunFolder, load_predictions, load_runs, runs
-from tests.results.runs import CONFIG, HYDRA, INFO, scores_of
+from tests.results.runs import (
+    CONFIG,
+    HYDRA,
+    IMAGES,
+    INFO,
+    KEPT,
+    LAYERS,
+    METHODS,
+    interrupted,
+    scores_of,
+    write_units,
+)
 from tests.results.test_load import make_run
 
 
@@ -53,7 +68,7 @@ def test_runs_are_listed_a_row_each(top):
     assert found["status"].to_dict() == {
         "run0": "completed",
         "run1": "completed",
-        "run2": "running",
+        "run2": "interrupted",
         "run3": "failed",
     }
     failed = found.loc["run3"]
@@ -154,3 +169,44 @@ def test_a_damaged_list_of_overrides_is_none(top):
     (top / "a" / "run3" / ".hydra" / "overrides.yaml").write_text("!!python/object:x.y {}")
     assert json.loads((top / "a" / "run3" / "run.json").read_text())["status"] == "failed"
     assert runs(top, status="failed")["overrides"].tolist() == [""]
+
+
+def test_a_run_is_running_while_a_process_has_it(tmp_path, caplog):
+    folder = tmp_path / "a" / "run"
+    with RunFolder.open(folder, CONFIG, ["seed=3"], HYDRA) as run:
+        run.start(INFO)
+        assert runs(tmp_path)["status"].tolist() == ["running"]
+    assert runs(tmp_path)["status"].tolist() == ["interrupted"]
+    assert json.loads((folder / "run.json").read_text())["status"] == "running"
+    assert "killed" not in caplog.text
+
+
+def test_where_it_cannot_be_told_whether_a_run_still_runs_that_is_said(tmp_path, caplog):
+    interrupted(tmp_path / "a" / "run")
+    holder = {"pid": 1, "host": f"not {socket.gethostname()}", "since": ""}
+    write_json(tmp_path / "a" / ".locks" / "run.json", holder)
+    shutil.copytree(tmp_path / "a" / "run", tmp_path / "b" / "run")
+    assert runs(tmp_path)["status"].tolist() == ["running", "running"]
+    assert caplog.text.count("it may have been killed") == 2
+
+
+def test_the_time_that_a_run_lay_dead_does_not_count(tmp_path):
+    """It ran for a minute, two hours ago, and is gone on with now."""
+    folder = tmp_path / "run"
+    interrupted(folder)
+    began = datetime.now(UTC) - timedelta(hours=2)
+    last = (began + timedelta(seconds=60)).timestamp()
+    for path in (folder / "run.json", *(folder / "parts").glob("*")):
+        if path.name == "run.json":
+            info = json.loads(path.read_text()) | {"started": began.isoformat(timespec="seconds")}
+            write_json(path, info)
+        os.utime(path, (last, last))
+    with RunFolder.open(folder, CONFIG, ["seed=3"], HYDRA) as run:
+        run.start(INFO)
+        run.create_masks(IMAGES[:KEPT], LAYERS, METHODS)
+        write_units(run)
+        run.complete()
+    assert 59 <= runs(tmp_path)["seconds"].item() < 600
+    del run.info["resumed"][0]["stopped"]  # as of a run of before it was recorded
+    write_json(folder / "run.json", run.info)
+    assert runs(tmp_path)["seconds"].item() >= 7200

@@ -37,7 +37,7 @@ from sanity.report.figures.lines import (
     line_look,
     null_look,
 )
-from sanity.report.figures.means import ORIGINAL, stage_means
+from sanity.report.figures.means import stage_means
 from sanity.report.style import (
     DASHDOT,
     INK,
@@ -48,6 +48,7 @@ from sanity.report.style import (
     SOLID,
     method_style,
 )
+from sanity.results.listing import TRAINED
 
 _DASHES = (SOLID, LONG, DASHDOT, SHORT)  # of schemes
 _AXIS = 0.36  # left of a panel, for its numbers, inches
@@ -90,7 +91,7 @@ def similarity_curves(
     methods = sorted(shown, key=lambda method: shown[method].style.control)
     methods = [method for method in methods if (table["method"] == method).any()]
     layers = table.drop_duplicates("stage").set_index("stage")["layer"].sort_index()
-    ticks = [literal(layer if stage else ORIGINAL) for stage, layer in layers.items()]
+    ticks = [literal(layer if stage else TRAINED) for stage, layer in layers.items()]
     least = (thresholds or Thresholds()).images
     few = bool(table.loc[table["mean"].notna(), "images"].max() < least)
     marks = _marks(table, few, thresholds)

@@ -25,7 +25,7 @@ from sanity.report.figures.canvas import (
     write,
 )
 from sanity.report.figures.masks import COLORMAPS, draw_color_key, draw_image, draw_special
-from sanity.report.figures.means import ORIGINAL
+from sanity.results.listing import TRAINED
 
 SCREEN, PRINT = 150, 300  # dots an inch
 PAGE = (6.9, 9.2)  # inches: a page's text in a two-column paper
@@ -56,7 +56,7 @@ def mask_grid(
     Args:
         image: (H, W, C) or (H, W), in [0, 1].
         masks: (S, H, W) or (S, H, W, C) by method.
-        layers: S names: of stage 0 `""` or `"original"`, then of the block randomized at each.
+        layers: S names: of stage 0 `""` or `"trained"`, then of the block randomized at each.
         style: `signed`, summed over channels, in `coolwarm`; or `absolute`, the sum of absolute
             values, in grey.
         names: What methods are called in the figure, if not by their name.
@@ -149,7 +149,7 @@ class _Grid:
                     f"(S, H, W, C), S the number of layers, {len(layers)}"
                 )
         rows = [literal((names or {}).get(method, method)) for method in masks]
-        columns = [literal(layer or ORIGINAL) for layer in layers]
+        columns = [literal(layer or TRAINED) for layer in layers]
         return cls(image, list(masks.values()), rows, columns)
 
     @property

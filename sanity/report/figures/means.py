@@ -7,8 +7,6 @@ import pandas as pd
 
 from sanity.analysis import intervals
 
-ORIGINAL = "original"  # what stage 0 is called
-
 
 def stage_means(scores: pd.DataFrame) -> pd.DataFrame:
     """Means over images and seeds with their intervals, one row a metric, method and stage.

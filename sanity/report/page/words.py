@@ -16,6 +16,7 @@ from sanity.analysis.judged import (
 from sanity.analysis.verdicts import CASCADE
 from sanity.report.page.data import Group
 from sanity.report.page.run import Run
+from sanity.results.recorded import model_file
 
 _MODELS = {
     "efficientnet_lite": "EfficientNet-Lite",
@@ -108,10 +109,10 @@ class Part(TypedDict):
 
 
 def title_of(runs: Sequence[Run], images: int) -> str:
-    """A title in words: `EfficientNet-Lite0, 6 photographs, cascade`."""
-    models = _each(runs, "model")
+    """A title in words: `EfficientNet-Lite0, 6 photographs, cascade`, `my.keras, 6 images, …`."""
+    models = list(dict.fromkeys(model_file(run.config) or _model(run) for run in runs))
     data, schemes = _each(runs, "data"), _each(runs, "randomization")
-    words = [_model(models[0]) if len(models) == 1 else f"{len(models)} models"]
+    words = [models[0] if len(models) == 1 else f"{len(models)} models"]
     kind = _IMAGES.get(data[0]) if len(data) == 1 else None
     if kind:
         words.append(f"{images} {kind.replace(' ', 's ', 1) if ' of ' in kind else kind + 's'}")
@@ -133,7 +134,9 @@ def _each(runs: Sequence[Run], key: str) -> list[str]:
     return list(dict.fromkeys(str(run.values.get(key) or f"unnamed {key}") for run in runs))
 
 
-def _model(name: str) -> str:
+def _model(run: Run) -> str:
+    """The name of a model that is no file of one's own."""
+    (name,) = _each([run], "model")
     for start, words in _MODELS.items():
         rest = name.removeprefix(start)
         if name.startswith(start) and (not rest or rest.isdigit()):
