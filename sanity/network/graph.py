@@ -291,6 +291,13 @@ def passing(node: NodeDef) -> list[str]:
     return inputs if node.op in _CALLS or is_differentiable(node.op) else []
 
 
+def dtype_of(node: NodeDef) -> tf.DType:
+    """The type of what an op gives; float32 where its attributes do not say it."""
+    named = next((name for name in ("DstT", "dtype", "T") if name in node.attr), None)
+    found: tf.DType = tf.as_dtype((node.attr[named].type if named else 0) or tf.float32)
+    return found
+
+
 def op_of(tensor: str) -> str:
     """The node that an input such as `"a/b:1"` or `"^a/b"` refers to."""
     return tensor.lstrip("^").split(":")[0]

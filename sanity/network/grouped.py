@@ -1,4 +1,7 @@
-"""Convolutions in groups on a CPU without oneDNN, where TensorFlow has no gradient of them."""
+"""Convolutions in groups on a CPU, where TensorFlow has no gradient of some of them.
+
+With oneDNN it has none of those with explicit padding, as PyTorch's are; without, of none at all.
+"""
 
 from dataclasses import replace
 from functools import cache
@@ -20,14 +23,19 @@ def make_differentiable(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
         graph: A network.
         images: What it takes.
     """
-    convolutions = [node for node in graph.graph_def.node if node.op == "Conv2D"]
-    if not convolutions or has_gradient():
+    convolutions = [
+        node
+        for node in graph.graph_def.node
+        if node.op == "Conv2D" and not has_gradient(node.attr["padding"].s == b"EXPLICIT")
+    ]
+    if not convolutions:
         return graph
     specs = graph.specs([tensor_of(i) for node in convolutions for i in node.input[:2]], images)
+    names = {node.name for node in convolutions}
     new = GraphDef()
     new.CopyFrom(graph.graph_def)
     for node in new.node:
-        if node.op == "Conv2D":
+        if node.name in names:
             channels, own = (specs[tensor_of(i)].shape for i in node.input[:2])
             if _count(channels, own) > 1:
                 node.attr[KIND].s = GROUPED.encode()
@@ -35,8 +43,13 @@ def make_differentiable(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
 
 
 @cache
-def has_gradient() -> bool:
-    """Whether a convolution in two groups has a gradient here."""
+def has_gradient(explicit: bool) -> bool:
+    """Whether a convolution in two groups has a gradient here.
+
+    Args:
+        explicit: With padding given as numbers.
+    """
+    padding = ("EXPLICIT", [0] * 8) if explicit else ("VALID", [])
     with tf.init_scope():
         sizes, values = tf.constant([1, 1, 1, 2]), tf.ones([1, 1, 1, 2])
         try:
@@ -45,7 +58,8 @@ def has_gradient() -> bool:
                 filter=values,
                 out_backprop=values,
                 strides=[1, 1, 1, 1],
-                padding="VALID",
+                padding=padding[0],
+                explicit_paddings=padding[1],
             )
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             return False

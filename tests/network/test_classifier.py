@@ -127,3 +127,41 @@ def test_embedded_model_classifies(lite0, samples):
     assert (predicted == samples.labels).sum() >= 17
     assert len(lite0.parameters) == 247
     assert all(p.block in lite0.blocks for p in lite0.parameters.values())
+
+
+@pytest.mark.parametrize("kind", [tf.float16, tf.float64])
+def test_a_network_of_another_precision(kind):
+    draw, shape = np.random.default_rng(0), (3, 3, 3, 4)
+    drawn = {"stem/kernel": draw.normal(0, 0.3, shape), "top/kernel": draw.normal(size=(4, 5))}
+    drawn |= {"norm/gamma": np.ones(4), "norm/moving_mean": np.zeros(4)}
+    drawn["norm/moving_variance"] = np.ones(4)
+
+    def network_of(kind):
+        own = {name: tf.Variable(value, name=name, dtype=kind) for name, value in drawn.items()}
+
+        def network(images):
+            x = tf.nn.conv2d(tf.cast(images, kind), own["stem/kernel"], 1, "SAME")
+            spread = tf.math.rsqrt(own["norm/moving_variance"] + tf.cast(1e-3, kind))
+            x = (x - own["norm/moving_mean"]) * spread * own["norm/gamma"]
+            return tf.reduce_mean(tf.nn.relu(x), [1, 2]) @ own["top/kernel"]
+
+        return Classifier(network, (6, 6, 3), variables=own)
+
+    found, single = network_of(kind), network_of(tf.float32)
+    x = np.random.default_rng(1).random((2, 6, 6, 3), np.float32)
+    limit = 1e-2 if kind == tf.float16 else 1e-5
+    assert found.logits(x).dtype == np.float32
+    near(found.logits(x), single.logits(x), limit)
+    gradient = found.gradients(x, TARGETS[:2] % 5)
+    assert gradient.dtype == np.float32
+    assert near_by_norm(gradient, single.gradients(x, TARGETS[:2] % 5), 10 * limit)
+    moments, expected = (
+        one.batch_moments(x)(["norm/moving_mean", "norm/moving_variance"])
+        for one in (found, single)
+    )
+    for name, value in expected.items():
+        near(moments[name], value, limit)
+
+
+def near_by_norm(found, expected, limit):
+    return np.linalg.norm(found - expected) < limit * np.linalg.norm(expected)

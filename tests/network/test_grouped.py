@@ -11,7 +11,7 @@ from tests.network.test_custom_gradients import near
 
 @pytest.fixture
 def without_gradient(monkeypatch):
-    monkeypatch.setattr(grouped, "has_gradient", lambda: False)
+    monkeypatch.setattr(grouped, "has_gradient", lambda explicit: False)
 
 
 def kernel_of(groups, channels=6, filters=12):
@@ -64,6 +64,13 @@ def test_it_is_the_gradient_of_a_kernel_with_zeros(groups, kind, without_gradien
     assert near(values[0], others[0]) and near(gradients[0], theirs[0])
 
 
+def test_one_with_padding_given_as_numbers_has_a_gradient_here():
+    kind = {"strides": 1, "padding": [[0, 0], [1, 1], [1, 1], [0, 0]]}
+    found, expected = (classifier_of(kernel, kind) for kernel in kernel_of(2))
+    x, targets = np.random.default_rng(2).random((3, 9, 8, 3), np.float32), np.array([0, 3, 1])
+    assert near(found.gradients(x, targets), expected.gradients(x, targets))
+
+
 def test_it_is_that_of_the_kernel_as_well(without_gradient):
     """Where a network computes a kernel from the image."""
     own, dense = kernel_of(2)
@@ -85,12 +92,12 @@ def test_it_is_that_of_the_kernel_as_well(without_gradient):
 
 def test_whether_there_is_one_is_found_by_trying(monkeypatch):
     grouped.has_gradient.cache_clear()
-    assert grouped.has_gradient() in (True, False)
+    assert grouped.has_gradient(False) in (True, False)
 
     def none(**_):
         raise tf.errors.InvalidArgumentError(None, None, "not supported on CPU")
 
     grouped.has_gradient.cache_clear()
     monkeypatch.setattr(tf.raw_ops, "Conv2DBackpropInput", none)
-    assert not grouped.has_gradient()
+    assert not grouped.has_gradient(False) and not grouped.has_gradient(True)
     grouped.has_gradient.cache_clear()

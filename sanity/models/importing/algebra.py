@@ -96,11 +96,15 @@ def _arg(function: Callable[..., Any]) -> Operator:
 
 
 def top_k(node: Node, x: Value, count: Value) -> tuple[Value, Value]:
-    """TopK along the last axis, of the largest."""
-    if node.get("axis", -1) % x.rank != x.rank - 1 or not node.get("largest", 1):
-        raise Unsupported("it is not of the largest along the last axis")
-    values, indices = tf.math.top_k(first(x), numbers(count, "their number")[0])
-    return Value(values), Value(tf.cast(indices, tf.int64))
+    """TopK along an axis, of the largest or the smallest, in order."""
+    axis = node.get("axis", -1) % x.rank
+    order = [*range(axis), *range(axis + 1, x.rank), axis]
+    back = [order.index(k) for k in range(x.rank)]
+    sign = 1 if node.get("largest", 1) else -1
+    data = tf.transpose(first(x), order) * tf.cast(sign, x.data.dtype)
+    values, indices = tf.math.top_k(data, numbers(count, "their number")[0])
+    values = tf.transpose(values * tf.cast(sign, values.dtype), back)
+    return Value(values), Value(tf.transpose(tf.cast(indices, tf.int64), back))
 
 
 def cumulative(node: Node, x: Value, axis: Value) -> Value:

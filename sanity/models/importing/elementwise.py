@@ -74,8 +74,11 @@ _OF_ONE: dict[str, Callable[[Node, Any], Any]] = {
         for op, function in {
             "Abs": tf.abs,
             "Acos": tf.acos,
+            "Acosh": tf.acosh,
             "Asin": tf.asin,
+            "Asinh": tf.asinh,
             "Atan": tf.atan,
+            "Atanh": tf.atanh,
             "Ceil": tf.math.ceil,
             "Cos": tf.cos,
             "Cosh": tf.cosh,
@@ -210,6 +213,11 @@ def clip(node: Node, x: Value, low: Value | None = None, high: Value | None = No
     return x.like(data)
 
 
+def cast_like(node: Node, x: Value, other: Value) -> Value:
+    """CastLike: the type of another value."""
+    return x.like(tf.cast(tensor(x), tensor(other).dtype))
+
+
 def prelu(node: Node, x: Value, slope: Value) -> Value:
     """PRelu: a slope that broadcasts to the values."""
     tensors, turned = aligned((x, slope))
@@ -251,6 +259,7 @@ OPERATORS: dict[str, Operator] = {
         op: _of_several(lambda *values, _function=function: _function([*values]))
         for op, function in _OF_SEVERAL.items()
     },
+    "CastLike": cast_like,
     "Clip": clip,
     "Dropout": same,
     "Identity": same,

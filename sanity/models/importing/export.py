@@ -5,13 +5,13 @@ went wrong as JSON on the last line of its output.
 """
 
 import importlib
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
-_OPSET = 17  # the last of PyTorch's older exporter that needs no further package
+_OPSET = 17  # of PyTorch's older exporter, which needs no further package
 
 
 def main() -> None:
@@ -44,13 +44,14 @@ def export(task: dict[str, Any]) -> dict[str, str]:
         return {"what": "module", "why": f"{type(error).__name__}: {_first_line(error)}"}
     if not isinstance(network, torch.nn.Module):
         return {"what": "network", "why": type(network).__name__}
-    network = network.cpu().float().eval()
+    network = unwrapped(network).cpu().eval()
     if task["checkpoint"] is not None:
         try:
             state = state_of(task["checkpoint"])
         except Exception as error:
             print(error, file=sys.stderr)
             return {"what": "no state dict", "why": ""}
+        state = renamed(state, network.state_dict())
         if misfit := misfits(network.state_dict(), state):
             return {"what": "checkpoint", "why": misfit}
         network.load_state_dict(state)
@@ -64,7 +65,7 @@ def export(task: dict[str, Any]) -> dict[str, str]:
 def state_of(path: str) -> dict[str, Any]:
     """The state dict in a file, read as weights only, so that nothing in it runs.
 
-    Training programs keep it beside other things, and prefix its names.
+    Training programs keep it beside other things.
     """
     import torch
 
@@ -79,43 +80,123 @@ def state_of(path: str) -> dict[str, Any]:
             state = state[key]
     if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
         raise ValueError("it holds no state dict, tensors by name")
-    found: dict[str, Any] = state
+    return state
+
+
+def unwrapped(network: Any) -> Any:
+    """The network inside what trains it on several devices or compiles it."""
+    import torch
+
+    while True:
+        if isinstance(network, torch.nn.DataParallel):
+            network = network.module
+        elif isinstance(getattr(network, "_orig_mod", None), torch.nn.Module):
+            network = network._orig_mod
+        else:
+            return network
+
+
+def renamed(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A state dict without the prefixes that training programs give its names.
+
+    As far as it takes to fit a network's own, whose names may begin so, too; if it never fits,
+    without any.
+    """
+    found = state
     for prefix in ("module.", "model.", "_orig_mod."):
-        if found and all(name.startswith(prefix) for name in found):
+        if misfits(own, found) and all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): value for name, value in found.items()}
     return found
 
 
 def write(network: Any, shape: list[int], out: str) -> None:
-    """The ONNX file, batch norms and all parameters as they are."""
+    """The ONNX file, batch norms and all parameters as they are.
+
+    By PyTorch's older exporter; what that cannot export is tried by the newer one, where the
+    package that it needs is installed.
+    """
     import torch
 
     images = torch.rand(2, *shape)
+    given = _given(network, images)
+    outputs = named(given)
+    if not torch.is_tensor(given):
+        forward = network.forward
+        network.forward = lambda images: tuple(named(forward(images)).values())
+    try:
+        torch.onnx.export(
+            network,
+            (images,),
+            out,
+            dynamo=False,
+            input_names=["images"],
+            output_names=[*outputs],
+            dynamic_axes={name: {0: "n"} for name in ("images", *outputs)},
+            opset_version=_OPSET,
+            training=torch.onnx.TrainingMode.PRESERVE,  # the other modes fold batch norms
+            do_constant_folding=False,
+            keep_initializers_as_inputs=True,  # or equal parameters become one
+        )
+    except Exception as error:
+        if not _has_onnxscript():
+            hint = "PyTorch's newer exporter may do it: pip install onnxscript beside PyTorch"
+            raise ValueError(f"{_first_line(error)}; {hint}") from error
+        try:
+            _write_anew(network, images, [*outputs], out)
+        except Exception as later:
+            print(later, file=sys.stderr)
+            raise error from later
+
+
+def _given(network: Any, images: Any) -> Any:
+    """What a network gives; it is made one of single precision where it takes no such images."""
+    import torch
+
     with torch.no_grad():
-        given = network(images)
-    names: list[str] | None = ["output"] if torch.is_tensor(given) else None
-    if isinstance(given, dict):
-        names = [*given]
-        network.forward = _as_tuple(network.forward)
-    open_batch = {name: {0: "n"} for name in ("images", *(names or ()))}
+        try:
+            return network(images)
+        except RuntimeError:
+            return network.float()(images)
+
+
+def named(given: Any, name: str = "output") -> dict[str, Any]:
+    """The tensors that a network gives, by name: its own, or their places.
+
+    Args:
+        given: A tensor, or dicts, named tuples, lists and tuples of them.
+        name: What a tensor is called.
+    """
+    fields = getattr(given, "_fields", None)
+    if isinstance(given, dict) or fields:
+        parts = dict(zip(fields, given, strict=True)) if fields else dict(given)
+        inner = [named(part, str(key)) for key, part in parts.items()]
+    elif isinstance(given, list | tuple):
+        inner = [named(part, f"{name}_{place}") for place, part in enumerate(given)]
+    else:
+        return {} if given is None else {name: given}
+    return {key: part for parts in inner for key, part in parts.items()}
+
+
+def _has_onnxscript() -> bool:
+    return importlib.util.find_spec("onnxscript") is not None
+
+
+def _write_anew(network: Any, images: Any, outputs: list[str], out: str) -> None:
+    """The same by PyTorch's newer exporter."""
+    import torch
+
     torch.onnx.export(
         network,
         (images,),
         out,
-        dynamo=False,
+        dynamo=True,
         input_names=["images"],
-        output_names=names,
-        dynamic_axes=open_batch,
-        opset_version=_OPSET,
-        training=torch.onnx.TrainingMode.PRESERVE,  # the other modes fold batch norms
-        do_constant_folding=False,
-        keep_initializers_as_inputs=True,  # or equal parameters become one
+        output_names=outputs,
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+        external_data=False,
+        optimize=False,  # or batch norms are folded
+        verbose=False,
     )
-
-
-def _as_tuple(forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A network's function whose dict of outputs is a tuple."""
-    return lambda images: tuple(forward(images).values())
 
 
 def misfits(own: dict[str, Any], given: dict[str, Any]) -> str:

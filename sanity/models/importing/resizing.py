@@ -13,6 +13,7 @@ from sanity.models.importing.values import (
     Unsupported,
     Value,
     array,
+    entries,
     last,
     numbers,
     split_pads,
@@ -68,14 +69,14 @@ def resize(node: Node, x: Value, *inputs: Value | None) -> Value:
     factors = node.get("scales")
     if scales is not None and np.prod(scales.data.shape):
         factors = [float(one) for one in array(scales, "its scale").ravel()]
-    wanted = numbers(sizes, "its size") if sizes is not None else None
+    wanted = entries(sizes) if sizes is not None else None
     for k, axis in enumerate(axes):
         own = data.shape[x.axis(axis)]
         if factors is not None and factors[k] == 1 or wanted is not None and wanted[k] == own:
             continue
         if own is None and not axis:
             continue  # the number of images
-        if own is None:
+        if own is None or (wanted is not None and not isinstance(wanted[k], int)):
             raise Unsupported("it needs the size of the image")
         size = wanted[k] if wanted is not None else math.floor(own * factors[k])
         scale = size / own if factors is None else factors[k]

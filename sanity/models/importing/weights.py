@@ -76,16 +76,22 @@ def find_weights(
             for node, _ in met
         ):
             continue
-        if _is_made_up(name, value) and not any(n.op_type in PRODUCTS | NORMS for n, _ in met):
+        if _is_made_up(name, value, {node.op_type for node, _ in met}):
             continue
         own = unique(_path(name, met), taken)
         found[name] = Weight(own, value, _groups(readers[name]))
     return found
 
 
-def _is_made_up(name: str, value: np.ndarray) -> bool:
-    """Whether a constant without a name of its own holds two numbers, as a mask of attention."""
-    return bool(_ANONYMOUS.match(name)) and np.unique(value).size < 3
+def _is_made_up(name: str, value: np.ndarray, ops: set[str]) -> bool:
+    """Whether a constant without a name of its own is none that was learned.
+
+    So is one of two numbers, as a mask of attention, and one of a single number where a norm
+    scales by it: exporters write group norm as instance norm that scales by 1, and then scale.
+    """
+    if not _ANONYMOUS.match(name) or ops & PRODUCTS:
+        return False
+    return np.unique(value).size < (2 if ops & NORMS else 3)
 
 
 def unique(name: str, taken: set[str]) -> str:

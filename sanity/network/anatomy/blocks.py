@@ -18,7 +18,8 @@ def find_blocks(
     """Names of the blocks from output to input, and the block of each variable that is in one.
 
     A block is what follows the names' common beginning, e.g. `conv1` of `resnet/conv1/kernel`;
-    a chain of numbered parts, `encoder/layer_0`, `encoder/layer_1`, is taken apart. Layers without
+    a chain of numbered parts, `encoder/layer_0`, `encoder/layer_1`, is taken apart, and so is a row
+    of numbered layers that has most of the kernels, as VGG's `features/0`. Layers without
     a kernel (batch norm) belong to the block whose kernel stands before them in the graph, and
     those before all kernels to the first block. What the output does not depend on is in no block.
 
@@ -34,7 +35,8 @@ def find_blocks(
         kernels = {name: p for name, p in known.items() if p.learned}
     if not kernels:
         return [], {}
-    found = _divided([(_path(name), p) for name, p in kernels.items()], 0, top=True)
+    paths = [(_path(name), p) for name, p in kernels.items()]
+    found = _divided(paths, 0, len(kernels) / 2, top=True)
     start = _common([path for path, _ in found])
     labels = {path: "/".join(path[start:]) for path, _ in found}
     found.sort(key=lambda block: (-min(p.depth for p in block[1]), labels[block[0]]))
@@ -67,12 +69,17 @@ def _common(paths: list[Path]) -> int:
 
 
 def _divided(
-    kernels: list[tuple[Path, Parameter]], depth: int, *, top: bool = False, part: bool = False
+    kernels: list[tuple[Path, Parameter]],
+    depth: int,
+    most: float,
+    *,
+    top: bool = False,
+    part: bool = False,
 ) -> list[tuple[Path, list[Parameter]]]:
     """The blocks of kernels that share the first `depth` components of their path.
 
     What is part of a chain already is taken apart only into layers of several kernels each: a
-    convolution with its batch norm is none.
+    convolution with its batch norm is none. A row of layers is where it has `most` of the kernels.
     """
     whole = [(kernels[0][0][:depth], [p for _, p in kernels])]
     if any(len(path) <= depth for path, _ in kernels):
@@ -82,7 +89,8 @@ def _divided(
         children.setdefault(_unit(path[depth]), []).append((path, parameter))
     chain = _is_chain(children, depth)
     single = part and any(len(inside) < 2 for inside in children.values())
-    if len(children) > 1 and not top and (single or not chain):
+    row = not part and len(kernels) >= most and _is_row(children, depth)
+    if len(children) > 1 and not top and not row and (single or not chain):
         return whole
     parts = []
     for unit, inside in children.items():
@@ -90,7 +98,8 @@ def _divided(
             parts.append((inside[0][0][:depth] + (unit,), [p for _, p in inside]))
         else:
             first = top and len(children) == 1
-            parts += _divided(inside, depth + 1, top=first, part=part or (chain and not first))
+            inner = part or (chain and not first)
+            parts += _divided(inside, depth + 1, most, top=first, part=inner)
     return parts if len(parts) > 1 or top else whole
 
 
@@ -115,6 +124,14 @@ def _is_chain(children: Mapping[str, list[tuple[Path, Parameter]]], depth: int) 
         if len(ranges) > 1 and all(a[1] < b[0] for a, b in zip(ranges, ranges[1:], strict=False)):
             return True
     return False
+
+
+def _is_row(children: Mapping[str, list[tuple[Path, Parameter]]], depth: int) -> bool:
+    """Whether there are numbered layers of one kernel each, one after the other."""
+    layers = [path for inside in children.values() for path, _ in inside]
+    depths = {p.depth for inside in children.values() for _, p in inside}
+    numbered = all(len(path) == depth + 1 and path[depth].isdigit() for path in layers)
+    return numbered and len(layers) == len(children) == len(depths)
 
 
 def _kernels_before(

@@ -30,7 +30,7 @@ _IMAGES = 7  # of a batch to infer shapes with: where it is known, so are they
 def find_maps(
     graph: FlatGraph, path: Sequence[str], images: tf.TensorSpec
 ) -> dict[str, tuple[int, ...]]:
-    """Shape (h, w, channels) of the tensors (n, h, w, channels), float32, by name.
+    """Shape (h, w, channels) of the tensors (n, h, w, channels) by name, in single or double precision.
 
     Args:
         graph: The network.
@@ -47,7 +47,7 @@ def find_maps(
         for name, tensor in zip(path, graph.build(given, names), strict=True):
             if tensor.shape.rank is not None:
                 shapes[name] = tuple(tensor.shape)
-            if tensor.dtype == tf.float32:
+            if tensor.dtype in (tf.float32, tf.float64):
                 floats.add(name)
             if graph.nodes[name].op == "Transpose":
                 order = tf.get_static_value(tensor.op.inputs[1])

@@ -17,7 +17,7 @@ from sanity.network.anatomy.reduction import (
     describe_reduction,
     make_vector,
 )
-from sanity.network.graph import FlatGraph, op_of, tensor_of
+from sanity.network.graph import FlatGraph, dtype_of, op_of, tensor_of
 
 _SHAPING = {"Identity", "Reshape", "Squeeze", "Cast", "StopGradient"}
 _SOFTMAX = {"Softmax", "LogSoftmax"}
@@ -190,7 +190,20 @@ def choose_logits(
         graph, said = _with(graph, said, vector, tf.exp)
     elif vector.size == 1:
         link = "none"  # the softmax of one number is 1, whatever it is
-    return graph, logits, replace(ending, link=link, probabilities=said if link == "said" else "")
+    size = ending.n_classes
+    graph, logits = _in_single(graph, logits, size)
+    if link != "said":
+        return graph, logits, replace(ending, link=link)
+    graph, said = _in_single(graph, said, size)
+    return graph, logits, replace(ending, link=link, probabilities=said)
+
+
+def _in_single(graph: FlatGraph, tensor: str, size: int) -> tuple[FlatGraph, str]:
+    """Vectors in single precision, also of a network that computes in half or double."""
+    given = dtype_of(graph.nodes[op_of(tensor)])
+    if given == tf.float32:
+        return graph, tensor
+    return _with(graph, tensor, Vector(size, 2, given), lambda z: tf.cast(z, tf.float32))
 
 
 def _beside(graph: FlatGraph, output: str, vectors: Mapping[str, Vector]) -> list[str]:

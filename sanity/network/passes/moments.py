@@ -9,7 +9,7 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.batch_norm import BatchNorm
-from sanity.network.graph import FlatGraph, op_of, search, trace_graph
+from sanity.network.graph import FlatGraph, dtype_of, op_of, search, trace_graph
 from sanity.network.passes.segments import Chain, Segment
 
 
@@ -43,17 +43,20 @@ def build_calibrated(
     moments, switches = [], []
     for index, norm in enumerate(norms):
         scope = f"calibration_{index}"
-        reads = {}
+        reads, kinds = {}, []
         for moment, variable in (("mean", norm.mean), ("variance", norm.variance)):
             found = _reads(graph, placeholders[variable])
             reads[moment] = found[0]
+            kinds.append(dtype_of(graph.nodes[found[0]]))
             instead |= dict.fromkeys(found, f"{scope}/used_{moment}")
         inputs = {
             f"{scope}/x": norm.tensor,
             f"{scope}/kept_mean": reads["mean"],
             f"{scope}/kept_variance": reads["variance"],
         }
-        for node in _moments(scope, norm.shape).node:
+        normalised = graph.nodes.get(op_of(norm.tensor))
+        given = dtype_of(normalised) if normalised is not None else tf.float32
+        for node in _moments(scope, norm.shape, given, kinds).node:
             if node.op != "Placeholder":
                 node.input[:] = [inputs.get(op_of(i), i) for i in node.input]
                 added.append(node)
@@ -129,21 +132,24 @@ def _reads(graph: FlatGraph, placeholder: str) -> list[str]:
     return [n for n in found if n in graph.nodes and graph.nodes[n].op == "ReadVariableOp"]
 
 
-def _moments(scope: str, shape: tuple[int, ...]) -> GraphDef:
-    """Ops that choose between a batch's moments and those kept."""
+def _moments(
+    scope: str, shape: tuple[int, ...], given: tf.DType, kinds: Sequence[tf.DType]
+) -> GraphDef:
+    """Ops that choose between a batch's moments and those kept, of whichever precision they are."""
     with tf.Graph().as_default() as graph, tf.name_scope(scope):
-        x = tf.compat.v1.placeholder(tf.float32, name="x")
+        x = tf.cast(tf.compat.v1.placeholder(given, name="x"), tf.float32)
         switch = tf.compat.v1.placeholder(tf.bool, [], name="switch")
         kept = [
-            tf.compat.v1.placeholder(tf.float32, shape, name=f"kept_{moment}")
-            for moment in ("mean", "variance")
+            tf.compat.v1.placeholder(kind, shape, name=f"kept_{moment}")
+            for moment, kind in zip(("mean", "variance"), kinds, strict=True)
         ]
         # Image by image first: a sum over all positions at once would lose digits in float32.
         rows = tf.reshape(x, [tf.shape(x)[0], -1, shape[-1]])
         mean = _mean(rows)
         variance = _mean(tf.math.squared_difference(rows, mean))
-        tf.where(switch, tf.reshape(mean, shape), kept[0], name="used_mean")
-        tf.where(switch, tf.reshape(variance, shape), kept[1], name="used_variance")
+        for moment, own, used in zip((mean, variance), kept, ("mean", "variance"), strict=True):
+            moment = tf.cast(tf.reshape(moment, shape), own.dtype)
+            tf.where(switch, moment, own, name=f"used_{used}")
     return graph.as_graph_def()
 
 

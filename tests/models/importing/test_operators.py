@@ -126,7 +126,7 @@ ROW = [  # operators, inputs beside the first, attributes
     *[
         (op, [], {})
         for op in "Relu Elu Selu Celu LeakyRelu HardSigmoid HardSwish Sigmoid Softplus Softsign "
-        "Tanh Erf Exp Abs Neg Mish Shrink ThresholdedRelu".split()
+        "Tanh Erf Exp Abs Neg Mish Shrink ThresholdedRelu Asinh".split()
     ],
     ("Pow", [np.float32(2)], {}),
 ]
@@ -154,6 +154,8 @@ OF_TOKENS = [
     ("Trilu", [], {"upper": 0}, 18),
     ("ArgMax", [], {"axis": 1}, 18),
     ("TopK", [i(2)], {}, 18),
+    ("TopK", [i(3)], {"axis": 1, "largest": 0}, 18),
+    ("CastLike", [f(1)], {}, 18),
     ("Where", [f(2, 5, 8), f(2, 5, 8)], {}, 18),
     ("GatherElements", [DRAW.integers(-5, 5, (2, 2, 8))], {"axis": 1}, 18),
     ("Mod", [f(1)], {"fmod": 1}, 18),
@@ -211,3 +213,36 @@ def test_what_is_not_converted_is_named(node, said):
     with pytest.raises(ConfigError, match=said) as refused:
         entry(model, None, "model.path=net.onnx")
     assert "\n" not in str(refused.value)
+
+
+def test_a_map_is_made_as_large_as_the_images_whose_number_is_open():
+    x = MAP[:2]
+    nodes = [
+        helper.make_node("Shape", ["x"], ["whole"]),
+        helper.make_node("Slice", ["whole", "two", "four"], ["places"]),
+        helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2]),
+        helper.make_node("Shape", ["y"], ["own"]),
+        helper.make_node("Slice", ["own", "none", "two"], ["others"]),
+        helper.make_node("Concat", ["others", "places"], ["wanted"], axis=0),
+        helper.make_node("Resize", ["y", "", "", "wanted"], ["z"], mode="nearest"),
+    ]
+    numbers = {"none": i(0), "two": i(2), "four": i(4)}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, *x.shape[1:]])],
+        [helper.make_tensor_value_info("z", TensorProto.UNDEFINED, None)],
+        [numpy_helper.from_array(value, name) for name, value in numbers.items()],
+    )
+    check(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), x)
+
+
+def test_what_an_exporter_scales_by_to_write_a_group_norm_is_no_weight():
+    conv = ("Conv", [f(4, 4, 1, 1)], {})
+    ones = ("InstanceNormalization", [np.ones(4, np.float32), np.zeros(4, np.float32)], {})
+    model = model_of([conv, ones, ("Mul", [f(4, 1, 1)], {})], MAP)
+    for node in model.graph.node:
+        node.input[:] = [f"onnx::{name}" if name.startswith("c") else name for name in node.input]
+    for one in model.graph.initializer:
+        one.name = f"onnx::{one.name}"
+    assert len(entry(model, None, "model.path=net.onnx").variables) == 2

@@ -57,12 +57,17 @@ def network(*layers):
             ["fc", "block1/unit_2", "block1/unit_1"],
         ),
         (["vgg/conv1/conv1_1/w", "vgg/conv1/conv1_2/w", "vgg/fc/w"], ["fc", "conv1"]),
+        # A row of numbered layers is taken apart where it is most of the network.
+        (
+            [f"features/{i}/w" for i in (0, 2, 5, 7)] + ["classifier/0/w", "classifier/3/w"],
+            ["classifier", "features/7", "features/5", "features/2", "features/0"],
+        ),
         # Keras writes blocks into the layers' names.
         (["stem/w", "block2a_expand/w", "block2a_project/w", "top/w"], ["top", "block2a", "stem"]),
         (["dense/w"], ["dense"]),
         (["first", "second"], ["second", "first"]),
     ],
-    ids=["order", "branches", "encoder", "units", "layers", "residual", "one", "no path"],
+    ids=["order", "branches", "encoder", "units", "layers", "row", "residual", "one", "no path"],
 )
 def test_blocks_are_found(layers, blocks):
     classifier = network(*layers)
