@@ -30,7 +30,7 @@ _IMAGES = 7  # of a batch to infer shapes with: where it is known, so are they
 def find_maps(
     graph: FlatGraph, path: Sequence[str], images: tf.TensorSpec
 ) -> dict[str, tuple[int, ...]]:
-    """Shape (h, w, channels) of the tensors (n, h, w, channels) by name, in single or double precision.
+    """Shape (h, w, channels) of tensors (n, h, w, channels) of single or double precision, by name.
 
     Args:
         graph: The network.
