@@ -390,6 +390,8 @@ def test_tables_fit_the_terminal(runs, one, capsys, monkeypatch, width):
     a, b = sorted((runs / "x").glob("*-seed*"))
     out += said(capsys, "--diff", a, b).split("\n", 2)[2]  # below the folders
     assert "largest" in out
+    out += said(capsys, one, "--quiet", "--no-verdicts", "--thresholds")
+    assert "verdicts with each threshold moved alone" in " ".join(out.split())
     assert max(map(len, out.splitlines())) <= int(width)
 
 

@@ -993,11 +993,15 @@ def test_it_prints_and_says_what_it_leaves_out(browser, one):
     pdf = browser.call("Page.printToPDF", printBackground=True)["data"]
     assert len(pdf) > 10_000
     browser.call("Emulation.setEmulatedMedia", media="print")
-    hidden = "[...document.querySelectorAll('#theme, .tabs, #copy')].map((n) => n.offsetHeight)"
+    hidden = (
+        "[...document.querySelectorAll('#theme, .tabs, #copy, #run')].map((n) => n.offsetHeight)"
+    )
     assert not any(browser.run(hidden))
     left = browser.run("document.getElementById('left-out').innerText")
     for said in ("ssim, stage 1", "masks of 2 other images", "signed masks", "folded"):
         assert said in left
+    browser.run("document.querySelector('#run > details').open = true")
+    assert "What was run" in browser.run("document.getElementById('run').innerText")
     assert browser.errors() == []
 
 
