@@ -7,6 +7,7 @@ import numpy as np
 
 from sanity.analysis.relative import relative
 from sanity.metrics import MaskMetric
+from sanity.metrics.base import all_features
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -55,18 +56,18 @@ def discrimination(
     """
     import pandas as pd
 
+    known = {name: metric for name, metric in metrics.items() if metric.identity is not None}
     rows = []
     for method, own in masks.items():
         foreign = np.roll(own, 1, axis=0) if len(own) > 1 else own[:, :, ::-1]
-        blends = [blend(own, names, share) for share in SHARES]
-        for name, metric in metrics.items():
-            if metric.identity is None:
-                continue
-            original, null = metric.features(own), metric.features(foreign)
+        several = (own, foreign, *(blend(own, names, share) for share in SHARES))
+        original, null, *blends = (all_features(known, masks) for masks in several)
+        for name, metric in known.items():
+            assert metric.identity is not None
             found = []
-            for masks_blended in blends:
-                features = metric.features(masks_blended)
-                values, nulls = metric.compare(original, features), metric.compare(null, features)
+            for features in (blended[name] for blended in blends):
+                values = metric.compare(original[name], features)
+                nulls = metric.compare(null[name], features)
                 found.append(relative(values, nulls, metric.identity).mean)
             rows.append((method, name, *found))
     return pd.DataFrame(rows, columns=["method", "metric", "mostly_own", "mostly_other"])

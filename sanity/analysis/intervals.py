@@ -251,6 +251,9 @@ def images_to_exclude(
 
     def outside(count: int) -> bool:
         weighted = Weighted(top.mean(axis=1), bottom.mean(axis=1), times=count / images)
+        if not over_seeds:  # the ends need not be looked for to know what lies beyond
+            below = weighted.below(threshold)
+            return min(below, 1 - below) < (1 - level) / 2
         low, high = _joined(centre, *weighted.interval(level), over_seeds)
         return not low <= threshold <= high
 

@@ -33,7 +33,7 @@ class Masks:
 class Runtime:
     """How a job runs; nothing here changes a result."""
 
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=2)] = 24
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=2)] = 16
     threads: Annotated[int, Field(ge=1)] | None = None
     progress: Literal["auto", "bar", "lines", "none"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -23,7 +23,7 @@ from sanity.network.training import Training
 from sanity.network.weights import Weights
 from sanity.randomness import generator
 
-BATCH_SIZE = 24  # as `runtime.batch_size`, where nothing else is said
+BATCH_SIZE = 16  # as `runtime.batch_size`, where nothing else is said
 _LEAST = 4  # images of half a batch: with fewer it is not worth a thread
 # The halves of a batch go through the network side by side: what one has to do in Python, or on one
 # core, the other uses.

@@ -165,7 +165,8 @@ def _of_hydra(run: Path, name: str) -> Any:
 
     path = run / ".hydra" / f"{name}.yaml"
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read, so {run} cannot be compared") from error
 

@@ -90,7 +90,7 @@ def test_results_do_not_depend_on_what_is_found(tmp_path, monkeypatch):
     assert found == [0]
     assert first.path.name == second.path.name
     assert read_json(first.path / "run.json")["batch_size"] == 5
-    assert read_json(second.path / "run.json")["batch_size"] == 24
+    assert read_json(second.path / "run.json")["batch_size"] == 16
     for name, masks in load_masks(first.path).items():
         assert masks.values.tobytes() == load_masks(second.path)[name].values.tobytes()
     assert (first.path / "scores.parquet").read_bytes() == (
