@@ -2,7 +2,10 @@
 
 import hashlib
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +33,7 @@ COLUMN, TEXT = 3.3, 7.0  # widths in a two-column paper, inches
 GRIDS = 10  # images for which a grid is drawn
 SCREENS = 3  # of these, images that have one for the screen as well
 _LONGEST = 160  # bytes of an image's name that a file's may have
+_LARGE = 10**8  # bytes of masks from which a second process is worth its start
 IMAGES = 12  # explained images that a run stores beside their masks, for grids and the page
 
 
@@ -47,11 +51,29 @@ def finish(run: Path, *, figures: str | None = None, page: bool | None = None) -
     figures = asked.get("figures", "grids") if figures is None else figures
     page = bool(asked.get("report", True)) if page is None else page
     scores = cache(partial(_scores, run))
+    both = page and figures != "none" and _mask_bytes(run) >= _LARGE
+    beside = _start(run) if both else None
+
+    def written_beside() -> bool:
+        return beside is not None and beside.wait() == 0
+
     parts: dict[str, Callable[[], None]] = {}
-    if figures != "none":
+    if figures != "none" and beside is not None:
+        parts["figures"] = lambda: draw_masks(run, stages=figures == "stages")
+        parts["figures/curves"] = lambda: None if written_beside() else draw_curves(run, scores())
+    elif figures != "none":
         parts["figures"] = lambda: draw(run, stages=figures == "stages", scores=scores())
     if page:
-        parts["report.html"] = lambda: report(run, scores())
+        parts["report.html"] = lambda: None if written_beside() else report(run, scores())
+    try:
+        _write(run, parts)
+    finally:
+        if beside is not None and beside.poll() is None:  # this process has been interrupted
+            beside.kill()
+            beside.wait()
+
+
+def _write(run: Path, parts: Mapping[str, Callable[[], None]]) -> None:
     for name, write in parts.items():
         try:
             write()
@@ -63,6 +85,38 @@ def finish(run: Path, *, figures: str | None = None, page: bool | None = None) -
                 error,
             )
             log.debug("because of this", exc_info=True)
+
+
+def write_beside(run: Path) -> None:
+    """Writes the curves and the page: what a second process does while masks are drawn."""
+    scores = _scores(run)
+    draw_curves(run, scores)
+    report(run, scores)
+
+
+def _start(run: Path) -> "subprocess.Popen[bytes] | None":
+    """A process that does `write_beside`; None where none can be started."""
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    code = (
+        "import sys; from pathlib import Path; from sanity.report.finish import write_beside; "
+        "write_beside(Path(sys.argv[1]))"
+    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(run)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def _mask_bytes(run: Path) -> int:
+    """Of a run's masks on disk."""
+    return sum(file.stat().st_size for file in (run / "masks.zarr").rglob("*") if file.is_file())
 
 
 def report(run: Path, scores: pd.DataFrame | None = None) -> None:
@@ -90,6 +144,14 @@ def draw(run: Path, *, stages: bool = False, scores: pd.DataFrame | None = None)
         stages: Whether to draw the article's figure of each stage as well.
         scores: Its scores, which are read if they are not given.
     """
+    draw_curves(run, _scores(run) if scores is None else scores)
+    draw_masks(run, stages=stages)
+
+
+def draw_masks(run: Path, *, stages: bool = False) -> None:
+    """Writes the figures of masks, see `draw`."""
+    if not (run / "masks.zarr").exists():
+        return
     # Matplotlib takes a second to import, and a run's first gradient need not wait for it.
     from sanity.report.figures.article import stage_figure
     from sanity.report.figures.canvas import save
@@ -98,9 +160,6 @@ def draw(run: Path, *, stages: bool = False, scores: pd.DataFrame | None = None)
     figures.mkdir(exist_ok=True)
     config = configuration(run)
     info = read_json(run / "run.json") or {}
-    _draw_curves(run, _scores(run) if scores is None else scores, config, info)
-    if not (run / "masks.zarr").exists():
-        return
     dataset = load_masks(run)
     layers = [str(layer) for layer in dataset.layer.values]
     methods = [name for name in config["method"] if name in dataset.data_vars]
@@ -120,14 +179,15 @@ def draw(run: Path, *, stages: bool = False, scores: pd.DataFrame | None = None)
             save(figure, figures / f"{file_name(name)}_stage{stage:02d}", formats=("png",))
 
 
-def _draw_curves(
-    run: Path, scores: pd.DataFrame, config: Mapping[str, Any], info: dict[str, Any]
-) -> None:
-    """Curves for the screen, and as wide as a column and as the text of a paper."""
+def draw_curves(run: Path, scores: pd.DataFrame) -> None:
+    """Writes the curves, for the screen and as wide as a column and as the text of a paper."""
     from sanity.report.figures.canvas import save
     from sanity.report.figures.curves import similarity_curves
     from sanity.report.figures.means import stage_means
 
+    (run / "figures").mkdir(exist_ok=True)
+    config = configuration(run)
+    info = read_json(run / "run.json") or {}
     draw = partial(
         similarity_curves,
         scores,

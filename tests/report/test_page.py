@@ -364,6 +364,26 @@ def test_masks_that_are_not_stored(tmp_path):
     assert "No masks are stored" in page.read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("works", [True, False])
+def test_a_second_process_writes_the_same(tmp_path, monkeypatch, works):
+    def files(path):
+        return {p.name: p.read_bytes() for p in (path / "figures").iterdir()}
+
+    alone, beside = (make_run(tmp_path / name / "run") for name in ("alone", "beside"))
+    finish(alone)
+    monkeypatch.setattr("sanity.report.finish._LARGE", 0)
+    if works:  # so this process has neither to do
+        for name in ("draw_curves", "report"):
+            monkeypatch.setattr(f"sanity.report.finish.{name}", None)
+    else:
+        monkeypatch.setattr("sys.executable", "/bin/false")
+    finish(beside)
+    assert files(beside) == files(alone)
+    alone_data, beside_data = (data_of(path / "report.html") for path in (alone, beside))
+    assert beside_data["groups"] == alone_data["groups"]
+
+
 def test_what_cannot_be_written_is_a_warning(tmp_path, caplog):
     path = make_run(tmp_path / "run", masks=None)
     (path / "report.html").mkdir()
