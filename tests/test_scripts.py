@@ -202,7 +202,7 @@ import numpy as np
 given = np.load(sys.argv[1])
 np.save(sys.argv[1].replace("given.npz", "captum.npy"), given["images"])
 print("chatter")
-print(json.dumps({"name": "Other 1.0", "seconds": 0.5, "gradients": 53}))
+print(json.dumps({"name": "Other 1.0", "seconds": 0.5, "cpu": 0.9, "gradients": 53}))
 """
 
 
@@ -214,18 +214,21 @@ def test_bench_peers(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "bench", bench)
     monkeypatch.setattr(peers, "_environment", lambda name: Path(sys.executable))
     monkeypatch.setattr(peers, "JOB", [*SMALL, "method=[gradient,smoothgrad]"])
-    for name, text in {"captum": PEER, "xplique": "raise OSError('no such thing')"}.items():
+    monkeypatch.setattr(peers, "_MOST", 1)
+    failing = {"xplique": "raise OSError('no such thing')", "quantus": "while True: pass"}
+    for name, text in {"captum": PEER, **failing}.items():
         script = tmp_path / f"{name}.py"
         script.write_text(text)
         monkeypatch.setitem(peers.PEERS, name, peers.Peer(str(script), ()))
     monkeypatch.setattr("sanity.models.efficientnet_lite.saved_model", lambda variant: tmp_path)
-    bench.main(["peers", "captum", "xplique", "data.limit=2"])
+    bench.main(["peers", "captum", "xplique", "quantus", "data.limit=2"])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert any(line.startswith("sanity ") for line in lines)
     assert any(line.startswith("PAIR saliency's loop") for line in lines)
     (other,) = (line for line in lines if line.startswith("Other 1.0"))
-    assert other.split()[2:5] == ["0.50", "53", "106.0"]
+    assert other.split()[2:7] == ["0.50", "0.90", "53", "9", "17"]
     assert "xplique does not run here: OSError: no such thing" in lines
+    assert "quantus was not through after 1 CPU s" in lines
 
 
 def test_peers_are_set_up_once(monkeypatch, tmp_path):
@@ -247,6 +250,8 @@ def test_peers_are_set_up_once(monkeypatch, tmp_path):
         assert peers._environment("captum") == tmp_path / "captum" / "bin" / "python"
     assert made == ["captum"] and len(installed) == 1
     assert "/wheels/torch.whl" in installed[0] and "captum==0.9.0" in installed[0]
+    peers._environment("xplique")
+    assert installed[-1][-2:] == ["--no-deps", "xplique==2.0.2"]
 
 
 def test_peers_of_nothing_known():
