@@ -10,6 +10,8 @@ Everything that is compared is measured in one process; ratios are what travels.
     ./scripts/bench batches [KEY=VALUE ...]    a gradient's time by batch size and threads
     ./scripts/bench scale [--images 10,1000,20000] [--model efficientnet_lite0] [KEY=VALUE ...]
                                    few and many images: time, memory, the first gradient's delay
+    ./scripts/bench seeds [--seeds 5] [--output FOLDER] [KEY=VALUE ...]
+                                   several seeds in one sweep against as many single runs
     ./scripts/bench ops [KEY=VALUE ...]        a gradient's time by operation, against the machine's
 """
 
@@ -380,16 +382,13 @@ def main(arguments: list[str]) -> None:
         batches(rest)
     elif command == "batch":
         batch(rest[0], rest[1:])
-    elif command == "scale":
-        scale = Path(__file__).with_name("scale.py")
-        subprocess.run([sys.executable, str(scale), *rest], check=True)
+    elif command in ("scale", "seeds", "ops"):
+        script = Path(__file__).with_name(f"{command}.py")
+        sys.exit(subprocess.run([sys.executable, str(script), *rest]).returncode)
     elif command == "peers":
         import peers
 
         peers.main(rest)
-    elif command == "ops":
-        operations = Path(__file__).with_name("ops.py")
-        subprocess.run([sys.executable, str(operations), *rest], check=True)
     elif command == "grown":
         grown(rest[0], rest[1:])
     elif not command:
@@ -397,7 +396,7 @@ def main(arguments: list[str]) -> None:
         models(list(MODELS))
         growth()
     else:
-        sys.exit(f"{command} is none of job, models, growth, batches, scale, ops, peers")
+        sys.exit(f"{command} is none of job, models, growth, batches, scale, seeds, ops, peers")
 
 
 if __name__ == "__main__":

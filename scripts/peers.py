@@ -4,7 +4,8 @@
 
 Each of the others is set up once in an environment of its own, in `.peers/`. The network is
 EfficientNet-Lite0 with its ImageNet weights: for PyTorch the package that ours are converted from,
-for TensorFlow our conversion. BENCH_TORCH names what pip is to install as PyTorch: a wheel, say.
+for TensorFlow our conversion. Quantus is measured by its own randomization test, weights and scores
+among it. BENCH_TORCH names what pip is to install as PyTorch: a wheel, say.
 KEY=VALUE changes the job (`data.limit=2`, all blocks). CPU seconds are those of all cores; they
 hardly change where other work runs beside, as seconds do.
 """
@@ -67,7 +68,7 @@ PEERS = {
     "quantus": Peer(
         "peer_quantus.py",
         (_TORCH, "quantus==0.6.0", "captum==0.9.0", "setuptools<82", *_LITE),
-        said="its cascade, MPRT: Gradient alone, weights and scores among it",
+        said="MPRT of Gradient",
     ),
     "xplique": Peer(
         "peer_xplique.py",

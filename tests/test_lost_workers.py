@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 import sanity as library
 from sanity.config.options import own_hydra
 from tests import slurm
-from tests.command import sanity
+from tests.command import ROOT, sanity, sanity_here
 from tests.pieces import ANY
 from tests.test_sweeping import needs
 
@@ -27,14 +27,21 @@ SHARED = ["data.limit=2", "masks.keep=none", "originals=false"]
         ("local_ray", ["hydra.launcher.ray.init.num_cpus=2"]),
     ],
 )
-def test_a_lost_worker_costs_no_finished_unit(launcher, options, tmp_path):
+def test_a_lost_worker_costs_no_finished_unit(launcher, options, tmp_path, monkeypatch):
     """Two shards of an image at four stages each; a worker dies at the third call of all."""
     needs(launcher.partition("_")[2])
-    environment = slurm.install(tmp_path / "slurm") if launcher.startswith("slurm") else {}
+    start, environment = sanity, {}
+    if launcher.startswith("slurm"):
+        from submitit import Job
+
+        # All jobs are processes of their own, and this one need not wait for a slow file system.
+        start, environment = sanity_here, slurm.install(tmp_path / "slurm")
+        environment["PYTHONPATH"] = str(ROOT)
+        monkeypatch.setattr(Job, "_results_timeout_s", 1)
     log = tmp_path / "calls"
     asked = [*SMALL, *SHARED, f"hydra/launcher={launcher}"]
     asked += ["data.shards=auto", *options, "hydra.sweeper.retries=3"]
-    done = sanity("-m", *asked, cwd=tmp_path, KILLED_ONCE=str(log), **environment)
+    done = start("-m", *asked, cwd=tmp_path, KILLED_ONCE=str(log), **environment)
     assert "data.shards=auto: 2 shards" in done.stdout
     assert "sweep of 2 jobs: 2 finished" in done.stdout
     if "ray" not in launcher:  # which starts it again by itself

@@ -2,19 +2,26 @@
 
 import importlib.util
 import json
+import re
 import runpy
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+import sanity
 from sanity.config.job import compose
 from sanity.config.options import options
 from sanity.errors import ConfigError
 from sanity.files import read_json
 from sanity.models.known import TRUTHS
+from sanity.network import classifier as calls
+from sanity.randomness import generator
 from sanity.results.load import load_runs
 from tests.command import ROOT
 from tests.pieces import ANY
@@ -185,6 +192,72 @@ def test_bench_scale(bench, tmp_path, monkeypatch, capsys):
         images, indexed, first, seconds, each, peak = map(float, row.split())
         assert images == count and 0 <= first < seconds and 0 <= indexed and 0.1 < peak
         assert each == pytest.approx(seconds / count * 1e3, rel=0.1, abs=10)
+
+
+def test_bench_seeds(bench, monkeypatch, capsys, tmp_path):
+    """A sweep and single runs of a small network, their scores, and what was not done before."""
+    monkeypatch.setitem(sys.modules, "bench", bench)
+    script, started = load("seeds"), []
+
+    def timed_run(words):
+        started.append(words[0])
+        *words, output = [word for word in words if word != "-m"]
+        seeds = next(word for word in words if word.startswith("seed=")).removeprefix("seed=")
+        others = [word for word in words if not word.startswith("seed=")]
+        for seed in seeds.split(","):
+            sanity.run(overrides=[*others, f"seed={seed}", output])
+        return script.Took(2.0, 3.0)
+
+    monkeypatch.setattr(script, "timed_run", timed_run)
+    monkeypatch.setattr(
+        script.subprocess,
+        "check_output",
+        lambda command: json.dumps(asdict(script.measure(command[5:], 2))).encode(),
+    )
+    asked = [
+        "--seeds",
+        "2",
+        "--output",
+        tmp_path,
+        *ANY,
+        "data.limit=2",
+        "method.smoothgrad.samples=3",
+    ]
+    run(script, monkeypatch, *asked)
+    said = capsys.readouterr().out
+    assert started == ["-m", "seed=0", "seed=1"]
+    assert "  2 seeds in one sweep: 2.0 s, 3.0 CPU s\n" in said
+    assert "  single runs, 2 of 2: 4.0 s, 6.0 CPU s\n" in said
+    assert re.search(r"all [1-9]\d* scores are equal to the bit", said)
+    shares = {line[:58].strip(): float(line.split()[-1]) for line in said.splitlines()[-5:]}
+    assert shares["floor: as many of the plain graph"] == 1 and min(shares.values()) > -0.5
+    run(script, monkeypatch, *asked)
+    assert len(started) == 3 and capsys.readouterr().out == said
+    (other,) = (tmp_path / "single" / "1").glob("*/*/scores.parquet")
+    frame = pd.read_parquet(other)
+    frame.assign(value=frame["value"] + 1e-12).to_parquet(other)
+    with pytest.raises(SystemExit, match="scores differ"):
+        run(script, monkeypatch, *asked)
+
+
+def test_a_shared_walk_computes_nothing_else(bench, small):
+    """What a benchmark tries: the network as trained is passed once, gradients are the same."""
+    script = load("seeds")
+    walk, x = calls.Walk, generator("shared walk").random((4, *small.input_shape), np.float32)
+    draws = [
+        {name: v * factor} for factor in (2, 3) for name, v in list(small.trained.items())[-2:]
+    ]
+    alone, shared = [], []
+    with small.weights.restored():
+        for found, kind in ((alone, walk), (shared, script._sharing(walk))):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(calls, "Walk", kind)
+                gradients = small.batch_gradient(x)
+            for draw in [{}, *draws]:
+                small.weights.put(draw)
+                found.append(gradients(np.zeros(4, np.int32)))
+    assert all(map(np.array_equal, alone, shared))
+    assert not np.array_equal(alone[1], alone[3])
 
 
 @pytest.mark.parametrize("kind", ["MODELS", "GROWTH"])

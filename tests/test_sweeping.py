@@ -305,14 +305,16 @@ def test_a_sweep_goes_on_past_failed_jobs(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launcher", "option", "error"),
+    ("launcher", "option", "retries", "error"),
     [
-        ("joblib", "hydra.sweeper.max_batch_size=1", "TerminatedWorkerError"),
-        ("ray", "hydra.launcher.ray.remote.max_retries=0", "WorkerCrashedError"),
+        ("joblib", "hydra.sweeper.max_batch_size=1", 1, "TerminatedWorkerError"),
+        ("ray", "hydra.launcher.ray.remote.max_retries=0", 0, "WorkerCrashedError"),
     ],
 )
-def test_a_worker_that_dies_fails_jobs_and_not_the_sweep(launcher, option, error, tmp_path):
-    needs(launcher)
+def test_a_worker_that_dies_fails_jobs_and_not_the_sweep(
+    launcher, option, retries, error, tmp_path
+):
+    needs(launcher)  # each try of Ray's is a cluster of its own, of half a minute
     done = sanity(
         "-m",
         *ANY,
@@ -320,10 +322,12 @@ def test_a_worker_that_dies_fails_jobs_and_not_the_sweep(launcher, option, error
         "layers.names=[top]",
         f"hydra/launcher=local_{launcher}",
         option,
+        f"hydra.sweeper.retries={retries}",
         cwd=tmp_path,
         check=False,
     )
     assert done.returncode == 1
+    assert done.stdout.count("starting again: job 2") == retries
     assert "sweep of 2 jobs: 1 finished, 1 failed" in done.stdout.splitlines()
     assert f"failed: method=[killed]: the launcher lost it: {error}" in done.stderr
 
