@@ -32,7 +32,7 @@ def main(given: Path) -> None:
     warnings.simplefilter("ignore")
     arrays = np.load(given)
     x, target = arrays["images"].transpose(0, 3, 1, 2).copy(), arrays["targets"]
-    counted = []
+    counted: list[int] = []
 
     def explain(model: Any, inputs: Any, targets: Any, **others: Any) -> np.ndarray:
         if len(counted) == STAGES:
