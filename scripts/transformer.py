@@ -21,11 +21,14 @@ from sanity.results.load import load_images
 
 # What each order of the cascade begins at, by the name of its randomization.
 ORDERS = {"cascading": "output", "cascading_bottom_up": "input"}
-# Those shown, where they were run: two that end in a product, those of attention, a control.
+# Those shown, where they were run: the transformers' own beside what they are compared with, then
+# the others of the preset. So many are in one table.
 SHOWN = [
     *("gradient", "gradient_x_input", "attn_lrp", "attention_rollout", "attention_relevance"),
-    *("grad_cam_tokens", "edge_detector"),
+    *("grad_cam_tokens", "edge_detector", "smoothgrad", "integrated_gradients"),
+    *("expected_gradients", "grad_cam", "occlusion", "rise", "random_mask"),
 ]
+_COLUMNS = 7
 
 
 def read(folder: str, metric: str) -> pd.DataFrame:
@@ -105,10 +108,12 @@ def main() -> None:
     asked = parser.parse_args()
     scores = read(asked.folder, asked.metric)
     found = table(scores)
-    print(f"| randomized | {' | '.join(f'`{method}`' for method in found.columns)} |")
-    print("|---" * (len(found.columns) + 1) + "|")
-    for stage, row in found.iterrows():
-        print(f"| {stage} | {' | '.join(row)} |")
+    for start in range(0, len(found.columns), _COLUMNS):
+        part = found.iloc[:, start : start + _COLUMNS]
+        print("\n" * bool(start) + f"| randomized | {' | '.join(f'`{m}`' for m in part)} |")
+        print("|---" * (len(part.columns) + 1) + "|")
+        for stage, row in part.iterrows():
+            print(f"| {stage} | {' | '.join(row)} |")
     first = scores.sort_values("seed").groupby("randomization", observed=True)["path"].first()
     figure({order: Path(str(first[order])) for order in ORDERS}, asked.image).savefig(asked.output)
     with Image.open(asked.output) as sheet:  # a third of the size, and nobody sees it
