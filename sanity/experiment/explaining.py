@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sanity.randomization.stage import Stage
     from sanity.results.originals import Originals
 
-_BYTES = 512 * 2**20  # of masks and sums, at the most
+_BYTES = 640 * 2**20  # of masks and sums, at the most
 _GROUP_IMAGES = 32
 _ENOUGH = 96  # gradients by one rule, to fill batches: more images need not be held at once
 _SUM = 2  # a running sum in double precision, in units of a mask
