@@ -384,7 +384,10 @@ def main(arguments: list[str]) -> None:
         batch(rest[0], rest[1:])
     elif command in ("scale", "seeds", "ops"):
         script = Path(__file__).with_name(f"{command}.py")
-        sys.exit(subprocess.run([sys.executable, str(script), *rest]).returncode)
+        try:
+            sys.exit(subprocess.run([sys.executable, str(script), *rest]).returncode)
+        except KeyboardInterrupt:
+            sys.exit(130)  # it has said what there is
     elif command == "peers":
         import peers
 

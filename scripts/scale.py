@@ -2,7 +2,8 @@
 
 Each is a job of two stages by Gradient that stores no masks and draws nothing, in a process of its
 own, over JPEG images that are made for it and indexed beforehand. Memory should not grow, and time
-in proportion.
+in proportion. A job shows how far it is, and its line is printed when it is through: what is there
+when Ctrl-C ends the rest is whole.
 
     ./scripts/bench scale [--images 10,1000,20000] [--model efficientnet_lite0] [KEY=VALUE ...]
 """
@@ -34,7 +35,7 @@ PHOTOGRAPH = (10, 8)  # of what they show, which is made larger
 JOB = [
     *("method=[gradient]", "metric=[ssim,spearman]", "layers.last=1", "masks.keep=none"),
     *("figures=none", "report=false", "originals=false"),
-    *("runtime.progress=none", "runtime.log_level=error"),
+    *("runtime.progress=bar", "runtime.log_level=error"),  # the bar goes to stderr
 ]
 # Networks that are trained here learn something else than the images explained.
 TRAINED = {
@@ -114,6 +115,7 @@ def table(counts: list[int], model: str, overrides: list[str]) -> None:
     with tempfile.TemporaryDirectory() as top:
         for count in counts:
             folder = Path(top) / str(count)
+            print(f"making {count:,} images", file=sys.stderr, flush=True)
             make_images(folder, count)
             asked = [f"model={model}", *TRAINED.get(model, []), "data=folder", *JOB, *overrides]
             asked += [f"data.path={folder}", f"output={top}/outputs"]
@@ -138,11 +140,14 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the jobs")
     asked = parser.parse_intermixed_args()
-    if asked.measure:
-        print(json.dumps(measure(asked.overrides)))
-        return
-    counts = [int(count) for count in asked.images.split(",")]
-    table(counts, asked.model, asked.overrides)
+    try:
+        if asked.measure:
+            print(json.dumps(measure(asked.overrides)))
+        else:
+            counts = [int(count) for count in asked.images.split(",")]
+            table(counts, asked.model, asked.overrides)
+    except KeyboardInterrupt:
+        sys.exit(130 if asked.measure else "stopped: the lines above are whole, this job has none")
 
 
 if __name__ == "__main__":
