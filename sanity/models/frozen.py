@@ -8,7 +8,7 @@ from sanity.checked import checked
 from sanity.contents import Content
 from sanity.errors import ConfigError
 from sanity.models.inputs import Input
-from sanity.models.kinds import DETAILS, kind_of, way_out
+from sanity.models.kinds import DETAILS, file_of_kind
 from sanity.models.module import Entry, lacking_op
 from sanity.models.source import ScaledSource
 
@@ -45,9 +45,7 @@ class Frozen(ScaledSource):
         Raises:
             ConfigError: The file is no frozen graph, or no image classifier.
         """
-        key, path = f"model.path={self.path}", Path(self.path).expanduser()
-        if kind_of(path) != "frozen_graph":
-            raise ConfigError(way_out(path, key, "frozen"))
+        path, key = file_of_kind(self.path, "frozen_graph", "frozen")
         graph_def = _read(path, key)
         entry = _entry(graph_def, self.output, self.inputs, key)
         return self.classifier_of(entry, path.stem, key)

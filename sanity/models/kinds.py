@@ -4,6 +4,8 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from sanity.errors import ConfigError
+
 Kind = Literal[
     "nothing",
     "keras",
@@ -91,6 +93,23 @@ def _of_zip(path: Path) -> Kind:
     if any(name.endswith("data.pkl") for name in names):
         return "torch"
     return "keras" if "config.json" in names or path.suffix == ".keras" else "archive"
+
+
+def file_of_kind(given: str, kind: Kind, option: str) -> tuple[Path, str]:
+    """The file at `model.path`, and what messages call it.
+
+    Args:
+        given: `model.path`.
+        kind: What it has to be, see `kind_of`.
+        option: Of the group `model`, which was chosen.
+
+    Raises:
+        ConfigError: It is something else, or not there.
+    """
+    key, path = f"model.path={given}", Path(given).expanduser()
+    if kind_of(path) != kind:
+        raise ConfigError(way_out(path, key, option))
+    return path, key
 
 
 def way_out(path: Path, key: str, option: str) -> str:

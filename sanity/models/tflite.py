@@ -19,7 +19,7 @@ from sanity.checked import checked
 from sanity.contents import Content
 from sanity.errors import ConfigError
 from sanity.models.inputs import Input
-from sanity.models.kinds import DETAILS, kind_of, way_out
+from sanity.models.kinds import DETAILS, file_of_kind
 from sanity.models.module import Entry
 from sanity.models.source import ScaledSource
 
@@ -52,9 +52,7 @@ class TFLite(ScaledSource):
             ConfigError: The file is no such model, is quantised, has an operator that is not known
                 here, or is no image classifier.
         """
-        key, path = f"model.path={self.path}", Path(self.path).expanduser()
-        if kind_of(path) != "tflite":
-            raise ConfigError(way_out(path, key, "tflite"))
+        path, key = file_of_kind(self.path, "tflite", "tflite")
         file = _File(path.read_bytes(), key)
         file.check()
         entry = Entry(file.compute, file.inputs, {}, "graph")
