@@ -69,7 +69,11 @@ const drawPair = () => whenNear($("pair"), () => {
   svg.append(s("line", { class: "reference", x1: X(low), y1: Y(low), x2: X(high), y2: Y(high) }));
   for (const [i, x, y] of both) svg.append(s("circle", { cx: X(x), cy: Y(y), r: 4, fill: D.looks[a].color, "fill-opacity": 0.7 }, s("title", {}, `${of.images[i]}: ${short(x)}, ${short(y)}`)));
   const far = both.slice().sort((p, q) => Math.abs(q[1] - q[2] - apart) - Math.abs(p[1] - p[2] - apart)).slice(0, both.length > 4 ? 2 : 0);
-  for (const [i, x, y] of far) svg.append(s("text", { x: X(x) + 7, y: Y(y) + 4 }, middle(of.images[i], 20)));
+  const labels = far.map(([i, x, y]) => ({ x: X(x) + 7, y: Y(y) + 4, name: of.images[i] })).sort((p, q) => p.y - q.y);
+  labels.forEach((label, k) => {
+    if (k) label.y = Math.max(label.y, labels[k - 1].y + 13);  // one below the other
+    svg.append(s("text", { x: label.x, y: label.y }, middle(label.name, 20)));
+  });
   svg.append(
     s("text", { x: left + size / 2, y: top + size + 32, "text-anchor": "middle" }, `${a}, early similarity`),
     s("text", { transform: `translate(12,${top + size / 2}) rotate(-90)`, "text-anchor": "middle" }, b),
