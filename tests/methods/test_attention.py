@@ -169,7 +169,8 @@ def attending(form):
     """A network of attention that cannot be followed, or is written in another way."""
     draw = np.random.default_rng(0)
     w = {k: tf.Variable(draw.standard_normal((6, 6)), dtype=tf.float32) for k in "qkvo"}
-    patches = tf.Variable(draw.standard_normal((4, 4, 3, 6)), dtype=tf.float32)
+    # Small, or rounding of large exponents would be seen.
+    patches = tf.Variable(0.1 * draw.standard_normal((4, 4, 3, 6)), dtype=tf.float32)
     wanted = tf.Variable(draw.standard_normal((2, 6)), dtype=tf.float32)
 
     def softmax(x):

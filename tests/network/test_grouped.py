@@ -11,7 +11,7 @@ from tests.network.test_custom_gradients import near
 
 @pytest.fixture
 def without_gradient(monkeypatch):
-    monkeypatch.setattr(grouped, "has_gradient", lambda explicit: False)
+    monkeypatch.setattr(grouped, "has_gradient", lambda *about, **more: False)
 
 
 def kernel_of(groups, channels=6, filters=12):
@@ -44,9 +44,10 @@ def classifier_of(kernel, kind, channels=6):
         (1, {"strides": 1, "padding": "SAME"}),
         (2, {"strides": 2, "padding": "VALID"}),
         (6, {"strides": 1, "padding": "SAME", "dilations": 2}),
+        (1, {"strides": 1, "padding": "VALID", "dilations": [2, 3]}),
         (3, {"strides": 1, "padding": [[0, 0], [2, 1], [0, 1], [0, 0]]}),
     ],
-    ids=["one group", "strides", "dilated", "padded"],
+    ids=["one group", "strides", "dilated", "dilated alone", "padded"],
 )
 def test_it_is_the_gradient_of_a_kernel_with_zeros(groups, kind, without_gradient):
     own, dense = kernel_of(groups)
@@ -62,6 +63,18 @@ def test_it_is_the_gradient_of_a_kernel_with_zeros(groups, kind, without_gradien
         one.gradients_at(x, targets, ["Tanh:0"]) for one in (found, expected)
     )
     assert near(values[0], others[0]) and near(gradients[0], theirs[0])
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_holes_are_zeros_in_a_larger_kernel(padding, without_gradient):
+    own, _ = kernel_of(1)
+    larger = np.zeros((5, 7, *own.shape[2:]), np.float32)
+    larger[::2, ::3] = own
+    found = classifier_of(own, {"strides": 1, "padding": padding, "dilations": [2, 3]})
+    expected = classifier_of(larger, {"strides": 1, "padding": padding})
+    x, targets = np.random.default_rng(2).random((3, 9, 8, 3), np.float32), np.array([0, 3, 1])
+    for rule in ("plain", "guided_backprop"):
+        assert near(found.gradients(x, targets, rule), expected.gradients(x, targets, rule))
 
 
 def test_one_with_padding_given_as_numbers_has_a_gradient_here():
