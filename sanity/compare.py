@@ -132,7 +132,7 @@ def _print_pairs(scores: "pd.DataFrame", options: Namespace) -> None:
 
 def _print_judged(judged: Sequence[Judged], thresholds: dict[str, Any], options: Namespace) -> None:
     """Prints what was asked for of the verdicts."""
-    from sanity.analysis.settling import settling
+    from sanity.analysis.settling import other_draws, settling
     from sanity.analysis.stability import by_threshold, for_width
     from sanity.report.answer import Answer
     from sanity.report.comparisons import threshold_parts, width_parts
@@ -142,7 +142,8 @@ def _print_judged(judged: Sequence[Judged], thresholds: dict[str, Any], options:
         heading = f"\n{wrapped(one.scheme)}" if one.scheme else ""
         if not options.no_verdicts and len(one.found):
             settled = settling(one.runs, one.found)
-            answer = Answer(one.found, one.known.scores, one.thresholds, settled)
+            others = other_draws(one.runs)
+            answer = Answer(one.found, one.known.scores, one.thresholds, settled, others)
             print(f"{heading}\n{for_console(answer.parts)}")
         if options.thresholds:
             moved = by_threshold(one.known, thresholds)

@@ -93,8 +93,8 @@ def holds_for_all(rows: Sequence[Mapping[str, Any]], last: int, thresholds: Thre
     several = any(row["images"] > 1 for row in rows)
     return (
         f"by {rows[0]['metric']} over {stages} of {last}; {images}, {draws} of the weights"
-        f"{'; 95 % intervals' if several else ''}. 0: as alike as masks of different images, "
-        f"1: unchanged; insensitive is above {thresholds.threshold:g}"
+        f"{'; 95 % intervals, wide while images are few' if several else ''}. 0: as alike as "
+        f"masks of different images, 1: unchanged; insensitive is above {thresholds.threshold:g}"
     )
 
 

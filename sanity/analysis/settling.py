@@ -62,7 +62,7 @@ def settling(
     leaning = found[found["primary"] & (found["leans"] != "")]
     program = _STARTED if elsewhere else _program()
     if not len(leaning):
-        return _more_draws(runs, program) if _draws_differ(found) else None
+        return _with_draws(runs, program, 2 * len(_seeds(runs))) if _draws_differ(found) else None
     infos = [read_json(run / "run.json") or {} for run in runs]
     data = configuration(runs[0]).get("data") or {}
     there = (infos[0].get("counts") or {}).get("available")
@@ -92,10 +92,19 @@ def _draws_differ(found: "pd.DataFrame") -> bool:
     return bool((~(rows["p"] <= 1 - LEVEL)).any())
 
 
-def _more_draws(runs: Sequence[Path], program: Sequence[str]) -> Settling:
-    """Twice as many draws as there are, those among them."""
+def other_draws(runs: Sequence[Path]) -> Settling:
+    """What shows whether other draws of the weights agree: three of them.
+
+    Args:
+        runs: The folders of one scheme's runs, of one draw.
+    """
+    return _with_draws(runs, _program(), 3)
+
+
+def _with_draws(runs: Sequence[Path], program: Sequence[str], count: int) -> Settling:
+    """So many draws, with those that there are among them."""
     seeds = [int(seed) for seed in _seeds(runs)]
-    more = [seed for seed in range(2 * len(seeds)) if seed not in seeds][: len(seeds)]
+    more = [seed for seed in range(count) if seed not in seeds][: count - len(seeds)]
     draws = [*seeds, *more]
     command = _command(runs, None, program, draws)
     said = f"seed={','.join(map(str, draws))} in each of the runs"

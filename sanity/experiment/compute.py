@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.analysis.discrimination import discrimination
-from sanity.analysis.settling import settling
+from sanity.analysis.settling import other_draws, settling
 from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.verdict_tables import MOST_BLENDED
 from sanity.analysis.verdicts import verdicts
@@ -94,7 +94,8 @@ def compute(work: Work, folder: RunFolder) -> None:
     folder.complete(facts, settled.reasons)
     finish(folder.path)
     next_ = settling([folder.path], found)
-    answer = Answer(found, scores, work.judged_by.thresholds, next_)
+    others = other_draws([folder.path])
+    answer = Answer(found, scores, work.judged_by.thresholds, next_, others)
     say(f"\n{for_file(answer.parts)}\n", f"\n{for_console(answer.parts)}\n")
     if said := missing(scores):
         say(said, wrapped(said))

@@ -52,14 +52,14 @@ class Answer:
         scores: That they are made from.
         thresholds: The verdicts'.
         settled: What would decide those that are open.
-        other_draws: How there would be scores of other draws of the weights.
+        other_draws: How there would be scores of other draws of the weights: a command, or words.
     """
 
     found: "pd.DataFrame"
     scores: "pd.DataFrame"
     thresholds: Thresholds
     settled: Settling | None = None
-    other_draws: str = "by the same command with -m seed=0,1,2"
+    other_draws: Settling | str = ""
 
     def parts(self, width: int) -> list[RenderableType]:
         """Table, what holds for all of it, the other metrics, what it means, what to do next."""
@@ -80,9 +80,7 @@ class Answer:
 
     def _next(self, first: Sequence[Mapping[str, Any]], width: int) -> list[RenderableType]:
         if self.settled is None:
-            if any(row["seeds"] == 1 and row["verdict"] in _OPPOSITE for row in first):
-                return ["", Text(f"Next: other draws of the weights, {self.other_draws}.")]
-            return []
+            return self._next_draws(first, width)
         why = "to decide what leans"
         count = f"{self.settled.images} images"
         if self.settled.draws:
@@ -90,8 +88,23 @@ class Answer:
             count = f"{self.settled.draws} draws"
         if self.settled.command is None:
             return ["", Text(f"Next, {why}: {self.settled.said}.")]
-        head = Text(f"Next, {why}, {count}:")
-        return ["", head, *(Text(line, "cyan") for line in command_lines(self.settled.said, width))]
+        return _command(f"Next, {why}, {count}:", self.settled.command, width)
+
+    def _next_draws(self, first: Sequence[Mapping[str, Any]], width: int) -> list[RenderableType]:
+        """Where one draw decides, whether others agree."""
+        decided = any(row["seeds"] == 1 and row["verdict"] in _OPPOSITE for row in first)
+        if not decided or not self.other_draws:
+            return []
+        if isinstance(self.other_draws, str):
+            return ["", Text(f"Next: other draws of the weights, {self.other_draws}.")]
+        why = "whether other draws of the weights agree"
+        if self.other_draws.command is None:
+            return ["", Text(f"Next, {why}: {self.other_draws.said}.")]
+        return _command(f"Next, {why}:", self.other_draws.command, width)
+
+
+def _command(said: str, command: str, width: int) -> list[RenderableType]:
+    return ["", Text(said), *(Text(line, "cyan") for line in command_lines(command, width))]
 
 
 def _verdicts(first: Sequence[Mapping[str, Any]], width: int, threshold: float) -> RenderableType:

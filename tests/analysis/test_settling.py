@@ -4,7 +4,7 @@ import sys
 import pandas as pd
 import pytest
 
-from sanity.analysis.settling import settling
+from sanity.analysis.settling import other_draws, settling
 from sanity.config.job import compose
 from sanity.files import write_json
 from sanity.results.recorded import write_config
@@ -108,6 +108,14 @@ def test_what_takes_more_than_there_are_is_left_to_the_others(tmp_path):
 
 def test_nothing_leans(tmp_path):
     assert settling([run_of(tmp_path / "run")], verdicts_of(leans="")) is None
+
+
+@pytest.mark.parametrize(("seed", "seeds"), [(0, "0,1,2"), (1, "1,0,2"), (7, "7,0,1")])
+def test_other_draws_are_three_with_the_one_there_is(seed, seeds, tmp_path):
+    run = run_of(tmp_path / "run", ["data.limit=6", f"seed={seed}"], seed=seed)
+    found = other_draws([run])
+    assert found.command is not None and found.draws == 3
+    assert shlex.split(found.command)[1:] == ["-m", "sanity", "-m", "data.limit=6", f"seed={seeds}"]
 
 
 @pytest.mark.parametrize(("p", "draws"), [(0.3, 4), (float("nan"), 4), (0.01, None)])

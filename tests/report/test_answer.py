@@ -97,7 +97,23 @@ def test_the_meaning_in_a_sentence():
     text = " ".join(for_file(answer().parts).split())
     assert "guided_backprop keeps its masks though the last layers are random" in text
     assert "gradient changes with the weights, which does not make it faithful" in text
-    assert "with -m seed=0,1,2" in text
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (Settling(0, "python -m sanity -m seed=0,1,2", draws=3), "agree: python -m sanity -m seed"),
+        (Settling(0, None, "seed=0,1,2 in each of the runs", 3), "agree: seed=0,1,2 in each"),
+        ("as masks in a file each", "Next: other draws of the weights, as masks in a file each."),
+    ],
+)
+def test_one_draw_that_decides_names_how_to_see_others(others, said):
+    one = answer()
+    text = for_file(Answer(one.found, one.scores, Thresholds(), other_draws=others).parts)
+    assert said in " ".join(text.split())
+    open_ = answer(scores_of(images=3))
+    found = for_file(Answer(open_.found, open_.scores, Thresholds(), other_draws=others).parts)
+    assert "Next" not in found and "Next" not in for_file(one.parts)
 
 
 def test_what_leans_says_so_and_by_which_command_it_is_settled():

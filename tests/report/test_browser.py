@@ -406,7 +406,7 @@ def test_a_tap_on_a_stage_moves_there_and_shows_numbers(opened):
     opened.tap(left + x, top + 60)
     opened.wait("document.getElementById('stage').value === '2'")
     assert not opened.run("document.getElementById('tip').hidden")
-    assert opened.run("document.getElementById('stage-label').textContent") == "2/3 middle"
+    assert opened.run("document.getElementById('stage-label').textContent") == "stage 2/3 middle"
     opened.run("document.querySelector('#panels .large .chart').focus()")
     opened.key("ArrowLeft")
     assert stage_of(opened) == 1

@@ -24,7 +24,7 @@ from sanity.report.page.collect import collect
 from sanity.report.page.estimates import Table
 from sanity.report.page.pictures import choose
 from sanity.report.page.run import Run
-from sanity.report.page.words import headline, title_of
+from sanity.report.page.words import explanation, headline, title_of
 from sanity.report.page.write import as_json, write
 from sanity.results.load import load_images, load_masks, load_runs
 from tests.pieces import ANY, PICTURES
@@ -224,11 +224,30 @@ def test_the_answer_is_one_sentence():
     ]
     parts = headline({"verdicts": rows}, "ssim", ["control"])
     assert [(part["methods"], part["said"]) for part in parts] == [
-        (["a"], "keeps its masks although the network loses its weights"),
+        (["a"], "keeps its masks though the last layers are random"),
         (["e", "b"], "change with the weights"),
         (["d"], "depends on the metric (insensitive by ssim, sensitive by hog)"),
         (["c"], "seems to change with the weights"),
     ]
+
+
+def test_what_another_metric_contradicts_is_not_recommended():
+    def row(method, metric, verdict):
+        return {"method": method, "metric": metric, "verdict": verdict, "early": 0.5, "leans": ""}
+
+    rows = [row("a", "ssim", "insensitive"), row("b", "ssim", "sensitive")]
+    group = {"verdicts": rows, "layers": [""] * 4, "order": "cascading", "early": 1}
+    group |= {"seeds": [0, 1], "settling": ""}
+
+    def advice():
+        return " ".join(explanation(group, "ssim", ["edges"])["What to do"])
+
+    assert "Instead of a, use b to ask" in advice() and "contradict" not in advice()
+    rows.append(row("b", "hog", "insensitive"))
+    assert "Do not use a to ask" in advice()
+    assert "Other metrics contradict what is said of b" in advice()
+    rows += [row("c", "ssim", "sensitive"), row("c", "hog", "sensitive")]
+    assert "Instead of a, use c to ask" in advice()
 
 
 # Pages

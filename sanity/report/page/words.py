@@ -1,7 +1,7 @@
 """What a page says in plain words: its title, the answer, why, and what its terms mean."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypedDict
 
 from sanity.analysis.judged import (
@@ -46,20 +46,23 @@ _SCHEMES = {
 GLOSSARY = {
     "verdict": "Whether a method's masks change when the network loses what it has learned.",
     "early": "How much of a mask stays over the early stages: 1 if it is unchanged, 0 if it is as"
-    " similar to the original as the masks of other images are.",
+    " similar to the original as the masks of other images are. One image may lie above 1, as all"
+    " are divided by the mean way from 0 to 1.",
     "stages": "Stage 0 is the network as trained; at each later one another block of it has random"
     " weights. In a cascade the early stages, the first third, take the decision away.",
     "null": "What the same mask scores against the original masks of other images: what there is"
     " in common without looking at this image.",
-    "threshold": "Early similarity above it is insensitive, below it sensitive; it was fixed before"
-    " the run.",
+    "threshold": "Early similarity above it is insensitive, below it sensitive: half way from"
+    " another image's mask to an unchanged one, if not set otherwise. It was fixed before the run.",
     "interval": "Where the mean over such images lies with 95 % confidence, given this draw of the"
-    " random weights or, of several, over draws too.",
+    " random weights or, of several, over draws too. Half an image at 0 and half at 1 are added"
+    " (Jeffreys' prior): so a few images that agree leave it wide, towards the middle.",
     "draw": "One choice of the random weights, by a seed. Another draw may come out differently.",
     "control": "A method that does not look at the network at all: it shows what no dependence, or"
     " no similarity, looks like.",
-    "metric": "How alike two masks are: of their magnitude, their sign or their structure. One"
-    " metric decides; another that says the opposite contradicts it.",
+    "metric": "How alike two masks are: of their magnitude, their sign or their structure. The"
+    " first of a run's metrics decides, ssim as in Adebayo et al. if none is chosen; another that"
+    " says the opposite contradicts it.",
     INSENSITIVE: "Masks stay as they were although the network has lost its decision: they cannot"
     " show how it was made.",
     SENSITIVE: "Masks change with the network's weights, as they must. It does not prove that they"
@@ -82,7 +85,7 @@ PAPERS = (
 )
 
 _SAID = {
-    INSENSITIVE: ("keeps its masks", "keep their masks", " although the network loses its weights"),
+    INSENSITIVE: ("keeps its masks", "keep their masks", " though the last layers are random"),
     SENSITIVE: ("changes", "change", " with the weights"),
     DEPENDS: ("depends on the metric", "depend on the metric", ""),
     ALIKE: ("paints nearly the same mask", "paint nearly the same mask", " for every image"),
@@ -235,7 +238,7 @@ def explanation(group: Group, metric: str, controls: Sequence[str]) -> dict[str,
             " about what the network used.",
             "What another network, other images or another draw of the weights would give.",
         ],
-        "What to do": [*_settle(group), *_advice(by, group)],
+        "What to do": [*_settle(group), *_advice(by, group, _contradicted(group, by))],
     }
 
 
@@ -267,20 +270,30 @@ def _shows(by: Mapping[str, list[str]], controls: bool) -> list[str]:
     return said
 
 
+def _contradicted(group: Group, by: Mapping[str, list[str]]) -> set[str]:
+    """The methods that change by the metric that decides, and stay by another."""
+    rows = group["verdicts"]
+    stays = {row["method"] for row in rows if INSENSITIVE in (row["verdict"], row.get("leans"))}
+    return stays & set(by.get(SENSITIVE, []))
+
+
 def _settle(group: Group) -> list[str]:
     said = group["settling"]
     return [f"First settle it: {said}"] if said else []
 
 
-def _advice(by: Mapping[str, list[str]], group: Group) -> list[str]:
+def _advice(by: Mapping[str, list[str]], group: Group, contradicted: Collection[str]) -> list[str]:
     said = []
     bad, good = by.get(INSENSITIVE, []), by.get(SENSITIVE, [])
-    if bad and good:
+    agreed = [name for name in good if name not in contradicted]
+    if bad and agreed:
         said.append(
-            f"Instead of {_list(bad)}, use {_list(good, 'or')} to ask why this network decides."
+            f"Instead of {_list(bad)}, use {_list(agreed, 'or')} to ask why this network decides."
         )
     elif bad:
         said.append(f"Do not use {_list(bad)} to ask why this network decides.")
+    if doubtful := [name for name in good if name in contradicted]:
+        said.append(f"Other metrics contradict what is said of {_list(doubtful)}: see their masks.")
     if good:
         said.append(
             "Test those that pass where the answer is known: experiment=known_regions has images"

@@ -125,7 +125,7 @@ const drawAnswer = () => {
     h("th", { role: "columnheader", scope: "col" }, term("verdict", "verdict"), ` by ${metric}`),
     h("th", { role: "columnheader", scope: "col", class: "similarity" }, term("early", "early similarity"), ": 0 another image’s mask, 1 unchanged", axisHead(of, metric)),
     D.metrics.map(({ name, primary }) => h("th", { role: "columnheader", scope: "col", class: `by${name === metric ? " now" : ""}` }, breakable(name), primary ? h("span", { class: "sr" }, ", which decides") : "")),
-    run().pictures.length ? h("th", { role: "columnheader", scope: "col", class: "five" }, "trained ", h("span", { "aria-hidden": "true" }, "→"), " random") : null,
+    run().pictures.length ? h("th", { role: "columnheader", scope: "col", class: "five" }, picture() ? `${middle(picture().image, 20)}, ` : "", "stages ", fiveOf(state.run).map((k) => run().stages[k]).join(", "), ": trained ", h("span", { "aria-hidden": "true" }, "→"), " random") : null,
   );
   const body = methods.flatMap((method, i) => {
     const row = verdictOf(method, metric, of) || { method, metric, verdict: "none", word: "no verdict", evidence: "no verdict was recorded" };

@@ -17,7 +17,7 @@ const drawGallery = () => {
     const key = h("span", { class: "key" });
     const node = button(
       [
-        h("span", { class: "figure-head" }, h("b", {}, middle(shot.image, 24)), D.roles[shot.role] ? h("span", {}, D.roles[shot.role]) : null),
+        h("span", { class: "figure-head" }, h("b", {}, middle(shot.image, 24)), D.roles[shot.role] ? h("span", {}, D.roles[shot.role] + (shot.role !== "typical" && shots.length < each.value.length ? " of these" : "")) : null),
         h("span", { class: "trio" }, shot.photo ? h("img", { src: shot.photo, alt: "" }) : h("span"), canvas),
         key,
       ],

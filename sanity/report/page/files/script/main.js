@@ -23,7 +23,7 @@ watch("group run", () => {
   listImages();
 });
 watch("stage group", () => {
-  const said = `${state.stage}/${last()} ${layerName(group().layers, state.stage)}`;
+  const said = `stage ${state.stage}/${last()} ${layerName(group().layers, state.stage)}`;
   $("stage").max = last();
   $("stage").value = state.stage;
   $("stage-label").textContent = said;

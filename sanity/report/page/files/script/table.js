@@ -74,7 +74,7 @@ const drawTable = () => {
   $("table").replaceChildren(h("thead", {}, h("tr", {}, head)), h("tbody", {}, body));
   $("more").hidden = found.length <= view.most;
   $("more").textContent = `Show all ${found.length} rows`;
-  $("copied").textContent = plural(found.length, "row");
+  $("copied").textContent = `${plural(found.length, "row")}, as measured: not relative to the null`;
 };
 const showTable = () => whenNear($("table"), drawTable);
 (() => {
