@@ -141,7 +141,7 @@ class Preparation:
             high = np.abs(_percentile(x, self.percentile))
             return -high, high
         if self.scale == "second_moment":
-            return zero, np.sqrt(np.einsum("ij,ij->i", x, x) / x.shape[1])
+            return zero, np.sqrt((x * x).sum(1) / x.shape[1])
         return zero, zero + 1
 
 

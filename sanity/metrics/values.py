@@ -80,20 +80,20 @@ class Ssim(Metric):
         """The mean over windows of the product of equation 13."""
         n, _, height, width = a["mean"].shape
         channels = max(a["mean"].shape[1], b["mean"].shape[1])  # one plane is held against all
-        total = np.zeros(n)
+        rowwise = np.empty((n, height))  # so that a sum does not depend on how many masks there are
         size = max(16, _CACHED // (n * channels * width * 16) * 16)
         for top in range(0, height, size):
             rows = np.s_[:, :, top : top + size]
             wider = np.s_[:, :, top : top + size + self._side - 1]
             covariance = self._windowed(a["mask"][wider] * b["mask"][wider])
-            total += self._sum(
+            rowwise[:, top : top + size] = self._sums(
                 covariance, {k: v[rows] for k, v in a.items()}, {k: v[rows] for k, v in b.items()}
             )
-        means: np.ndarray = 4 * total / (channels * height * width)
+        means: np.ndarray = 4 * rowwise.sum(1) / (channels * height * width)
         return means
 
-    def _sum(self, products: np.ndarray, a: Parts, b: Parts) -> np.ndarray:
-        """The sums (n,) over windows; products, their means in each, are written to."""
+    def _sums(self, products: np.ndarray, a: Parts, b: Parts) -> np.ndarray:
+        """The sums (n, H) over each row's windows; products, their means, are written to."""
         c1, c2 = self._halves
         means = a["mean"] * b["mean"]
         products -= means
@@ -105,7 +105,7 @@ class Ssim(Metric):
         below = a["squares"] + b["squares"]
         below *= np.add(a["variance"], b["variance"], out=means)
         products /= below
-        sums: np.ndarray = products.sum((1, 2, 3))
+        sums: np.ndarray = products.sum((1, 3))
         return sums
 
     @property

@@ -163,3 +163,16 @@ def test_a_class_that_lacks_something(base, lacks):
 
     with pytest.raises(ConfigError, match=f"metric.half: the class .*Half lacks {lacks}, which "):
         make(Half, {}, "metric.half")
+
+
+@pytest.mark.parametrize("name", sorted(set(options("metric")) - {"region_share"}))
+def test_a_score_is_the_same_to_the_bit_whatever_is_scored_beside_it(name):
+    """Large enough for sums in several steps."""
+    metric, random = metric_of(name), np.random.default_rng(0)
+    a = random.random((5, 100, 96, 3), np.float32) - 0.3
+    b = a + 0.3 * random.random(a.shape, np.float32)
+    whole = metric.compare(metric.features(a), metric.features(b))
+    for count in (1, 2):
+        parts = [slice(i, i + count) for i in range(0, len(a), count)]
+        found = [metric.compare(metric.features(a[p]), metric.features(b[p])) for p in parts]
+        np.testing.assert_array_equal(np.concatenate(found), whole)
