@@ -58,7 +58,7 @@ def test_keys_with_dots_and_what_is_meant_for_some_jobs(ran):
         ({"seed": [0, -1]}, "seed=-1 should be greater"),
         ({"sede": [0, 1]}, "sede is no key .* did you mean seed"),
         ({"seed": []}, "seed=.. names no value"),
-        ({"method": [["gradient"], ["gradeint"]]}, "gradeint is none of"),
+        ({"method": [["gradient"], ["gradeint"]]}, "gradeint is unknown"),
         ({"seed": object()}, "must be text, a number"),
     ],
 )
