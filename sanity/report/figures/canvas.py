@@ -57,6 +57,7 @@ def fixed() -> Iterator[None]:
                 "hatch.linewidth": 0.6,
                 "text.color": INK,
                 "pdf.fonttype": 42,
+                "pdf.compression": 1,  # of masks as small as at the usual 6
                 "svg.fonttype": "none",
                 "svg.hashsalt": "sanity",
             }
