@@ -1,7 +1,10 @@
 import io
 import math
+import re
+import struct
 import subprocess
 import sys
+import zlib
 from itertools import combinations
 
 import matplotlib
@@ -9,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -19,7 +23,7 @@ from sanity.randomness import generator
 from sanity.report import style
 from sanity.report.display import scaled
 from sanity.report.figures.article import article_stage, stage_figure
-from sanity.report.figures.canvas import Picture, save, save_pages
+from sanity.report.figures.canvas import Picture, place_picture, save, save_pages
 from sanity.report.figures.curves import similarity_curves
 from sanity.report.figures.grid import PAGE, grid_pages, mask_grid
 from sanity.report.figures.means import stage_means
@@ -781,3 +785,25 @@ def test_pyplot_is_not_used():
     code = "import sys, sanity.report.figures; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_grey_picture_is_grey_in_a_pdf(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (9, 14), np.uint8)
+    fig = Figure((2, 2), dpi=100)
+    place_picture(fig, np.repeat(grey[..., None], 3, 2), 0.2, 0.3)
+    pdf = save(fig, tmp_path / "a", ["pdf"])[0].read_bytes()
+    found = re.search(rb"/ColorSpace /DeviceGray(?:(?!stream).)*stream\r?\n", pdf, re.DOTALL)
+    assert found and b"/DeviceRGB" not in pdf
+    # A picture's stream in a PDF is that of a PNG.
+    unpacker = zlib.decompressobj()
+    unpacker.decompress(pdf[found.end() :])
+    stream = pdf[found.end() : len(pdf) - len(unpacker.unused_data)]
+    header = struct.pack(">IIBBBBB", 14, 9, 8, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n"
+    for kind, content in ((b"IHDR", header), (b"IDAT", stream), (b"IEND", b"")):
+        crc = zlib.crc32(kind + content)
+        png += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), grey)
+    fig = Figure((2, 2), dpi=100)
+    place_picture(fig, np.dstack([grey, grey, grey // 2]), 0.2, 0.3)
+    assert b"/DeviceGray" not in save(fig, tmp_path / "b", ["pdf"])[0].read_bytes()

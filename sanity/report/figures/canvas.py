@@ -163,11 +163,23 @@ class Picture(Artist):
         fig: Any = self.get_figure()
         x, y, height = self._inches
         below = fig.get_size_inches()[1] - y - height
-        whole = np.full((*self.pixels.shape[:2], 4), 255, np.uint8)
-        whole[..., :3] = self.pixels[::-1]  # as renderers take images, from below
         gc = renderer.new_gc()
-        renderer.draw_image(gc, round(x * fig.dpi, 6), round(below * fig.dpi, 6), whole)
+        place = round(x * fig.dpi, 6), round(below * fig.dpi, 6)
+        renderer.draw_image(gc, *place, self._for(renderer))
         gc.restore()
+
+    def _for(self, renderer: Any) -> np.ndarray:
+        """The pixels as a renderer takes them, from below; a PDF's in grey where they are.
+
+        It would find out by looking up each of their colours, a tenth of all that drawing takes.
+        """
+        pixels = self.pixels[::-1]
+        first = pixels[..., :1]
+        if hasattr(renderer, "file") and (pixels == first).all():  # only a PDF's has one
+            return np.ascontiguousarray(first)
+        whole = np.full((*pixels.shape[:2], 4), 255, np.uint8)
+        whole[..., :3] = pixels
+        return whole
 
 
 def place_picture(fig: Figure, pixels: np.ndarray, x: float, y: float) -> None:
