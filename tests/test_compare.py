@@ -377,7 +377,9 @@ def test_thresholds_and_widths(one, capsys):
     assert "10 2 guided_backprop: leans insensitive, " in " ".join(out.split())
     assert [line[:1] for line in lines].count(["gradient"]) == 1
     by = said(capsys, one, "--quiet", "--verdict", "primary=pearson", "--metric", "pearson")
-    assert "by pearson over stage 1 of 3" in by and "ssim" not in by
+    judged, _, command = by.partition("Next")
+    assert "by pearson over stage 1 of 3" in judged and "ssim" not in judged
+    assert "seed=0,1,2" in command
     assert "must be a metric of the run" in refused(capsys, one, "--verdict", "primary=hog")
 
 
