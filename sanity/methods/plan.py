@@ -14,6 +14,7 @@ import numpy as np
 from sanity.methods.base import GradientMethod
 from sanity.methods.points import Point
 from sanity.methods.subject import Subject
+from sanity.network.rows import LEAST_ROWS
 
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
@@ -98,7 +99,8 @@ class Gradients:
         self._batches: list[_Batch] = []
         for rule, points in plan.points.items():
             owners = [(i, point) for i in range(len(self._subjects)) for point in points]
-            size = max(2, math.ceil(len(owners) / math.ceil(len(owners) / batch_size)))
+            size = math.ceil(len(owners) / math.ceil(len(owners) / batch_size))
+            size = max(LEAST_ROWS, size)
             for start in range(0, len(owners), size):
                 chunk = owners[start : start + size]
                 padded = chunk + chunk[-1:] * (size - len(chunk))

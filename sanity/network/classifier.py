@@ -19,12 +19,12 @@ from sanity.network.passes.bfloat16 import in_bfloat16
 from sanity.network.passes.folding import fold
 from sanity.network.passes.moments import Calibrated, build_calibrated, calibration_chain
 from sanity.network.passes.segments import Chain, Walk, chain_segments, cuts, time_segments
+from sanity.network.rows import LEAST_ROWS, fill
 from sanity.network.training import Training
 from sanity.network.weights import Weights
 from sanity.randomness import generator
 
 BATCH_SIZE = 16  # as `runtime.batch_size`, where nothing else is said
-_LEAST = 4  # images of half a batch: with fewer it is not worth a thread
 # The halves of a batch go through the network side by side: what one has to do in Python, or on one
 # core, the other uses.
 _beside = ThreadPoolExecutor(1)
@@ -35,9 +35,8 @@ _Wanted = tuple[Precision, tuple[str, ...], tuple[int, ...] | None]  # tensors, 
 class Classifier:
     """A network from images in [0, 1] to logits, whose weights can be exchanged at any time.
 
-    Its calls take any number of images, cut them into batches of `batch_size`, and pad a batch of
-    one to two: kernels for a single image round differently, while from 2 on a result does not
-    depend on the batch size.
+    Its calls take any number of images, cut them into batches of `batch_size`, and pad one of fewer
+    than `rows.LEAST_ROWS`.
 
     Attributes:
         network: What is known of the graph.
@@ -214,10 +213,8 @@ class Classifier:
         """
         baselines = self._fitting(rule, images, baselines)
         count, chain = len(images), self._chain(rule)
-        if count == 1:
-            images = np.concatenate([images, images])
-            baselines = None if baselines is None else np.concatenate([baselines, baselines])
-        middle = len(images) // 2 if len(images) >= 2 * _LEAST else len(images)
+        images, baselines = fill(images), None if baselines is None else fill(baselines)
+        middle = len(images) // 2 if len(images) >= 2 * LEAST_ROWS else len(images)
         parts = [part for part in (slice(middle), slice(middle, None)) if len(images[part])]
         walks = [
             Walk(
@@ -233,7 +230,7 @@ class Classifier:
             return walk.gradient(self.weights.changed, tf.constant(top))[: len(targets)]
 
         def gradients(targets: np.ndarray) -> np.ndarray:
-            targets = np.resize(targets, len(images))  # of one image's copy as well
+            targets = np.resize(targets, len(images))  # of copies as well
             first, *rest = zip(walks, [targets[part] for part in parts], strict=True)
             beside = [_beside.submit(gradient, *pair) for pair in rest]
             found = [gradient(*first), *(part.result() for part in beside)]
@@ -295,7 +292,7 @@ class Classifier:
             ConfigError: See `Network.attention`.
         """
         last = self.network.attention[0][-1]
-        classes = np.arange(min(self.n_classes, _LEAST))
+        classes = np.arange(min(self.n_classes, LEAST_ROWS))
         noise = generator("tokens").random((len(classes), *self.input_shape), np.float32)
         shape = (-1, last.count, last.count)
         _, (gradients,) = self.gradients_at(noise, classes, [last.weights], shape)
@@ -345,9 +342,7 @@ class Classifier:
         for start in range(0, len(images), size):
             batch = [array[start : start + size] for array in (images, *more)]
             count = len(batch[0])
-            if count == 1:
-                batch = [np.concatenate([array, array]) for array in batch]
-            found = function(*map(tf.constant, batch))
+            found = function(*(tf.constant(fill(array)) for array in batch))
             results.append([tensor.numpy()[:count] for tensor in found])
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
