@@ -92,17 +92,17 @@ def _draws_differ(found: "pd.DataFrame") -> bool:
     return bool((~(rows["p"] <= 1 - LEVEL)).any())
 
 
-def other_draws(runs: Sequence[Path]) -> Settling:
-    """What shows whether other draws of the weights agree: three of them.
+def other_draws(runs: Sequence[Path]) -> Settling | None:
+    """What shows whether other draws of the weights agree: three; None where there are several.
 
     Args:
-        runs: The folders of one scheme's runs, of one draw.
+        runs: The folders of one scheme's runs.
     """
-    return _with_draws(runs, _program(), 3)
+    return _with_draws(runs, _program(), 3) if len(_seeds(runs)) == 1 else None
 
 
 def _with_draws(runs: Sequence[Path], program: Sequence[str], count: int) -> Settling:
-    """So many draws, with those that there are among them."""
+    """So many draws, with the fewer that there are among them."""
     seeds = [int(seed) for seed in _seeds(runs)]
     more = [seed for seed in range(count) if seed not in seeds][: count - len(seeds)]
     draws = [*seeds, *more]

@@ -3,7 +3,8 @@
 import numpy as np
 
 # Kernels for fewer images round differently: for one image with AVX-512, for up to three with AVX2.
-# From here on a result does not depend on how many there are.
+# From here on a result does not depend on how many there are with AVX-512, and hardly with AVX2,
+# where it may differ by some millionths for other numbers as well.
 LEAST_ROWS = 4
 
 

@@ -59,7 +59,7 @@ class Answer:
     scores: "pd.DataFrame"
     thresholds: Thresholds
     settled: Settling | None = None
-    other_draws: Settling | str = ""
+    other_draws: Settling | str | None = None
 
     def parts(self, width: int) -> list[RenderableType]:
         """Table, what holds for all of it, the other metrics, what it means, what to do next."""
@@ -93,7 +93,7 @@ class Answer:
     def _next_draws(self, first: Sequence[Mapping[str, Any]], width: int) -> list[RenderableType]:
         """Where one draw decides, whether others agree."""
         decided = any(row["seeds"] == 1 and row["verdict"] in _OPPOSITE for row in first)
-        if not decided or not self.other_draws:
+        if not decided or self.other_draws is None:
             return []
         if isinstance(self.other_draws, str):
             return ["", Text(f"Next: other draws of the weights, {self.other_draws}.")]

@@ -114,8 +114,13 @@ def test_nothing_leans(tmp_path):
 def test_other_draws_are_three_with_the_one_there_is(seed, seeds, tmp_path):
     run = run_of(tmp_path / "run", ["data.limit=6", f"seed={seed}"], seed=seed)
     found = other_draws([run])
-    assert found.command is not None and found.draws == 3
+    assert found is not None and found.command is not None and found.draws == 3
     assert shlex.split(found.command)[1:] == ["-m", "sanity", "-m", "data.limit=6", f"seed={seeds}"]
+
+
+def test_where_there_are_several_draws_no_others_are_named(tmp_path):
+    runs = [run_of(tmp_path / str(seed), [f"seed={seed}"], seed=seed) for seed in (7, 8)]
+    assert other_draws(runs) is None
 
 
 @pytest.mark.parametrize(("p", "draws"), [(0.3, 4), (float("nan"), 4), (0.01, None)])
