@@ -19,7 +19,6 @@ from sanity.analysis.wording import records
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTROL = "a control"  # why it has no verdict
 _MOST = 4  # names in a list; of more the first two are said
 # What is said of one method, and of several.
 _SAID = {
@@ -71,11 +70,6 @@ def listed(names: Sequence[str]) -> str:
     if len(names) > _MOST:
         names = [*names[:2], f"{len(names) - 2} others"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def is_control(row: Mapping[str, Any]) -> bool:
-    """Whether a row of a table of verdicts is a control's."""
-    return bool(row["verdict"] == NONE and str(row.get("evidence", "")).startswith(CONTROL))
 
 
 def holds_for_all(rows: Sequence[Mapping[str, Any]], last: int, thresholds: Thresholds) -> str:

@@ -135,7 +135,7 @@ def _command(
     if any(one != kept[0] for one in kept[1:]):
         return None
     seeds = _seeds(runs) if draws is None else [str(seed) for seed in draws]
-    words = [*program, *(["-m"] if len(seeds) > 1 else []), *_config_dir(hydra_of(runs[0]))]
+    words = [*program, *(["-m"] if len(seeds) > 1 else []), *_own_folders(hydra_of(runs[0]))]
     words += kept[0]
     words += [f"seed={','.join(seeds)}"] if seeds != ["0"] else []
     words += [] if images is None else [f"data.limit={images}"]
@@ -161,8 +161,10 @@ def _program() -> list[str]:
     return [str(shown), "-m", "sanity"]
 
 
-def _config_dir(hydra: Mapping[str, Any]) -> list[str]:
-    """A folder of configurations that was given beside the overrides."""
+def _own_folders(hydra: Mapping[str, Any]) -> list[str]:
+    """How folders of configurations were given beside the job's overrides."""
     sources = (hydra.get("runtime") or {}).get("config_sources") or []
     found = [source["path"] for source in sources if source.get("provider") == "command-line"]
-    return ["--config-dir", found[0]] if found else []
+    words = ["--config-dir", found[0]] if found else []
+    given = (hydra.get("overrides") or {}).get("hydra") or []
+    return [*words, *(one for one in given if _key(one) == "hydra.searchpath")]

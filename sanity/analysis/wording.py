@@ -18,25 +18,29 @@ if TYPE_CHECKING:
 
 ORDER = (INSENSITIVE, SENSITIVE, DEPENDS, ALIKE, INCONCLUSIVE, INVALID, NONE)
 _SAID = {DEPENDS: "depends on the metric"}
-_ABOUT_A_DRAW = (INSENSITIVE, SENSITIVE, DEPENDS)
+_A_CONTROL = "a control"  # why it has no verdict
 
 
 def word(row: Mapping[str, Any]) -> str:
-    """A verdict as it is read: of a single draw of the weights it says so.
+    """A verdict as it is read, in the terminal, on the page and in tables alike.
 
-    An inconclusive one that only lacks images says where it leans, and how many it takes.
+    An inconclusive one that only lacks images says where it leans, and how many it takes. Of how
+    many draws of the weights it is holds for a whole table, and is said beside it.
 
     Args:
         row: Of a table of verdicts.
     """
     verdict = str(row["verdict"])
     if verdict == NONE:
-        return "no verdict"
+        return "– (control)" if is_control(row) else "no verdict"
     if verdict == INCONCLUSIVE and row.get("leans"):
         return f"leans {_SAID.get(row['leans'], row['leans'])}, {count_of_images(row)}"
-    said = _SAID.get(verdict, verdict.replace("_", " "))
-    one_draw = row.get("seeds") == 1 and verdict in _ABOUT_A_DRAW
-    return f"{said} for this draw" if one_draw else said
+    return _SAID.get(verdict, verdict.replace("_", " "))
+
+
+def is_control(row: Mapping[str, Any]) -> bool:
+    """Whether a row of a table of verdicts is a control's."""
+    return bool(row["verdict"] == NONE and str(row.get("evidence", "")).startswith(_A_CONTROL))
 
 
 def count_of_images(row: Mapping[str, Any]) -> str:

@@ -252,6 +252,8 @@ def _verdicts(
 
 def _lay_out_masks(work: Work, folder: RunFolder, shapes: Mapping[str, tuple[int, ...]]) -> None:
     images, kept = work.asked.images, work.kept
+    if not kept:
+        return
     layers = [stage.layer for stage in work.asked.stages]
     folder.create_masks(images.names[:kept], layers, shapes)
     some = min(kept, IMAGES)

@@ -11,11 +11,10 @@ from pathlib import Path
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import held
 from sanity.experiment.prepare import Experiment
+from sanity.network.rows import LEAST_ROWS
 from sanity.network.tensorflow import is_out_of_memory
 
 log = logging.getLogger(__name__)
-
-_LEAST = 2  # images in a batch
 
 
 @dataclass
@@ -43,13 +42,16 @@ def smaller_batch_proposed(batch_size: int) -> Iterator[Batches]:
         if not is_out_of_memory(error):
             raise
         batch_size = batches.size
-        if batch_size > _LEAST:
+        if batch_size > LEAST_ROWS:  # fewer are filled up with copies
             out = (
-                f"the same command with runtime.batch_size={max(_LEAST, batch_size // 2)} goes on "
-                "from what is finished, with the same results"
+                f"the same command with runtime.batch_size={max(LEAST_ROWS, batch_size // 2)} goes "
+                "on from what is finished, with the same results"
             )
         else:
-            out = "that is the least: fewer methods in a job, or smaller images, take less"
+            out = (
+                f"a smaller one takes no less, as no fewer than {LEAST_ROWS} images go through the "
+                "network together; fewer methods in a job, or smaller images, do"
+            )
         raise ConfigError(f"memory ran out with runtime.batch_size={batch_size}: {out}") from error
 
 

@@ -18,10 +18,10 @@ from sanity.analysis.judged import (
     NONE,
     SENSITIVE,
 )
-from sanity.analysis.meaning import counted, holds_for_all, is_control, meaning
+from sanity.analysis.meaning import counted, holds_for_all, meaning
 from sanity.analysis.settling import Settling
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.wording import records
+from sanity.analysis.wording import is_control, records, word
 from sanity.report.console import bare_table, command_lines, folded
 from sanity.report.summary import ends
 
@@ -39,7 +39,6 @@ _COLORS = {
     INCONCLUSIVE: "",
     NONE: "dim",
 }
-_WORDS = {DEPENDS: "depends on metric", ALIKE: "same for all images", NONE: "no verdict"}
 _OPPOSITE = {INSENSITIVE: SENSITIVE, SENSITIVE: INSENSITIVE}
 
 
@@ -123,11 +122,11 @@ def _verdicts(first: Sequence[Mapping[str, Any]], width: int, threshold: float) 
     table.add_column("similarity")
     if bar:
         table.add_column(f"0{'1':>{bar - 1}}", no_wrap=True, min_width=bar)
-    for row, word, number in zip(first, words, numbers, strict=True):
+    for row, said, number in zip(first, words, numbers, strict=True):
         color = _COLORS[row["leans"] or row["verdict"]]
         style = "dim" if is_control(row) else ""
         method = Text(folded(row["method"], name), style)
-        cells = [method, Text(word, color), Text(number, style)]
+        cells = [method, Text(said, color), Text(number, style)]
         if bar:
             cells.append(_bar(row, bar, threshold, color))
         table.add_row(*cells)
@@ -261,11 +260,7 @@ def _without_verdicts(
 
 
 def _word(row: Mapping[str, Any]) -> str:
-    if is_control(row):
-        return "control"
-    if row["leans"]:
-        return f"leans {_WORDS.get(row['leans'], row['leans'])}"
-    return _WORDS.get(row["verdict"], str(row["verdict"]).replace("_", " "))
+    return word(row).partition(",")[0]  # how many images lean stands below
 
 
 def _number(row: Mapping[str, Any]) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sanity.analysis.meaning import holds_for_all, is_control
+from sanity.analysis.meaning import holds_for_all
 from sanity.analysis.means import caption
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.wording import ORDER, records, word
+from sanity.analysis.wording import ORDER, is_control, records, word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,9 +119,8 @@ def _cells(row: Mapping[str, Any], digits: int) -> list[str]:
         return "–" if value is None else f"{value:z.{digits}f}"
 
     between = "" if row["low"] is None else f" [{number(row['low'])}, {number(row['high'])}]"
-    verdict = "control" if is_control(row) else word(row)
     similarity = number(row["early"]) + between
-    return [row["method"], verdict, similarity, number(row["score"]), number(row["null"])]
+    return [row["method"], word(row), similarity, number(row["score"]), number(row["null"])]
 
 
 def _markdown(table: Table) -> str:

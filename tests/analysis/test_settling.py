@@ -60,12 +60,15 @@ def test_on_a_page_it_is_what_is_typed_anywhere(tmp_path):
 
 def test_it_is_run_by_this_python_and_with_its_folder_of_configurations(tmp_path):
     sources = [{"path": "conf", "provider": "main"}, {"path": "mine", "provider": "command-line"}]
-    run = run_of(tmp_path / "run", hydra={"runtime": {"config_sources": sources}})
+    path = "hydra.searchpath=[file:///their own,pkg://theirs.conf]"
+    given = {"hydra": ["hydra.mode=RUN", path]}
+    hydra = {"runtime": {"config_sources": sources}, "overrides": given}
+    run = run_of(tmp_path / "run", hydra=hydra)
     found = settling([run], verdicts_of())
     assert found is not None
     program, *rest = shlex.split(found.said)
     assert program == "python" or sys.executable.endswith(program)
-    assert rest == ["-m", "sanity", "--config-dir", "mine", "data.limit=8"]
+    assert rest == ["-m", "sanity", "--config-dir", "mine", path, "data.limit=8"]
 
 
 def test_seeds_of_a_scheme_are_one_command(tmp_path):

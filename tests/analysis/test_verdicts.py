@@ -353,7 +353,7 @@ def test_metrics_that_contradict_each_other_are_the_result():
     assert found["verdict"].tolist() == ["depends_on_metric", "insensitive", "inconclusive"]
     said = found.loc["ssim", "evidence"]
     assert said.startswith("sensitive by ssim (magnitude), insensitive by pearson (sign); early")
-    assert word(found.loc["ssim"]) == "depends on the metric for this draw"
+    assert word(found.loc["ssim"]) == "depends on the metric"
     assert found["primary"].tolist() == [True, False, False]
     assert found["speaks_for"].tolist() == ["magnitude", "sign", "structure"]
     other = verdicts(

@@ -18,7 +18,7 @@ def exhausted():
 
 @pytest.mark.parametrize(
     ("batch", "said"),
-    [(24, "runtime.batch_size=12"), (3, "batch_size=2 goes"), (2, "fewer methods")],
+    [(24, "runtime.batch_size=12"), (5, "batch_size=4 goes"), (4, "fewer methods"), (2, "no less")],
 )
 @pytest.mark.parametrize("make", [exhausted, MemoryError])
 def test_a_smaller_batch_is_proposed(batch, said, make):
@@ -49,8 +49,8 @@ def test_a_job_whose_memory_ends_is_one_sentence_and_goes_on(tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "write_unit", crowded)
-        with pytest.raises(ConfigError, match=r"batch_size=4: .* runtime\.batch_size=2 goes on"):
-            sanity.run(overrides=[*job, "runtime.batch_size=4"])
+        with pytest.raises(ConfigError, match=r"batch_size=8: .* runtime\.batch_size=4 goes on"):
+            sanity.run(overrides=[*job, "runtime.batch_size=8"])
     (failed,) = sanity.runs(tmp_path).to_dict("records")
     assert failed["status"] == "failed" and "memory ran out" in failed["error"]
     later = []
@@ -60,7 +60,7 @@ def test_a_job_whose_memory_ends_is_one_sentence_and_goes_on(tmp_path, monkeypat
         write(self, unit, *rows)
 
     monkeypatch.setattr(RunFolder, "write_unit", noted)
-    path = sanity.run(overrides=[*job, "runtime.batch_size=2"])
+    path = sanity.run(overrides=[*job, "runtime.batch_size=4"])
     assert str(path) == failed["path"] and later and not set(later) & set(written)
     assert set(sanity.load_runs(path)["status"]) == {"completed"}
 

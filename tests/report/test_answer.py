@@ -52,7 +52,7 @@ def test_methods_stand_by_similarity_and_controls_last():
     assert names[0] == "guided_backprop" and names[-2:] == ["gradient", "edge_detector"]
     row = lines(text, "guided_backprop")[0]
     assert re.search(r"insensitive +0\.95 \[0\.\d\d, 0\.\d\d\]  ─+┼?─*━+●", row)
-    assert "control" in lines(text, "edge_detector")[0]
+    assert "– (control)" in lines(text, "edge_detector")[0]
     said = " ".join(text.split())
     assert said.count("95 % interval") == 1 and "by ssim over stages 1–2 of 4; 8 images" in said
 
@@ -77,7 +77,7 @@ def test_it_is_never_wider_than_78(width, monkeypatch):
 
 def test_the_metrics_stand_side_by_side_and_disagreement_is_marked():
     text = for_file(answer(scores_of(change={("guided_backprop", "pearson"): 0.1})).parts)
-    assert "depends on metric" in lines(text, "guided_backprop")[0]
+    assert "depends on the metric" in lines(text, "guided_backprop")[0]
     assert lines(text, "guided_backprop")[1].split()[1:] == ["0.95", "0.95", "0.10≠"]
     assert lines(text, "by each metric")[0].split()[3:] == list(METRICS)
     assert "≠ the opposite of what ssim says" in text and "only leans" not in text

@@ -16,9 +16,9 @@ def test_verdicts_come_with_what_they_are_made_of():
     assert [title for title, _ in first.blocks][0] == "ssim (magnitude)"
     assert len(first.blocks) == len(METRICS)
     row, control = first.blocks[0][1]
-    assert row[:2] == ["guided_backprop", "insensitive for this draw"]
+    assert row[:2] == ["guided_backprop", "insensitive"]
     assert row[2].startswith("0.90 [") and row[3:] == ["0.90", "0.00"]
-    assert control[:2] == ["edge_detector", "control"]
+    assert control[:2] == ["edge_detector", "– (control)"]
     assert "stages 1–2 of 4" in first.caption and "ssim decides" in first.caption
 
 
@@ -36,7 +36,7 @@ def test_latex_is_whole():
     for kind in ("table", "tabular"):
         assert text.count(f"\\begin{{{kind}}}") == text.count(f"\\end{{{kind}}}") == 2
     assert text.count("\\caption{") == 2 and "95 \\%" in text
-    assert r"guided\_backprop & insensitive for this draw & 0.90 [" in text
+    assert r"guided\_backprop & insensitive & 0.90 [" in text
     for row in text.splitlines():
         if " & " in row:
             assert row.endswith(r" \\")

@@ -116,11 +116,10 @@ const judge = (number, wanted) => {
   }
   return rows.map(({ method, metric, verdict, contradicted, ...row }) => {
     const is = contradicted ? "depends_on_metric" : verdict;
-    return { ...row, method, metric: metric.name, verdict: is, word: wordOf(is, row.seeds) };
+    return { ...row, method, metric: metric.name, verdict: is, word: wordOf(is, isControl(method)) };
   });
 };
-const wordOf = (verdict, seeds) => {
-  if (verdict === "none") return "no verdict";
-  const said = verdict === "depends_on_metric" ? "depends on the metric" : verdict.replaceAll("_", " ");
-  return seeds === 1 && ["insensitive", "sensitive", "depends_on_metric"].includes(verdict) ? `${said} for this draw` : said;
+const wordOf = (verdict, control) => {
+  if (verdict === "none") return control ? "– (control)" : "no verdict";
+  return verdict === "depends_on_metric" ? "depends on the metric" : verdict.replaceAll("_", " ");
 };
