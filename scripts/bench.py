@@ -36,8 +36,8 @@ from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402
 from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
 from sanity.experiment.run import run  # noqa: E402
 from sanity.metrics.scoring import References, Scorer  # noqa: E402
-from sanity.network.classifier import Precision  # noqa: E402
 from sanity.network.devices import processor_name  # noqa: E402
+from sanity.network.precision import Precision  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
 KERAS = ["model=keras_application", "model.weights=null"]

@@ -164,7 +164,7 @@ def measure(overrides: list[str]) -> tuple[dict[str, Work], float, int]:
 
     def compute() -> None:
         for _ in range(REPEATS):
-            Walk(chain, x).gradient({}, upper)
+            Walk(chain, x).gradient({}, upper).numpy()
 
     compute()
     known, work = operations(chain), defaultdict[str, Work](Work)

@@ -68,7 +68,7 @@ class Settings:
     noise_seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[Annotated[int, Field(ge=0)] | str, BeforeValidator(_one_class)] = "predicted"
     coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     null_model: Literal["other_image", "shuffled"] = "other_image"
     null_images: Annotated[int, Field(ge=2)] = 4
     masks: Masks = Masks()

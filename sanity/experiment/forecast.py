@@ -41,7 +41,8 @@ class _Measured:
     tracing: dict[str, float]
 
 
-_measured: "WeakKeyDictionary[Classifier, _Measured]" = WeakKeyDictionary()
+# By precision.
+_measured: "WeakKeyDictionary[Classifier, dict[str, _Measured]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,8 @@ def seconds_a_mask(metrics: Mapping[str, MaskMetric], images: Images, nulls: int
 
 
 def _of(classifier: "Classifier") -> _Measured:
-    return _measured.setdefault(classifier, _Measured({}, {}, {}))
+    by_precision = _measured.setdefault(classifier, {})
+    return by_precision.setdefault(classifier.precision, _Measured({}, {}, {}))
 
 
 def _timed(compute: Callable[[], object]) -> float:

@@ -160,10 +160,9 @@ def prepare(job: Job) -> Experiment:
     """
     settings = job.settings
     start_tensorflow(settings.runtime.threads)
-    if settings.precision == "bfloat16":
-        from sanity.network.passes.bfloat16 import check_bfloat16
+    from sanity.network.precision import check_precision
 
-        check_bfloat16()
+    check_precision(settings.precision)
     classifier = load_kept(job.model, job.config["model"], dry=settings.dry_run)
     classifier.batch_size = settings.runtime.first_batch_size
     classifier.precision = settings.precision

@@ -24,6 +24,7 @@ from sanity.experiment.prepare import Experiment, prepare
 from sanity.experiment.result import Result
 from sanity.experiment.room import say_room, smaller_batch_proposed
 from sanity.metrics.recorded import Recorded
+from sanity.network.devices import device_name
 from sanity.progress import log_owners, show_log, show_progress
 from sanity.report.console import from_here
 from sanity.report.finish import finish
@@ -188,6 +189,8 @@ def _facts(experiment: Experiment) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "sanity": __version__}
         | {package: version(package) for package in _VERSIONS},
         "machine": platform.platform(),
+        "device": device_name(),
+        "precision": classifier.precision,
         "batch_size": classifier.batch_size,
         "counts": {
             "images": len(images),

@@ -1,9 +1,8 @@
 """Classifier: any image classifier as one flat graph with live variables."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +11,8 @@ from sanity.network.anatomy.batch_norm import BatchNorm
 from sanity.network.anatomy.logits import Activation, Ending
 from sanity.network.anatomy.parameters import Parameter
 from sanity.network.anatomy.reduction import Reduce
+from sanity.network.batch_gradient import BatchGradient
+from sanity.network.devices import has_card
 from sanity.network.graph import FlatGraph, reshape_rows, trace_graph
 from sanity.network.network import Network, read_network
 from sanity.network.passes.backprop_rules import rule as rule_of
@@ -19,16 +20,13 @@ from sanity.network.passes.bfloat16 import in_bfloat16
 from sanity.network.passes.folding import fold
 from sanity.network.passes.moments import Calibrated, build_calibrated, calibration_chain
 from sanity.network.passes.segments import Chain, Walk, chain_segments, cuts, time_segments
+from sanity.network.precision import Precision, computing_in
 from sanity.network.rows import LEAST_ROWS, fill
 from sanity.network.training import Training
 from sanity.network.weights import Weights
 from sanity.randomness import generator
 
 BATCH_SIZE = 16  # as `runtime.batch_size`, where nothing else is said
-# The halves of a batch go through the network side by side: what one has to do in Python, or on one
-# core, the other uses.
-_beside = ThreadPoolExecutor(1)
-Precision = Literal["float32", "bfloat16"]
 _Wanted = tuple[Precision, tuple[str, ...], tuple[int, ...] | None]  # tensors, and their shape
 
 
@@ -42,7 +40,8 @@ class Classifier:
         network: What is known of the graph.
         weights: The values of its variables.
         batch_size: The most images that go through the network at once.
-        precision: Of the arithmetic of logits, activations and gradients; see `passes.bfloat16`.
+        precision: Of the products in logits, activations and gradients; see `network.precision`.
+        on_card: Whether it computes on a graphics card: gradients then stay there.
         class_names: One a class, None if unknown.
         class_offset: The model's class for label 0 (1 where class 0 is "background").
         initializers: What variables were made with, `(random, shape) -> values` by name, where a
@@ -99,6 +98,7 @@ class Classifier:
         self.training = training
         self.batch_size = batch_size
         self.precision: Precision = "float32"
+        self.on_card = has_card()
         self._readers: dict[_Wanted, Callable[..., Any]] = {}
         self._chains: dict[tuple[Precision, str], Chain] = {}
         self._gradients_at: dict[_Wanted, Callable[..., Any]] = {}
@@ -205,43 +205,22 @@ class Classifier:
 
     def batch_gradient(
         self, images: np.ndarray, rule: str = "plain", baselines: np.ndarray | None = None
-    ) -> Callable[[np.ndarray], np.ndarray]:
-        """What gives the gradients of one batch, of the targets and under the weights at its call.
-
-        As `gradients`, but all in one batch; called again after weights have changed, it computes
-        anew what depends on them only.
-        """
-        baselines = self._fitting(rule, images, baselines)
-        count, chain = len(images), self._chain(rule)
-        images, baselines = fill(images), None if baselines is None else fill(baselines)
-        middle = len(images) // 2 if len(images) >= 2 * LEAST_ROWS else len(images)
-        parts = [part for part in (slice(middle), slice(middle, None)) if len(images[part])]
-        walks = [
-            Walk(
-                chain, images[p] if baselines is None else np.concatenate([images[p], baselines[p]])
-            )
-            for p in parts
-        ]
-
-        def gradient(walk: Walk, targets: np.ndarray) -> np.ndarray:
-            rows = len(targets) * (1 if baselines is None else 2)
-            top = np.zeros([rows, self.n_classes], np.float32)
-            top[np.arange(len(targets)), targets] = 1
-            return walk.gradient(self.weights.changed, tf.constant(top))[: len(targets)]
-
-        def gradients(targets: np.ndarray) -> np.ndarray:
-            targets = np.resize(targets, len(images))  # of copies as well
-            first, *rest = zip(walks, [targets[part] for part in parts], strict=True)
-            beside = [_beside.submit(gradient, *pair) for pair in rest]
-            found = [gradient(*first), *(part.result() for part in beside)]
-            gradients: np.ndarray = np.concatenate(found)[:count]
-            return gradients
-
-        return gradients
+    ) -> BatchGradient:
+        """As `gradients`, but all in one batch, of the targets that what is returned is given."""
+        return BatchGradient(
+            self._chain(rule),
+            images,
+            self._fitting(rule, images, baselines),
+            self.weights,
+            self.n_classes,
+            precision=self.precision,
+            halved=not self.on_card,
+        )
 
     def segment_seconds(self, images: np.ndarray, rule: str = "plain") -> list[float]:
         """How long a batch takes forward through each segment, see `share_anew`."""
-        return time_segments(self._chain(rule), images)
+        with computing_in(self.precision):
+            return time_segments(self._chain(rule), images)
 
     def share_anew(
         self, changed: Collection[str], seconds: Sequence[float], rule: str = "plain"
@@ -316,9 +295,9 @@ class Classifier:
         def moments(wanted: Iterable[str]) -> dict[str, np.ndarray]:
             names = list(wanted)
             switched = [np.array(norm.mean in names) for norm in norms]
-            kept = walk.forward(
-                {**self.weights.changed, **dict(zip(network.switches, switched, strict=True))}
-            )
+            settings = dict(zip(network.switches, switched, strict=True))
+            with computing_in(self.precision):
+                kept = walk.forward({**self.weights.changed, **settings})
             found = {}
             for segment, values in zip(self._calibration.segments, kept, strict=True):
                 for index, switch in enumerate(segment.settings):
@@ -342,12 +321,13 @@ class Classifier:
         for start in range(0, len(images), size):
             batch = [array[start : start + size] for array in (images, *more)]
             count = len(batch[0])
-            found = function(*(tf.constant(fill(array)) for array in batch))
+            with computing_in(self.precision):
+                found = function(*(tf.constant(fill(array)) for array in batch))
             results.append([tensor.numpy()[:count] for tensor in found])
         return [np.concatenate(parts) for parts in zip(*results, strict=True)]
 
     def _computed(self, graph: FlatGraph) -> FlatGraph:
-        return graph if self.precision == "float32" else in_bfloat16(graph)
+        return in_bfloat16(graph) if self.precision == "bfloat16" else graph
 
     def _reader(
         self, tensors: tuple[str, ...], shape: tuple[int, ...] | None = None
@@ -394,7 +374,8 @@ class Classifier:
             graph = rule_of(rule).applied(graph, self.logits_tensor, self.name)
             parts = (graph, self._ends, self.network.images, self.placeholders)
             rows = 2 * max(1, self.batch_size // 4)  # half a batch; even, of images and baselines
-            self._chains[key] = chain_segments(*parts, rows=rows)
+            with computing_in(self.precision):  # kernels are made ready
+                self._chains[key] = chain_segments(*parts, rows=rows)
         return self._chains[key]
 
     def _layer_gradients(
@@ -406,8 +387,8 @@ class Classifier:
 
             def gradients(images: Any, targets: Any) -> list[Any]:
                 logits, *values = graph.build(images, [self.logits_tensor, *tensors])
-                explained = tf.gather(logits, targets, batch_dims=1)
-                both = [*values, *tf.gradients(explained, values)]
+                explained = tf.one_hot(targets, self.n_classes, dtype=logits.dtype)
+                both = [*values, *tf.gradients(logits, values, explained)]
                 return reshape_rows(both, images, shape)
 
             specs = [self.network.images, tf.TensorSpec([None], tf.int32)]

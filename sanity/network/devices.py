@@ -49,6 +49,13 @@ def claim_devices(count: int) -> None:
     os.environ[_VISIBLE] = ",".join(taken)
 
 
+def has_card() -> bool:
+    """Whether TensorFlow computes on a graphics card in this process."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def device_name() -> str:
     """What this process computes on: the first graphics card TensorFlow sees, or the processor."""
     import tensorflow as tf

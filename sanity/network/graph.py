@@ -14,6 +14,8 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.custom_gradients import KIND, PASSES, Found, is_differentiable
+from sanity.network.determinism import place_on_processor
+from sanity.network.devices import has_card
 
 SCOPE = "net"
 # What has a gradient of 0 everywhere, or lets none through.
@@ -269,7 +271,14 @@ def trace_graph(function: Callable[..., Any], inputs: Sequence[tf.TensorSpec]) -
 
     No op need wait for another but for its values, so nothing is ordered.
     """
-    return tf.compat.v1.wrap_function(function, inputs)
+
+    def placed(*given: Any) -> Any:
+        found = function(*given)
+        if has_card():
+            place_on_processor(tf.compat.v1.get_default_graph())
+        return found
+
+    return tf.compat.v1.wrap_function(placed, inputs)
 
 
 def reshape_rows(tensors: list[Any], images: Any, shape: tuple[int, ...] | None) -> list[Any]:

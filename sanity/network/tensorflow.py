@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from typing import Any
 
+from sanity.network.determinism import compute_in_order
+
 
 def start_tensorflow(threads: int | None = None) -> None:
     """Imports TensorFlow without its chatter, and sets it up before it does anything.
@@ -34,6 +36,7 @@ def start_tensorflow(threads: int | None = None) -> None:
         except RuntimeError:
             pass  # TensorFlow runs already, with what it was started with
         tf.constant(0)  # looks for devices, and says so
+        compute_in_order()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

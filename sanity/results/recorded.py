@@ -82,7 +82,7 @@ def note_resumption(run: Path, info: Mapping[str, Any]) -> dict[str, Any]:
         run: Its folder.
         info: What its run.json says.
     """
-    made_with = {key: info[key] for key in ("versions", "machine") if key in info}
+    made_with = {key: info[key] for key in ("versions", "machine", "device") if key in info}
     return {"at": now(), "stopped": last_sign(run), "before": made_with}
 
 

@@ -160,8 +160,8 @@ class Walk:
             self._steps.append(_Step(x, kept, known))
         return [step.kept for step in self._steps]
 
-    def gradient(self, values: Mapping[str, np.ndarray], top: Any) -> np.ndarray:
-        """The gradient (n, H, W, C) with respect to the batch, with the weights in place.
+    def gradient(self, values: Mapping[str, np.ndarray], top: Any) -> Any:
+        """The gradient (n, H, W, C) with respect to the batch, with the weights in place: a tensor.
 
         Args:
             values: See `forward`.
@@ -169,8 +169,7 @@ class Walk:
         """
         assert self._chain.backward is not None
         kept = [tensor for each in self.forward(values) for tensor in each]
-        gradient: np.ndarray = self._chain.backward(*kept, top).numpy()
-        return gradient
+        return self._chain.backward(*kept, top)
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,7 @@ def facts(
         shown = ", ".join(dict.fromkeys(differ[key])) if key in differ else _value(value)
         settings.append((key, shown))
     versions = [(name, str(version)) for name, version in info.get("versions", {}).items()]
-    if info.get("machine"):
-        versions.append(("machine", str(info["machine"])))
+    versions += [(key, str(info[key])) for key in ("machine", "device") if info.get(key)]
     if model := info.get("sha256", {}).get("model"):
         versions.append(("model's SHA-256", str(model)))
     folders = [(run["id"], run["path"]) for run in data["runs"]]
