@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _BYTES = 640 * 2**20  # of masks and sums, at the most
 _GROUP_IMAGES = 32
 _ENOUGH = 96  # gradients by one rule, to fill batches: more images need not be held at once
+_CARD = 8  # times as much of all three for a graphics card, whose batches are larger
 _SUM = 2  # a running sum in double precision, in units of a mask
 _COPIES = 12  # of a mask while it is scored: two, each with what metrics keep of it
 
@@ -107,7 +108,8 @@ def explain(
     with classifier.weights.restored():
         size = mask_bytes(images, methods)
         if groups is None:
-            at_once = count_at_once(len(images), size, len(stages), explainer.plan.fewest)
+            fewest, on_card = explainer.plan.fewest, classifier.on_card
+            at_once = count_at_once(len(images), size, len(stages), fewest, on_card=on_card)
             groups = cut_groups(len(images), at_once)
         asked = [(group, [stage for stage in stages if wanted(group, stage)]) for group in groups]
         asked = [(group, left) for group, left in asked if left]
@@ -115,7 +117,8 @@ def explain(
             for (group, left), some in zip(asked, read, strict=True):
                 part = _Part.of(classifier, group, some, targets)
                 kept = originals(part.images, part.targets) if originals else None
-                at_once = max(1, (_BYTES // size - _COPIES * len(group)) // (len(group) + _SUM))
+                room = _BYTES * (_CARD if classifier.on_card else 1) // size
+                at_once = max(1, (room - _COPIES * len(group)) // (len(group) + _SUM))
                 for start in range(0, len(left), at_once):
                     yield from explainer.explain(part, left[start : start + at_once], kept)
 
@@ -244,7 +247,9 @@ def gradient_plan(methods: Mapping[str, Method]) -> Plan:
     return Plan({name: m for name, m in methods.items() if isinstance(m, GradientMethod)})
 
 
-def count_at_once(n_images: int, size: int, n_stages: int, fewest: int = 1) -> int:
+def count_at_once(
+    n_images: int, size: int, n_stages: int, fewest: int = 1, *, on_card: bool = False
+) -> int:
     """How many images go through the stages together, for bounded memory.
 
     What is held at a time: for each image and stage a mask of each method; for each stage the
@@ -255,9 +260,11 @@ def count_at_once(n_images: int, size: int, n_stages: int, fewest: int = 1) -> i
         size: Bytes of an image's masks at one stage.
         n_stages: How many stages.
         fewest: Gradients of an image by the rule that has the fewest, see `Plan.fewest`.
+        on_card: Whether the gradients are computed on a graphics card.
     """
-    fit = (_BYTES // size - _SUM * n_stages) // (n_stages + _COPIES)
-    return max(1, min(_GROUP_IMAGES, math.ceil(_ENOUGH / fewest), fit, n_images))
+    more = _CARD if on_card else 1
+    fit = (more * _BYTES // size - _SUM * n_stages) // (n_stages + _COPIES)
+    return max(1, min(more * _GROUP_IMAGES, math.ceil(more * _ENOUGH / fewest), fit, n_images))
 
 
 def held(at_once: int, n_stages: int) -> int:

@@ -107,7 +107,13 @@ class Experiment:
     def at_once(self) -> int:
         """How many images go through the stages together."""
         n_images, n_stages = len(self.images), len(self.stages)
-        return count_at_once(n_images, self.mask_bytes, n_stages, self.plan.fewest)
+        return count_at_once(
+            n_images,
+            self.mask_bytes,
+            n_stages,
+            self.plan.fewest,
+            on_card=self.classifier.on_card,
+        )
 
     @property
     def begins_at_output(self) -> bool:

@@ -74,7 +74,19 @@ class GradientMethod(Method):
 
     A method says which points it needs; the plan computes the gradients, once for all methods, and
     adds their terms up in double precision. Only `points` must be given.
+
+    Attributes:
+        powers: Powers of the gradient that are a term, stacked where there are several: times
+            `factor` they can be added up on a graphics card. None where `term` alone says what a
+            term is, as of all classes that write their own: each gradient is fetched from there.
     """
+
+    powers: ClassVar[tuple[int, ...] | None] = (1,)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.term is not GradientMethod.term:
+            cls.powers = None
 
     @property
     def rule(self) -> str:
@@ -86,8 +98,16 @@ class GradientMethod(Method):
         """The points at which gradients are needed, each with its weight in the sum."""
 
     def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
-        """What a gradient (H, W, C) float64 contributes, of any shape: by default itself."""
-        return gradient
+        """What a gradient (H, W, C) float64 contributes, of any shape: by default its `powers`."""
+        factor = self.factor(point, subject)
+        found = [gradient if power == 1 else gradient**power for power in self.powers or (1,)]
+        if factor is not None:
+            found = [one * factor for one in found]
+        return found[0] if len(found) == 1 else np.stack(found)
+
+    def factor(self, point: Point, subject: Subject) -> np.ndarray | None:
+        """What a gradient's powers are multiplied by, (H, W, C); None, by default, for 1."""
+        return None
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """The mask (H, W, C), from the weighted sum of the terms: by default the sum."""

@@ -90,20 +90,16 @@ class SmoothGrad(GradientMethod):
 class SmoothGradSquared(SmoothGrad):
     """Mean square of the gradient over noisy copies (Hooker et al. 2019; PAIR's `magnitude`)."""
 
-    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
-        """Gradient²."""
-        return gradient**2
+    powers: ClassVar[tuple[int, ...] | None] = (2,)
 
 
 @checked
 class VarGrad(SmoothGrad):
     """Variance of the gradient over noisy copies (Adebayo et al. 2018), divided by their number."""
 
-    samples: Annotated[int, Field(ge=2)] = 25
+    powers: ClassVar[tuple[int, ...] | None] = (1, 2)
 
-    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
-        """Gradient and gradient²: (2, H, W, C)."""
-        return np.stack([gradient, gradient**2])
+    samples: Annotated[int, Field(ge=2)] = 25
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """Mean square − squared mean."""
@@ -179,16 +175,17 @@ class IntegratedGradientsSmoothGrad(IntegratedGradients):
                 weights[point] = weights.get(point, 0) + weight / self.samples
         return weights
 
-    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
-        """Gradient × (noisy copy − baseline); at the common start, with the mean of all copies."""
+    def factor(self, point: Point, subject: Subject) -> np.ndarray | None:
+        """Noisy copy − baseline; at the common start, with the mean of all copies."""
         if not self.multiplier:
-            return gradient
+            return None
         if isinstance(point, AtBaseline):
             copies = (noisy(self.noise, sample).at(subject) for sample in range(self.samples))
             end = sum(copy.astype(np.float64) for copy in copies) / self.samples
         else:
             end = (point.end if isinstance(point, OnPath) else point).at(subject)
-        return gradient * (end - baseline_image(self.start, subject))
+        way: np.ndarray = end - baseline_image(self.start, subject)
+        return way
 
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
         """The sum: the multiplier is in its terms."""
@@ -229,13 +226,13 @@ class ExpectedGradients(GradientMethod):
         references = References(self.references)
         return _mean(FromReference(references, sample) for sample in range(self.samples))
 
-    def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
-        """Gradient × (image − reference)."""
+    def factor(self, point: Point, subject: Subject) -> np.ndarray | None:
+        """Image − reference."""
         if not self.multiplier:
-            return gradient
+            return None
         assert isinstance(point, FromReference)
-        product: np.ndarray = gradient * (subject.image - point.start(subject))
-        return product
+        way: np.ndarray = subject.image - point.start(subject)
+        return way
 
     def check(self, classifier: "Classifier") -> None:
         """Loads the references (ConfigError)."""

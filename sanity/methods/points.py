@@ -54,8 +54,8 @@ class Noisy(Point):
         return _noisy_image(self, subject)
 
 
-# Paths to the same noisy image follow each other in a plan: a few are enough.
-@lru_cache(maxsize=4)
+# Paths to the same noisy image follow each other in a plan: a few are enough, and one a thread.
+@lru_cache(maxsize=32)
 def _noisy_image(point: Noisy, subject: Subject) -> np.ndarray:
     image = subject.image
     draw = subject.random("noise", point.noise, point.sample).standard_normal(

@@ -1,0 +1,51 @@
+"""Sums over a batch's rows, taken on the device that holds them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+def weighted_sums(
+    batch: Any,
+    wanted: Sequence[tuple[Sequence[int], Sequence[float]]],
+    *,
+    power: int = 1,
+    factors: Any = None,
+) -> Any:
+    """The sums of weight · row, or of a power of it, times the row's factor: (sums, …) float64.
+
+    A row that is in no sum has no part in it, not even where it is infinite or NaN.
+
+    Args:
+        batch: (n, …), a tensor.
+        wanted: Positions of the rows of each sum, and the weight of each.
+        power: Of the rows.
+        factors: (n, …), what each row is multiplied by, or its power; None for 1.
+    """
+    chosen = np.concatenate([rows for rows, _ in wanted]).astype(np.int32)
+    each = np.concatenate([weights for _, weights in wanted]).astype(np.float64)
+    borders = np.cumsum([0, *(len(rows) for rows, _ in wanted)]).astype(np.int32)
+    given = tf.ones([1], tf.float64) if factors is None else factors
+    return _traced(batch, given, chosen, each, borders, power, factors is not None)
+
+
+def _sum_up(
+    batch: Any, factors: Any, rows: Any, weights: Any, borders: Any, power: int, factored: bool
+) -> Any:
+    def add_up(sum_: Any) -> Any:
+        own = slice(borders[sum_], borders[sum_ + 1])
+        terms = tf.cast(tf.gather(batch, rows[own]), tf.float64)
+        if power != 1:
+            terms **= power
+        if factored:
+            terms *= tf.cast(tf.gather(factors, rows[own]), tf.float64)
+        return tf.tensordot(weights[own], terms, 1)
+
+    count = tf.range(tf.size(borders) - 1)
+    spec = tf.TensorSpec(batch.shape[1:], tf.float64)
+    return tf.map_fn(add_up, count, fn_output_signature=spec, parallel_iterations=1)
+
+
+_traced = tf.function(_sum_up, reduce_retracing=True, autograph=False)
