@@ -28,6 +28,7 @@ from sanity.network.anatomy.channels import (
 )
 from sanity.network.custom_gradients import KIND
 from sanity.network.graph import FlatGraph, find_needed, op_of, tensor_of
+from sanity.network.orders import fix_orders
 
 _PLACE = (0, 3, 1, 2)  # where each axis of channels first stands when they are last
 _BY_AXIS = ("strides", "ksize", "dilations", "explicit_paddings")  # of these, lists
@@ -43,8 +44,10 @@ def put_channels_last(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
         graph: A network.
         images: What it takes.
     """
-    if not has_channels_first(graph):
+    fixed = fix_orders(graph)
+    if not has_channels_first(fixed):
         return graph
+    graph = fixed
     writer = _Writer(graph, images)
     for node in graph.nodes.values():
         writer.write(node)
@@ -58,11 +61,16 @@ def put_channels_last(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
 
 
 def turn_outputs(graph: FlatGraph) -> tuple[FlatGraph, set[str]]:
-    """The graph with its outputs' channels last, and the names of those where they stood first."""
+    """The graph with its outputs' channels last, and the names of those where they stood first.
+
+    Be it that the transpose to channels first is the network's own, or one put in here.
+    """
     sources = {}
     for key, tensor in graph.outputs.items():
         node = graph.nodes.get(op_of(tensor))
-        if node is not None and node.op == "Transpose" and node.name.endswith(_FIRST):
+        if node is None or node.op != "Transpose":
+            continue
+        if as_tuple(constant(graph, node.input[1])) == TO_FIRST:
             sources[key] = tensor_of(node.input[0])
     return replace(graph, outputs={**graph.outputs, **sources}), set(sources)
 

@@ -120,7 +120,7 @@ class Network:
     @cached_property
     def batch_norms(self) -> list[BatchNorm]:
         """The batch norms with moving statistics, from input to output."""
-        return find(self.explained, self.placeholders, self.parameters)
+        return find(self.explained, self.placeholders, self.parameters, self.images)
 
     @cached_property
     def spatial_tensors(self) -> dict[str, tuple[int, ...]]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sanity.errors import ConfigError
 from sanity.methods import GradCam
 from sanity.network.classifier import Classifier
 
@@ -177,6 +178,84 @@ def test_batch_norm_is_reestimated():
     found, expected = (one.batch_moments(X)(names) for one in (first, last))
     for name in names:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+class OwnNorm(Net):
+    """Batch norm in single ops, whose parameters have four axes in the order of the maps."""
+
+    def body(self, x):
+        x = self.conv(x, "a", 6, 2)
+        mean, variance, scale, offset = (
+            self.variable(f"a/{part}", *self.axes(1, 1, 6))
+            for part in ("mean", "variance", "scale", "offset")
+        )
+        return tf.tanh(self.normed(x, mean, scale / tf.sqrt(variance + 1e-3), offset))
+
+    def normed(self, x, mean, gain, offset):
+        return (x - mean) * gain + offset
+
+
+class FoldedNorm(OwnNorm):
+    def normed(self, x, mean, gain, offset):
+        return x * gain + (offset - mean * gain)
+
+
+@pytest.mark.parametrize("kind", [OwnNorm, FoldedNorm])
+def test_statistics_of_four_axes_are_reestimated(kind):
+    first, last = (Classifier(kind(order), X.shape[1:]) for order in (FIRST, LAST))
+    np.testing.assert_allclose(first.logits(X), last.logits(X), rtol=1e-4, atol=1e-5)
+    names = ["a/mean", "a/variance"]
+    found, expected = (one.batch_moments(X)(names) for one in (first, last))
+    for name in names:
+        assert found[name].shape == (1, 6, 1, 1)
+        values = found[name].transpose(0, 2, 3, 1)
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_of_another_axis_are_refused():
+    def columns(images):
+        mean, variance = (net.variable(f"a/{part}", 1, 1, 10, 1) for part in ("mean", "variance"))
+        return net.head((images - mean) / tf.sqrt(variance + 1e-3))
+
+    net = Net(LAST)
+    with pytest.raises(ConfigError, match="channels of a/variance are not the last axis"):
+        _ = Classifier(columns, X.shape[1:]).batch_norms
+
+
+ENDINGS = {
+    "logits": lambda y, axis: y,
+    "sigmoid": lambda y, axis: tf.sigmoid(y),
+    "softmax": tf.nn.softmax,
+    "log_softmax": tf.nn.log_softmax,
+}
+
+
+@pytest.mark.parametrize("inside", [FIRST, LAST])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_maps_put_out_with_channels_first_are_turned(inside, ending):
+    class Map(Net):
+        """Computed in either order, put out with channels first, or last."""
+
+        def __init__(self, order, turned):
+            super().__init__(order)
+            self.turned = turned
+
+        def body(self, x):
+            return tf.nn.softplus(self.conv(x, "a", 4, 2))
+
+        def head(self, x):
+            y = self.conv(x, "top", 5)
+            if self.turned and not self.first:
+                y = tf.transpose(y, [0, 3, 1, 2])
+            return ENDINGS[ending](y, axis=1 if self.turned else 3)
+
+    first = Classifier(Map(inside, True), X.shape[1:], reduce=[2, 3])
+    last = Classifier(Map(LAST, False), X.shape[1:], reduce=[2, 3])
+    assert first.network.output_shapes == last.network.output_shapes
+    assert (first.ending.link, first.ending.taken_off) == (last.ending.link, last.ending.taken_off)
+    np.testing.assert_allclose(first.logits(X), last.logits(X), rtol=1e-4, atol=1e-5)
+    found, expected = (one.gradients(X, TARGETS) for one in (first, last))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 def test_a_map_of_classes_is_reduced_as_the_image_lies():

@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import tensorflow as tf
+
 from sanity.errors import ConfigError
 from sanity.network.anatomy.loops import LOOPS
 from sanity.network.anatomy.parameters import Parameter
-from sanity.network.anatomy.ways import PRODUCTS
-from sanity.network.graph import FlatGraph, op_of
+from sanity.network.anatomy.ways import PRODUCTS, shapes_of
+from sanity.network.graph import FlatGraph, op_of, tensor_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class BatchNorm:
         mean: Name of the variable that holds the moving mean.
         variance: Name of the variable that holds the moving variance.
         tensor: What is normalised, channels last.
-        shape: Of both variables.
+        shape: Of both variables; one axis at most is longer than 1, that of the channels.
     """
 
     mean: str
@@ -29,7 +31,10 @@ class BatchNorm:
 
 
 def find(
-    graph: FlatGraph, placeholders: Mapping[str, str], parameters: Mapping[str, Parameter]
+    graph: FlatGraph,
+    placeholders: Mapping[str, str],
+    parameters: Mapping[str, Parameter],
+    images: tf.TensorSpec,
 ) -> list[BatchNorm]:
     """The batch norms with moving statistics, from input to output.
 
@@ -40,6 +45,7 @@ def find(
         graph: The network, as far as it computes the explained output.
         placeholders: The placeholder of each variable.
         parameters: What each variable is.
+        images: What the network takes.
 
     Raises:
         ConfigError: One is shared by several tensors, has no mean of its own (as where it is folded
@@ -74,12 +80,36 @@ def find(
                 f"The moving statistics {variance} belong to several tensors, so they cannot be "
                 "re-estimated: randomization.moving_statistics=keep leaves them"
             )
-        attributes = graph.nodes[first].attr  # asked with `in`: reading would add what is not there
-        last = "data_format" not in attributes or attributes["data_format"].s.endswith(b"C")
-        if not last or math.prod(parameter.shape) != parameter.shape[-1]:
+        if not _are_channels_last(graph, first, parameter.shape, images):
             raise ConfigError(
                 f"The channels of {variance} are not the last axis, so it cannot be re-estimated: "
                 "randomization.moving_statistics=keep leaves it"
             )
         norms.append(BatchNorm(mean, variance, tensor, parameter.shape))
     return sorted(norms, key=lambda norm: graph.depths[op_of(norm.tensor)])
+
+
+def _are_channels_last(
+    graph: FlatGraph, meeting: str, shape: tuple[int, ...], images: tf.TensorSpec
+) -> bool:
+    """Whether statistics are of the last axis of what they normalise.
+
+    Args:
+        graph: The network.
+        meeting: The op in which they meet the images' values.
+        shape: Of the variable; (1, C, 1, 1) may well have been turned before it meets them.
+        images: What the network takes.
+    """
+    node = graph.nodes[meeting]
+    # Asked with `in`: reading would add what is not there.
+    if "data_format" in node.attr and not node.attr["data_format"].s.endswith(b"C"):
+        return False
+    size = math.prod(shape)
+    if size == 1 or size == shape[-1]:
+        return True
+    others = [i for i in node.input if not i.startswith("^") and op_of(i) not in graph.valued]
+    met = tensor_of(others[0])
+    found = shapes_of(graph, [met], images)[met]
+    return found is not None and [length for length in found if length != 1] == [size] == [
+        found[-1]
+    ]

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.ways import FACTORS, PRODUCTS, SUMS
-from sanity.network.graph import NORMS, FlatGraph, op_of
+from sanity.network.graph import NORMS, FlatGraph, op_of, search
 
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # orders of axes, of transposes
 # Ops that know both orders, and which of their inputs has it.
@@ -23,6 +23,7 @@ ELEMENTWISE |= frozenset(
     "SelectV2 ClipByValue Greater GreaterEqual Less LessEqual Equal NotEqual LogicalNot LogicalAnd "
     "LogicalOr IsNan IsInf IsFinite ZerosLike OnesLike".split()
 )
+_ALIKE = frozenset(("Transpose", "Softmax", "LogSoftmax"))
 PADS = frozenset(("Pad", "PadV2", "MirrorPad"))
 
 
@@ -61,17 +62,29 @@ def is_first(node: NodeDef) -> bool:
 
 
 def has_channels_first(graph: FlatGraph) -> bool:
-    """Whether an op wants channels first, or images are given to some in that order."""
+    """Whether an op wants channels first, or images are given to some or put out in that order."""
     if any(node.op in IN_BOTH and is_first(node) for node in graph.nodes.values()):
         return True
     products = {node.name for node in graph.nodes.values() if node.op in PRODUCTS}
     learned = graph.behind(products & graph.valued)
+    images = graph.valued - learned | _put_out(graph)
     return any(
         node.op == "Transpose"
-        and node.name in graph.valued - learned
+        and node.name in images
         and as_tuple(constant(graph, node.input[1])) == TO_FIRST
         for node in graph.nodes.values()
     )
+
+
+def _put_out(graph: FlatGraph) -> set[str]:
+    """What outputs are made of place by place, their axes' order aside."""
+
+    def sources(name: str) -> list[str]:
+        node = graph.nodes.get(name)
+        alike = node is not None and node.op in ELEMENTWISE | _ALIKE and name in graph.valued
+        return [op_of(source) for source in node.input] if node is not None and alike else []
+
+    return set(search([op_of(tensor) for tensor in graph.outputs.values()], sources))
 
 
 def constant(graph: FlatGraph, tensor: str) -> np.ndarray | None:

@@ -1,5 +1,6 @@
 """The network with its batch norms switched to the batch's own moments."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -144,7 +145,7 @@ def _moments(
             for moment, kind in zip(("mean", "variance"), kinds, strict=True)
         ]
         # Image by image first: a sum over all positions at once would lose digits in float32.
-        rows = tf.reshape(x, [tf.shape(x)[0], -1, shape[-1]])
+        rows = tf.reshape(x, [tf.shape(x)[0], -1, math.prod(shape)])
         mean = _mean(rows)
         variance = _mean(tf.math.squared_difference(rows, mean))
         for moment, own, used in zip((mean, variance), kept, ("mean", "variance"), strict=True):
