@@ -49,7 +49,7 @@ def test_it_runs(name, tmp_path):
     spec.loader.exec_module(script)
     notebook = script.execute(name, tmp_path)
     printed = outputs(notebook, "stdout")
-    lines = re.findall(r"^stage +0\S* +as trained", printed, re.MULTILINE)
+    lines = re.findall(r"^stage +0\S* +trained", printed, re.MULTILINE)
     assert len(lines) == {"figure_from_a_sweep": 3}.get(name, 1), printed
     assert not re.search(
         r"DEBUG|absl|Adding visible|IProgress", printed + outputs(notebook, "stderr")

@@ -11,6 +11,7 @@ from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost
 from sanity.network.devices import device_name
 from sanity.progress import duration, short
+from sanity.results.listing import TRAINED
 from sanity.results.recorded import model_file
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def announce(experiment: Experiment) -> Times:
         log.info("%s", line)
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
         if facts:
-            log.info("  %s: %s", stage.layer or "as trained", _said(facts))
+            log.info("  %s: %s", stage.layer or TRAINED, _said(facts))
     if said := experiment.survival:
         log.warning("%s", said)
     if job.settings.dry_run:

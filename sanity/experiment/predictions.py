@@ -15,6 +15,7 @@ from sanity.data import Images
 from sanity.experiment.explaining import Entered
 from sanity.progress import say
 from sanity.results.folder import RunFolder
+from sanity.results.listing import TRAINED
 from sanity.results.units import unit_name
 
 if TYPE_CHECKING:
@@ -323,15 +324,16 @@ def _short_line(
         numbers: Whether its outputs are no classes.
         images: How many there are in all.
     """
-    last, width = len(stages) - 1, min(24, max(len(one.layer) for one in stages) or 1)
-    layer = stage.layer if len(stage.layer) <= width else f"…{stage.layer[1 - width :]}"
+    last, width = len(stages) - 1, min(24, max(len(one.layer or TRAINED) for one in stages))
+    layer = stage.layer or TRAINED
+    layer = layer if len(layer) <= width else f"…{layer[1 - width :]}"
     value = frame["target_logit" if numbers else "target_probability"].mean()
     said = f"{'output' if numbers else 'probability'} {value:.2g}"
     if not numbers:
         same = int((frame["predicted"] == frame["target"]).sum())
         rest = f" ({images} in all)" if images > len(frame) else ""
         said = f"{same} of {len(frame)}{rest} still the class explained, {said}"
-    return f"stage {stage.index:>{len(str(last))}}/{last}  {layer or 'as trained':<{width}}  {said}"
+    return f"stage {stage.index:>{len(str(last))}}/{last}  {layer:<{width}}  {said}"
 
 
 def _counted(classes: "pd.Series", classifier: "Classifier") -> str:

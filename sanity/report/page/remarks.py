@@ -40,7 +40,7 @@ def facts(
         ("images", f"{images} of {of('data')}"),
         ("explained", f"the logit of the class: {of('target_rule')}"),
         ("scheme", _scheme(first, of)),
-        ("stages", " or ".join(map(str, stages)) + ", the network as trained among them"),
+        ("stages", " or ".join(map(str, stages)) + ", the trained network among them"),
         ("seeds" if len(seeds) > 1 else "seed", ", ".join(seeds)),
         ("methods", str(len(data["methods"]))),
         ("metrics", ", ".join(metric["name"] for metric in data["metrics"])),

@@ -48,7 +48,7 @@ GLOSSARY = {
     "early": "How much of a mask stays over the early stages: 1 if it is unchanged, 0 if it is as"
     " similar to the original as the masks of other images are. One image may lie above 1, as all"
     " are divided by the mean way from 0 to 1.",
-    "stages": "Stage 0 is the network as trained; at each later one another block of it has random"
+    "stages": "Stage 0 is the trained network; at each later one another block of it has random"
     " weights. In a cascade the early stages, the first third, take the decision away.",
     "null": "What the same mask scores against the original masks of other images: what there is"
     " in common without looking at this image.",

@@ -18,7 +18,7 @@ const run = () => D.runs[state.run];
 const last = () => group().layers.length - 1;
 const picture = () => run().pictures.find((one) => one.image === state.image) || run().pictures[0];
 const isControl = (method) => D.looks[method].control;
-const layerName = (layers, stage) => (stage ? layers[stage] || "?" : "as trained");
+const layerName = (layers, stage) => (stage ? layers[stage] || "?" : "trained");
 const metricOf = (name) => D.metrics.find((one) => one.name === name);
 
 let hiddenSet = new Set();
