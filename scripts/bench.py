@@ -12,6 +12,7 @@ Everything that is compared is measured in one process; ratios are what travels.
                                    few and many images: time, memory, the first gradient's delay
     ./scripts/bench seeds [--seeds 5] [--output FOLDER] [KEY=VALUE ...]
                                    several seeds in one sweep against as many single runs
+    ./scripts/bench gpu [--out FILE] [--seconds 240]    gradients a second, by network and precision
     ./scripts/bench ops [KEY=VALUE ...]        a gradient's time by operation, against the machine's
 """
 
@@ -382,7 +383,7 @@ def main(arguments: list[str]) -> None:
         batches(rest)
     elif command == "batch":
         batch(rest[0], rest[1:])
-    elif command in ("scale", "seeds", "ops"):
+    elif command in ("gpu", "scale", "seeds", "ops"):
         script = Path(__file__).with_name(f"{command}.py")
         try:
             sys.exit(subprocess.run([sys.executable, str(script), *rest]).returncode)
@@ -399,7 +400,9 @@ def main(arguments: list[str]) -> None:
         models(list(MODELS))
         growth()
     else:
-        sys.exit(f"{command} is none of job, models, growth, batches, scale, seeds, ops, peers")
+        sys.exit(
+            f"{command} is none of job, models, growth, batches, gpu, scale, seeds, ops, peers"
+        )
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def _walk(
     The latter is what a seed's first gradient takes more than the same once more, with the weights
     as trained; without sharing only.
     """
-    from sanity.network import classifier as calls
+    from sanity.network import batch_gradient as calls
 
     classifier = experiments[0].classifier
     whole, trained = NOTHING, NOTHING

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from sanity.config.options import options
 from sanity.errors import ConfigError
 from sanity.files import read_json
 from sanity.models.known import TRUTHS
-from sanity.network import classifier as calls
+from sanity.network import batch_gradient as calls
 from sanity.randomness import generator
 from sanity.results.load import load_runs
 from tests.command import ROOT
@@ -29,6 +30,12 @@ from tests.report import browser
 from tests.report.runs import make_run
 
 FILES = sorted((ROOT / "scripts").glob("*.py"))
+JOB_OF_GPU = [
+    "metric=[spearman]",
+    "method=[gradient,smoothgrad,integrated_gradients]",
+    "method.smoothgrad.samples=5",
+    "method.integrated_gradients.steps=5",
+]
 SMALL = [*ANY, "data.limit=1", "method=[gradient]", "metric=[spearman]", "layers.last=1"]
 
 
@@ -362,3 +369,34 @@ def test_pictures(tmp_path, monkeypatch):
         "curves.png",
         "report.png",
     }
+
+
+def test_bench_gpu(bench, monkeypatch, capsys, tmp_path):
+    """Every row of a network, or why there is none, as its process gives them and as printed."""
+    monkeypatch.setitem(sys.modules, "bench", bench)
+    script = load("gpu")
+    monkeypatch.setattr(script, "JOB", ["data.limit=2", *JOB_OF_GPU])
+    ready, *rows = script.measure("small", [4, 8])
+    assert ready == {}
+    found = {(row["precision"], row["what"]): row for row in rows}
+    for what in ("floor", "floor, fetched", "sums on device", "sums on host", "PAIR's loop"):
+        assert found["float32", what]["rate"] > 0
+    assert found["float32", "sums on device"]["same to the bit"]
+    assert "precision=tf32 cannot be computed here" in found["tf32", "all else"]["why"]
+    assert found["float32", "floor, XLA"].keys() & {"rate", "why"}
+    said = "".join(json.dumps(row) + "\n" for row in rows)
+    code = f"input(); print({said!r}, end=''); exit(3)"
+
+    def start(name, batches):
+        command = [sys.executable, "-c", code]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    monkeypatch.setattr(script, "start", start)
+    script.main(["--models", "small", "--out", str(tmp_path / "rows.jsonl")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(rows) + 1 and "ended with 3" in lines[-1]
+    stored = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert stored == rows
+    code = "input(); import time; time.sleep(60)"
+    script.main(["--models", "small", "--seconds", "0.5"])
+    assert "out of time" in capsys.readouterr().out
