@@ -1,13 +1,13 @@
 """Whether a metric discriminates: masks that hardly changed from masks of which little is left."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sanity.analysis.relative import relative
 from sanity.metrics import MaskMetric
-from sanity.metrics.base import all_features
+from sanity.metrics.base import Features, all_features
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def discrimination(
     known = {name: metric for name, metric in metrics.items() if metric.identity is not None}
     rows = []
     for method, own in masks.items():
-        foreign = np.roll(own, 1, axis=0) if len(own) > 1 else own[:, :, ::-1]
-        several = (own, foreign, *(blend(own, names, share) for share in SHARES))
-        original, null, *blends = (all_features(known, masks) for masks in several)
+        several = (own, *(blend(own, names, share) for share in SHARES))
+        original, *blends = (all_features(known, masks) for masks in several)
+        null = _foreign(original, known, own)
         for name, metric in known.items():
             assert metric.identity is not None
             found = []
@@ -71,6 +71,21 @@ def discrimination(
                 found.append(relative(values, nulls, metric.identity).mean)
             rows.append((method, name, *found))
     return pd.DataFrame(rows, columns=["method", "metric", "mostly_own", "mostly_other"])
+
+
+def _foreign(
+    original: Mapping[str, Any], metrics: Mapping[str, MaskMetric], masks: np.ndarray
+) -> Mapping[str, Any]:
+    """What metrics keep of other masks, from what they keep of these: each is the next one's."""
+    if len(masks) == 1:
+        return all_features(metrics, masks[:, :, ::-1])
+    order = np.roll(np.arange(len(masks)), 1)
+    return {
+        name: kept.take(order)
+        if isinstance(kept, Features)
+        else metrics[name].features(masks[order])
+        for name, kept in original.items()
+    }
 
 
 def _tiles(shape: tuple[int, int], name: str, share: float) -> np.ndarray:

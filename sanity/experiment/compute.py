@@ -27,11 +27,13 @@ from sanity.metrics.scoring import Null, References, Scorer
 from sanity.progress import progress, say, short
 from sanity.report.answer import Answer
 from sanity.report.console import for_console, for_file, from_here, wrapped
-from sanity.report.finish import IMAGES, finish
+from sanity.report.drawing import LARGE, Drawing
+from sanity.report.finish import GRIDS, IMAGES, finish
 from sanity.report.summary import missing
 from sanity.results.folder import RunFolder
 from sanity.results.masks import masks_nbytes
 from sanity.results.originals import LIMIT
+from sanity.results.recorded import configuration
 from sanity.results.units import cut_groups, unit_name
 
 if TYPE_CHECKING:
@@ -88,11 +90,12 @@ class JudgedBy:
 
 def compute(work: Work, folder: RunFolder) -> None:
     """Computes the units that are not there yet, a group of images at a stage each, and judges."""
-    settled = _fill(work, folder)
-    scores = folder.scores(settled.reasons)
-    found, facts = _verdicts(work, folder, scores, settled.predictions)
-    folder.complete(facts, settled.reasons)
-    finish(folder.path)
+    with Drawing(folder.path) as drawing:
+        settled = _fill(work, folder, drawing)
+        scores = folder.scores(settled.reasons)
+        found, facts = _verdicts(work, folder, scores, settled.predictions)
+        folder.complete(facts, settled.reasons)
+        finish(folder.path, drawing=drawing)
     next_ = settling([folder.path], found)
     others = other_draws([folder.path])
     answer = Answer(found, scores, work.judged_by.thresholds, next_, others)
@@ -102,18 +105,26 @@ def compute(work: Work, folder: RunFolder) -> None:
     log.info("report.html, figures and the evidence (run.json) are in\n%s", from_here(folder.path))
 
 
-def _fill(work: Work, folder: RunFolder) -> Settled:
+def _fill(work: Work, folder: RunFolder, drawing: Drawing) -> Settled:
     """Writes the units that are not there yet; returns what is known once all are there."""
     images, stages = work.asked.images, work.asked.stages
     told = StagePredictions(work.asked, folder)
     shapes = folder.mask_shapes() if work.kept else None  # known where an earlier try came so far
     if shapes:
-        _lay_out_masks(work, folder, shapes)
+        _lay_out_masks(work, folder, shapes, drawing)
     done = folder.done(predicted=True) if shapes or not work.kept else set()
     ranges = cut_groups(len(images), folder.settle("images_at_once", work.at_once))
     unfinished = {
         g for g in ranges if any(unit_name(g, stage.index) not in done for stage in stages)
     }
+
+    written = set(done)
+
+    def whole_images() -> int:
+        """How many images, from the first on, have all their units, of those that are drawn."""
+        drawn = (group for group in ranges if group.start < GRIDS)
+        units = ((group.start, unit_name(group, s.index)) for group in drawn for s in stages)
+        return next((start for start, unit in units if unit not in written), len(images))
 
     def wanted(group: range, stage: "Stage") -> bool:
         # A group's original masks are needed again by any stage that is left.
@@ -168,12 +179,15 @@ def _fill(work: Work, folder: RunFolder) -> Settled:
                 for method, masks in explained.masks.items():
                     folder.write_masks(method, where, stage.index, masks)
                 folder.write_unit(unit, scores, said.frame, said.heard.packed())
+                written.add(unit)
+                if stage is stages[-1]:
+                    drawing.tell(whole_images())
 
         with closing(explaining), Beside(store, most=len(stages)) as storing:
             for explained in explaining:
                 if not shapes:
                     shapes = {name: masks.shape[1:] for name, masks in explained.masks.items()}
-                    _lay_out_masks(work, folder, shapes)
+                    _lay_out_masks(work, folder, shapes, drawing)
                 storing.take(explained)
     settled = told.settle(ranges)
     if work.kept and work.others:
@@ -250,7 +264,9 @@ def _verdicts(
     return found, {name: records(frame) for name, frame in facts.items()}
 
 
-def _lay_out_masks(work: Work, folder: RunFolder, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _lay_out_masks(
+    work: Work, folder: RunFolder, shapes: Mapping[str, tuple[int, ...]], drawing: Drawing
+) -> None:
     images, kept = work.asked.images, work.kept
     if not kept:
         return
@@ -261,3 +277,6 @@ def _lay_out_masks(work: Work, folder: RunFolder, shapes: Mapping[str, tuple[int
     size = masks_nbytes(kept, len(layers), shapes)
     of = "image" if kept == 1 else "images"
     log.info("masks of %d %s take up to %s MB", kept, of, short(size / 1e6))
+    figures = configuration(folder.path).get("figures")
+    if figures != "none" and size >= LARGE:
+        drawing.start(stages=figures == "stages")

@@ -112,7 +112,8 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> Done:
 
 def _finish_what_is_missing(job: Job, run: Path) -> None:
     """Writes what a finished run was not asked for before, or was killed before it wrote it."""
-    figures = "none" if (run / "figures").exists() else job.settings.figures
+    drawn = (run / "figures" / "curves.png").exists()  # of all figures the last
+    figures = "none" if drawn else job.settings.figures
     finish(run, figures=figures, page=job.settings.report and not (run / "report.html").exists())
 
 

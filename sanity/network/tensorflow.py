@@ -1,5 +1,6 @@
 """How a process runs: TensorFlow's start, threads and devices."""
 
+import ctypes
 import gc
 import os
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 
 from sanity.network.determinism import compute_in_order
 
+_M_ARENA_MAX = -8  # of glibc's malloc.h
+
 
 def start_tensorflow(threads: int | None = None) -> None:
     """Imports TensorFlow without its chatter, and sets it up before it does anything.
@@ -20,6 +23,7 @@ def start_tensorflow(threads: int | None = None) -> None:
         threads: Of one op, and for ops side by side; None for TensorFlow's choice, one a core.
             Without effect where TensorFlow has been used before.
     """
+    _share_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Of tensorflow_hub, which needs it; nothing that a user could do anything about.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
@@ -50,6 +54,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return True
     return isinstance(error, tf.errors.OpError) and "out of memory" in str(error).lower()
+
+
+def _share_memory() -> None:
+    """Has threads take memory from one pool, where the C library is glibc and nobody said how many.
+
+    It gives each thread a pool of its own, and what one has let go no other can use: some 5 % of
+    a run's peak, and no less time.
+    """
+    said = "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", "")
+    if sys.platform == "linux" and not said:
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "gnu_get_libc_version"):
+            libc.mallopt(_M_ARENA_MAX, 1)
 
 
 class _NoKeras(MetaPathFinder):

@@ -60,12 +60,17 @@ def absolute_limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def _percentile(values: np.ndarray) -> float:
-    """As `np.percentile`, at a third of its time."""
+    """As `np.percentile`, at a fraction of its time.
+
+    Of the two neighbours in order the lower is the greatest of those before the upper.
+    """
     at = PERCENTILE / 100 * (values.size - 1)
     below = int(at)
     above = min(below + 1, values.size - 1)
-    found = np.partition(values, (below, above), axis=None)[[below, above]].astype(np.float64)
-    return float(found[0] + (at - below) * (found[1] - found[0]))
+    ordered = np.partition(values, above, axis=None)
+    high = float(ordered[above])
+    low = float(ordered[:above].max()) if above > below else high
+    return low + (at - below) * (high - low)
 
 
 def check_style(style: str) -> None:

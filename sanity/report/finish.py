@@ -2,9 +2,8 @@
 
 import hashlib
 import logging
-import os
+import math
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -19,6 +18,7 @@ from sanity.analysis.thresholds import Thresholds
 from sanity.checked import make
 from sanity.files import read_json
 from sanity.report.display import STYLES
+from sanity.report.drawing import LARGE, Drawing, Told, step_back
 from sanity.results import recorded
 from sanity.results.load import load_images, load_masks, load_predictions
 from sanity.results.recorded import configuration
@@ -33,11 +33,16 @@ COLUMN, TEXT = 3.3, 7.0  # widths in a two-column paper, inches
 GRIDS = 10  # images for which a grid is drawn
 SCREENS = 3  # of these, images that have one for the screen as well
 _LONGEST = 160  # bytes of an image's name that a file's may have
-_LARGE = 10**8  # bytes of masks from which a second process is worth its start
 IMAGES = 12  # explained images that a run stores beside their masks, for grids and the page
 
 
-def finish(run: Path, *, figures: str | None = None, page: bool | None = None) -> None:
+def finish(
+    run: Path,
+    *,
+    figures: str | None = None,
+    page: bool | None = None,
+    drawing: Drawing | None = None,
+) -> None:
     """Writes `figures/` and `report.html` into a completed run's folder.
 
     The results are whole without them, so what cannot be written is a warning and no failure.
@@ -46,31 +51,27 @@ def finish(run: Path, *, figures: str | None = None, page: bool | None = None) -
         run: The folder.
         figures: Which; `none` for none, None as the run's configuration says.
         page: Whether to write `report.html`; None as that says.
+        drawing: Figures that are being drawn already.
     """
     asked = configuration(run)
     figures = asked.get("figures", "grids") if figures is None else figures
     page = bool(asked.get("report", True)) if page is None else page
     scores = cache(partial(_scores, run))
-    both = page and figures != "none" and _mask_bytes(run) >= _LARGE
-    beside = _start(run) if both else None
+    with drawing or Drawing(run) as drawing:
+        if page and figures != "none" and _mask_bytes(run) >= LARGE:
+            drawing.start(stages=figures == "stages")
+        drawing.tell(math.inf)
 
-    def written_beside() -> bool:
-        return beside is not None and beside.wait() == 0
+        def draw_what_is_not() -> None:
+            if not drawing.wait():
+                draw(run, stages=figures == "stages", scores=scores())
 
-    parts: dict[str, Callable[[], None]] = {}
-    if figures != "none" and beside is not None:
-        parts["figures"] = lambda: draw_masks(run, stages=figures == "stages")
-        parts["figures/curves"] = lambda: None if written_beside() else draw_curves(run, scores())
-    elif figures != "none":
-        parts["figures"] = lambda: draw(run, stages=figures == "stages", scores=scores())
-    if page:
-        parts["report.html"] = lambda: None if written_beside() else report(run, scores())
-    try:
+        parts: dict[str, Callable[[], None]] = {}
+        if page:
+            parts["report.html"] = lambda: report(run, scores())
+        if figures != "none":
+            parts["figures"] = draw_what_is_not
         _write(run, parts)
-    finally:
-        if beside is not None and beside.poll() is None:  # this process has been interrupted
-            beside.kill()
-            beside.wait()
 
 
 def _write(run: Path, parts: Mapping[str, Callable[[], None]]) -> None:
@@ -87,31 +88,15 @@ def _write(run: Path, parts: Mapping[str, Callable[[], None]]) -> None:
             log.debug("because of this", exc_info=True)
 
 
-def write_beside(run: Path) -> None:
-    """Writes the curves and the page: what a second process does while masks are drawn."""
-    scores = _scores(run)
-    draw_curves(run, scores)
-    report(run, scores)
+def draw_as_told(run: Path, *, stages: bool) -> None:
+    """Draws the figures of a run that is being computed: what another process does.
 
-
-def _start(run: Path) -> "subprocess.Popen[bytes] | None":
-    """A process that does `write_beside`; None where none can be started."""
-    package = str(Path(__file__).resolve().parents[2])
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    code = (
-        "import sys; from pathlib import Path; from sanity.report.finish import write_beside; "
-        "write_beside(Path(sys.argv[1]))"
-    )
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-c", code, str(run)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    except (OSError, ValueError):
-        return None
+    Args:
+        run: Its folder; standard input says how far it is, see `Drawing`.
+        stages: See `draw`.
+    """
+    step_back()
+    draw(run, stages=stages, ready=Told(sys.stdin).wait)
 
 
 def _mask_bytes(run: Path) -> int:
@@ -133,8 +118,14 @@ def _scores(run: Path) -> pd.DataFrame:
     return scores
 
 
-def draw(run: Path, *, stages: bool = False, scores: pd.DataFrame | None = None) -> None:
-    """Writes `figures/`: the curves, and grids for the first images whose masks are stored.
+def draw(
+    run: Path,
+    *,
+    stages: bool = False,
+    scores: pd.DataFrame | None = None,
+    ready: Callable[[float], None] = lambda images: None,
+) -> None:
+    """Writes `figures/`: grids for the first images whose masks are stored, and the curves.
 
     PNGs are for the screen; the curves' PDF and SVG are as wide as a column of a two-column paper,
     `curves_wide` as its text; `grids.pdf` has pages of the masks.
@@ -143,13 +134,14 @@ def draw(run: Path, *, stages: bool = False, scores: pd.DataFrame | None = None)
         run: Its folder.
         stages: Whether to draw the article's figure of each stage as well.
         scores: Its scores, which are read if they are not given.
+        ready: Returns once so many images have all their masks; infinity: once the run is done.
     """
-    draw_curves(run, _scores(run) if scores is None else scores)
-    draw_masks(run, stages=stages)
+    _draw_masks(run, stages, ready)
+    ready(math.inf)
+    _draw_curves(run, _scores(run) if scores is None else scores)
 
 
-def draw_masks(run: Path, *, stages: bool = False) -> None:
-    """Writes the figures of masks, see `draw`."""
+def _draw_masks(run: Path, stages: bool, ready: Callable[[float], None]) -> None:
     if not (run / "masks.zarr").exists():
         return
     # Matplotlib takes a second to import, and a run's first gradient need not wait for it.
@@ -164,9 +156,10 @@ def draw_masks(run: Path, *, stages: bool = False) -> None:
     layers = [str(layer) for layer in dataset.layer.values]
     methods = [name for name in config["method"] if name in dataset.data_vars]
     photographs = dict(list(load_images(run).items())[:GRIDS])
-    _draw_grids(dataset, photographs, layers, methods, figures)
+    _draw_grids(dataset, photographs, layers, methods, figures, ready)
     if not stages:
         return
+    ready(math.inf)
     changes = info.get("changes") or ["as trained", *(f"{name} randomized" for name in layers[1:])]
     predicted = load_predictions(run)
     for name, pixels in photographs.items():
@@ -179,7 +172,7 @@ def draw_masks(run: Path, *, stages: bool = False) -> None:
             save(figure, figures / f"{file_name(name)}_stage{stage:02d}", formats=("png",))
 
 
-def draw_curves(run: Path, scores: pd.DataFrame) -> None:
+def _draw_curves(run: Path, scores: pd.DataFrame) -> None:
     """Writes the curves, for the screen and as wide as a column and as the text of a paper."""
     from sanity.report.figures.canvas import save
     from sanity.report.figures.curves import similarity_curves
@@ -195,9 +188,11 @@ def draw_curves(run: Path, scores: pd.DataFrame) -> None:
         thresholds=_thresholds(config, info),
         table=stage_means(scores),
     )
-    save(draw(), run / "figures" / "curves", formats=("png",))
     save(draw(width_inches=COLUMN), run / "figures" / "curves", formats=("pdf", "svg"))
     save(draw(width_inches=TEXT), run / "figures" / "curves_wide", formats=("pdf", "svg"))
+    save(
+        draw(), run / "figures" / "curves", formats=("png",)
+    )  # last: by it a run is known as drawn
 
 
 def _thresholds(config: Mapping[str, Any], info: dict[str, Any]) -> Thresholds | None:
@@ -213,6 +208,7 @@ def _draw_grids(
     layers: Sequence[str],
     methods: Sequence[str],
     figures: Path,
+    ready: Callable[[float], None],
 ) -> None:
     """The masks of each image, absolute and signed: all as pages, the first for the screen."""
     from sanity.report.figures.canvas import save, save_pages
@@ -220,6 +216,7 @@ def _draw_grids(
 
     def pages() -> "Iterator[Figure]":
         for number, (name, pixels) in enumerate(photographs.items()):
+            ready(number + 1)
             image = pixels / np.float32(255)
             masks = {method: dataset[method].sel(image=name).values for method in methods}
             for style in STYLES:

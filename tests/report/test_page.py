@@ -391,10 +391,9 @@ def test_a_second_process_writes_the_same(tmp_path, monkeypatch, works):
 
     alone, beside = (make_run(tmp_path / name / "run") for name in ("alone", "beside"))
     finish(alone)
-    monkeypatch.setattr("sanity.report.finish._LARGE", 0)
-    if works:  # so this process has neither to do
-        for name in ("draw_curves", "report"):
-            monkeypatch.setattr(f"sanity.report.finish.{name}", None)
+    monkeypatch.setattr("sanity.report.finish.LARGE", 0)
+    if works:  # so this process has none to draw
+        monkeypatch.setattr("sanity.report.finish.draw", None)
     else:
         monkeypatch.setattr("sys.executable", "/bin/false")
     finish(beside)
@@ -410,7 +409,7 @@ def test_what_cannot_be_written_is_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         finish(path)
     assert len(caplog.messages) == 2
-    for message, name in zip(caplog.messages, ("figures", "report.html"), strict=True):
+    for message, name in zip(caplog.messages, ("report.html", "figures"), strict=True):
         assert message.startswith(f"{path / name} could not be written")
     assert load_runs(path)["status"].unique().tolist() == ["completed"]
 

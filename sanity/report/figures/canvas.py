@@ -132,10 +132,13 @@ def save_pages(pages: Iterable[Figure], path: str | os.PathLike[str]) -> Path:
     file = Path(f"{os.fspath(path)}.pdf")
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
-    with fixed(), PdfPages(partial, metadata=_UNDATED["pdf"]) as pdf:
-        for page in pages:
-            pdf.savefig(page, dpi=page.dpi)
-    os.replace(partial, file)
+    try:
+        with fixed(), PdfPages(partial, metadata=_UNDATED["pdf"]) as pdf:
+            for page in pages:
+                pdf.savefig(page, dpi=page.dpi)
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
     return file
 
 
@@ -174,9 +177,9 @@ class Picture(Artist):
         It would find out by looking up each of their colours, a tenth of all that drawing takes.
         """
         pixels = self.pixels[::-1]
-        first = pixels[..., :1]
-        if hasattr(renderer, "file") and (pixels == first).all():  # only a PDF's has one
-            return np.ascontiguousarray(first)
+        if hasattr(renderer, "file"):  # only a PDF's has one, which holds them until its last page
+            first = pixels[..., :1]
+            return np.ascontiguousarray(first if (pixels == first).all() else pixels)
         whole = np.full((*pixels.shape[:2], 4), 255, np.uint8)
         whole[..., :3] = pixels
         return whole
