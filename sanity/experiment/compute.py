@@ -1,6 +1,7 @@
 """The loop: units that are not there yet are computed, scored and stored."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from sanity.progress import progress, say, short
 from sanity.report.answer import Answer
 from sanity.report.console import for_console, for_file, from_here, wrapped
 from sanity.report.drawing import LARGE, Drawing
-from sanity.report.finish import GRIDS, IMAGES, finish
+from sanity.report.finish import GRIDS, IMAGES, finish, import_ahead
 from sanity.report.summary import missing
 from sanity.results.folder import RunFolder
 from sanity.results.masks import masks_nbytes
@@ -95,14 +96,24 @@ def compute(work: Work, folder: RunFolder) -> None:
         scores = folder.scores(settled.reasons)
         found, facts = _verdicts(work, folder, scores, settled.predictions)
         folder.complete(facts, settled.reasons)
+        drawing.tell(math.inf)
+        _say_answer(work, folder, scores, found)
         finish(folder.path, drawing=drawing)
-    next_ = settling([folder.path], found)
-    others = other_draws([folder.path])
+    made = [name for name in ("report.html", "figures") if (folder.path / name).exists()]
+    what = f"{', '.join(made)} and the" if made else "the"
+    are = "are" if made else "is"
+    log.info("%s evidence (run.json) %s in\n%s", what, are, from_here(folder.path))
+
+
+def _say_answer(
+    work: Work, folder: RunFolder, scores: "pd.DataFrame", found: "pd.DataFrame"
+) -> None:
+    """Says what came out; figures and page are still to be made."""
+    next_, others = settling([folder.path], found), other_draws([folder.path])
     answer = Answer(found, scores, work.judged_by.thresholds, next_, others)
     say(f"\n{for_file(answer.parts)}\n", f"\n{for_console(answer.parts)}\n")
     if said := missing(scores):
         say(said, wrapped(said))
-    log.info("report.html, figures and the evidence (run.json) are in\n%s", from_here(folder.path))
 
 
 def _fill(work: Work, folder: RunFolder, drawing: Drawing) -> Settled:
@@ -168,6 +179,7 @@ def _fill(work: Work, folder: RunFolder, drawing: Drawing) -> Settled:
         )
 
         def store(explained: Explained) -> None:
+            import_ahead(folder.path)
             group, stage = explained.group, explained.stage
             scores = scorer.score(
                 group, stage.index, stage.layer, explained.masks, explained.targets

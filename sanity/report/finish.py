@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,14 @@ def draw_as_told(run: Path, *, stages: bool) -> None:
 def _mask_bytes(run: Path) -> int:
     """Of a run's masks on disk."""
     return sum(file.stat().st_size for file in (run / "masks.zarr").rglob("*") if file.is_file())
+
+
+@cache
+def import_ahead(run: Path) -> None:
+    """Imports what a run's page takes, a second's work, while there is other work to wait for."""
+    if configuration(run).get("report", True):
+        for name in ("matplotlib.markers", "jinja2", "scipy.optimize", "xarray"):
+            import_module(name)
 
 
 def report(run: Path, scores: pd.DataFrame | None = None) -> None:
