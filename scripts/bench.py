@@ -14,6 +14,7 @@ Everything that is compared is measured in one process; ratios are what travels.
                                    several seeds in one sweep against as many single runs
     ./scripts/bench gpu [--out FILE] [--seconds 240]    gradients a second, by network and precision
     ./scripts/bench ops [KEY=VALUE ...]        a gradient's time by operation, against the machine's
+    ./scripts/bench transfers [KEY=VALUE ...]  what crosses to a graphics card and back
 """
 
 import os
@@ -383,7 +384,7 @@ def main(arguments: list[str]) -> None:
         batches(rest)
     elif command == "batch":
         batch(rest[0], rest[1:])
-    elif command in ("gpu", "scale", "seeds", "ops"):
+    elif command in ("gpu", "scale", "seeds", "ops", "transfers"):
         script = Path(__file__).with_name(f"{command}.py")
         try:
             sys.exit(subprocess.run([sys.executable, str(script), *rest]).returncode)
@@ -400,9 +401,8 @@ def main(arguments: list[str]) -> None:
         models(list(MODELS))
         growth()
     else:
-        sys.exit(
-            f"{command} is none of job, models, growth, batches, gpu, scale, seeds, ops, peers"
-        )
+        known = "job, models, growth, batches, gpu, scale, seeds, ops, transfers, peers"
+        sys.exit(f"{command} is none of {known}")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Network:
         for stage in self._stages:
             stage.make_weights()
         few = self._images.take(range(len(self._images))).x
-        self._x = few[np.resize(np.arange(len(few)), max(batches))]
+        self._x = few[np.resize(np.arange(len(few)), max(len(few), *batches))]
         self._targets = np.zeros(len(self._x), np.int32)
         self._float32: dict[str, np.ndarray] = {}
 
@@ -309,10 +309,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     sizes = [int(size) for size in asked.batches.split(",")]
     for row in measure(asked.measure, sizes):
-        if not row:
-            sys.stdin.readline()
-        else:
+        if row:
             print(json.dumps(row), flush=True)
+        elif not sys.stdin.readline():
+            return  # who started it has ended
 
 
 if __name__ == "__main__":

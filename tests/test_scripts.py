@@ -371,6 +371,20 @@ def test_pictures(tmp_path, monkeypatch):
     }
 
 
+def test_bench_transfers(bench, monkeypatch, capsys):
+    """Sums on the device: one in double precision for each image and stage, and a gradient."""
+    monkeypatch.setitem(sys.modules, "bench", bench)
+    script = load("transfers")
+    run(script, monkeypatch, *ANY, "data.limit=2", "layers.last=1", *JOB_OF_GPU)
+    title, *lines = capsys.readouterr().out.splitlines()
+    gradients = int(title.split(", ")[1].split()[0])
+    fetched = [line.split() for line in lines if "fetched" in line]
+    host, device = (float(row[-1]) for row in fetched)
+    pixels = 16 * 16 * 3
+    assert host * gradients == pytest.approx(4e-6 * pixels * gradients, abs=0.002 * gradients)
+    assert 0 < device < host
+
+
 def test_bench_gpu(bench, monkeypatch, capsys, tmp_path):
     """Every row of a network, or why there is none, as its process gives them and as printed."""
     monkeypatch.setitem(sys.modules, "bench", bench)
