@@ -1,7 +1,7 @@
 """Scores: each randomized mask against the original one, by every metric, beside its null."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Null = Literal["other_image", "shuffled"]
 _CACHED = 2**19  # bytes of masks in float32; scoring needs some ten times as much
+_Score = tuple[np.ndarray, np.ndarray, list[str]]  # (n,) each: values, nulls, reasons
 
 
 @dataclass(frozen=True)
@@ -116,10 +117,21 @@ class Scorer:
             }
         )
 
-    def _score_some(
-        self, group: range, stage: int, method: str, masks: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
-        """Value, null and reason of a few masks, metric by metric."""
+    def _score_some(self, group: range, stage: int, method: str, masks: np.ndarray) -> list[_Score]:
+        """Value, null and reason of a few masks, metric by metric.
+
+        Masks that are still the original ones, as of controls, have the original's.
+        """
+        key = method, group.start
+        kept = self._originals.get(key)
+        if stage and kept is not None and _are_same(masks, kept.masks):
+            return kept.scores
+        found = list(self._scores(group, stage, method, masks))
+        if not stage:
+            self._originals[key].scores.extend(found)
+        return found
+
+    def _scores(self, group: range, stage: int, method: str, masks: np.ndarray) -> Iterator[_Score]:
         regions = None if self._regions is None else self._regions[list(group)]
         metrics = {name: metric.of(regions) for name, metric in self._metrics.items()}
         features = all_features(metrics, masks)
@@ -127,7 +139,7 @@ class Scorer:
         if not stage:
             altered = self._alter(masks, [self._names[i] for i in group])
             self._originals[key] = _Kept(
-                features, {} if altered is None else all_features(metrics, altered)
+                masks, features, {} if altered is None else all_features(metrics, altered)
             )
         kept = self._originals[key]
         for name, metric in metrics.items():
@@ -191,10 +203,24 @@ class Scorer:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What metrics keep, by name, of a few original masks, and of those flipped or shuffled."""
+    """A few original masks.
 
+    Attributes:
+        masks: (n, H, W[, C]).
+        own: What metrics keep of them, by name.
+        altered: And of those flipped or shuffled.
+        scores: Theirs, metric by metric.
+    """
+
+    masks: np.ndarray
     own: Mapping[str, Any]
     altered: Mapping[str, Any]
+    scores: list[_Score] = field(default_factory=list)
+
+
+def _are_same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether all values are the same; of most masks their first rows tell."""
+    return np.array_equal(a[:, 0], b[:, 0]) and np.array_equal(a, b)
 
 
 def _parts(masks: np.ndarray) -> Iterator[slice]:

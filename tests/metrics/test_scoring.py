@@ -45,6 +45,23 @@ def test_value_and_null_by_hand():
     assert set(later["layer"]) == {"layer1"}
 
 
+def test_masks_that_stay_are_not_scored_again(monkeypatch):
+    """They have the scores that they would get, and those that change later get theirs."""
+    draw = np.random.default_rng(0)
+    original, others = draw.standard_normal((2, 4, 16, 16, 3))
+    last = original.copy()
+    last[1, -1, -1, -1] += 1
+    scorer = Scorer(METRICS, names(4), references=references(others, [[True, False] * 2] * 4))
+    first = scorer.score(range(4), 0, "", {"m": original}, TARGETS[:4])
+    with monkeypatch.context() as patch:
+        patch.setattr("sanity.metrics.scoring.all_features", None)
+        later = scorer.score(range(4), 1, "layer1", {"m": original.copy()}, TARGETS[:4])
+    for key in ("value", "null", "reason", "image", "metric"):
+        assert later[key].tolist() == first[key].tolist()
+    changed = rows(scorer.score(range(4), 2, "layer2", {"m": last}, TARGETS[:4]))["value"]
+    assert (changed != rows(first)["value"]).tolist() == [False, True, False, False]
+
+
 def test_a_reference_without_a_score_is_left_out():
     draw = np.random.default_rng(0)
     masks, others = draw.standard_normal((2, 16, 16)), draw.standard_normal((2, 16, 16))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import tensorflow as tf
@@ -57,9 +58,13 @@ def build_calibrated(
         }
         normalised = graph.nodes.get(op_of(norm.tensor))
         given = dtype_of(normalised) if normalised is not None else tf.float32
-        for node in _moments(scope, norm.shape, given, kinds).node:
-            if node.op != "Placeholder":
-                node.input[:] = [inputs.get(op_of(i), i) for i in node.input]
+        for one in _moments(norm.shape, given, tuple(kinds)).node:
+            if one.op != "Placeholder":
+                node = NodeDef()
+                node.CopyFrom(one)
+                node.name = f"{scope}/{one.name}"
+                own = [f"{scope}/{name}" for name in one.input]
+                node.input[:] = [inputs.get(op_of(i), i) for i in own]
                 added.append(node)
         moments.append((f"{scope}/used_mean:0", f"{scope}/used_variance:0"))
         switches.append(f"{scope}/switch")
@@ -90,11 +95,11 @@ def calibration_chain(
         placeholders: The placeholder of each variable.
     """
     names = {placeholder: name for name, placeholder in placeholders.items()}
-    graph, inner = network.graph, [op_of(tensor) for tensor in tensors[:-1]]
+    graph = network.graph
+    place = _places(graph, tensors[:-1])
     inside: list[list[int]] = [[] for _ in tensors]
     for index, norm in enumerate(norms):
-        above = graph.before(norm.tensor)
-        inside[sum(cut in above for cut in inner)].append(index)
+        inside[place.get(op_of(norm.tensor), 0)].append(index)
     found, spec = [], images
     for start, end, indices in zip([graph.input, *tensors], tensors, inside, strict=False):
         switches = [network.switches[i] for i in indices]
@@ -106,6 +111,16 @@ def calibration_chain(
         output = passing.structured_outputs[0]
         spec = tf.TensorSpec(output.shape, output.dtype)
     return Chain(found)
+
+
+def _places(graph: FlatGraph, cuts: Sequence[str]) -> dict[str, int]:
+    """How many of some tensors each node is computed from; each is computed from those before."""
+    ends = {op_of(tensor): number for number, tensor in enumerate(cuts, start=1)}
+    found = {graph.input: 0}
+    for name, node in graph.nodes.items():  # what a node reads stands before it
+        above = max((found.get(op_of(source), 0) for source in node.input), default=0)
+        found[name] = max(above, ends.get(name, 0))
+    return found
 
 
 def _passing(part: FlatGraph, wanted: list[str], switches: list[str], spec: tf.TensorSpec) -> Any:
@@ -133,11 +148,13 @@ def _reads(graph: FlatGraph, placeholder: str) -> list[str]:
     return [n for n in found if n in graph.nodes and graph.nodes[n].op == "ReadVariableOp"]
 
 
-def _moments(
-    scope: str, shape: tuple[int, ...], given: tf.DType, kinds: Sequence[tf.DType]
-) -> GraphDef:
-    """Ops that choose between a batch's moments and those kept, of whichever precision they are."""
-    with tf.Graph().as_default() as graph, tf.name_scope(scope):
+@lru_cache(64)
+def _moments(shape: tuple[int, ...], given: tf.DType, kinds: tuple[tf.DType, tf.DType]) -> GraphDef:
+    """Ops that choose between a batch's moments and those kept, of whichever precision they are.
+
+    Not to be written to.
+    """
+    with tf.Graph().as_default() as graph:
         x = tf.cast(tf.compat.v1.placeholder(given, name="x"), tf.float32)
         switch = tf.compat.v1.placeholder(tf.bool, [], name="switch")
         kept = [
