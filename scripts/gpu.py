@@ -1,8 +1,8 @@
 """Gradients a second on this device, by network, precision and what adds them up.
 
-Each network has a process of its own; all get ready at once, then they measure one after the other.
-A row is printed as soon as it is there. What is left when the time is over is left out, and what a
-network cannot do ends its rows alone.
+Each network has two processes of its own, one for TF32; all get ready at once, then they measure
+one after the other. A row is printed as soon as it is there. What is left when the time is over is
+left out, and what a network cannot do ends its rows alone.
 
     floor             the plain graph's gradients, left on the device, in the best batch
     floor, fetched    the same, each gradient copied to the host
@@ -23,7 +23,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ from sanity.network.devices import device_name  # noqa: E402
 from sanity.network.precision import Precision, check_precision, computing_in  # noqa: E402
 
 MODELS = ("EfficientNet-Lite0", "Inception v3, Keras", "ResNet50, Keras")
-PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "without TF32": ("float32", "bfloat16"),
+    "TF32": ("tf32",),  # in a process of its own, see `check_precision`
+}
 IMAGES = 12
 JOB = [
     *(f"data.limit={IMAGES}", "metric=[spearman]"),
@@ -59,9 +63,10 @@ class Network:
     Args:
         experiment: A job with it.
         batches: The sizes that are tried.
+        kept: A file for the masks in float32.
     """
 
-    def __init__(self, experiment: Experiment, batches: Sequence[int]):
+    def __init__(self, experiment: Experiment, batches: Sequence[int], kept: Path):
         self.classifier = experiment.classifier
         self._experiment, self._batches = experiment, batches
         self._methods = gradient_plan(experiment.job.methods).methods
@@ -73,7 +78,7 @@ class Network:
         few = self._images.take(range(len(self._images))).x
         self._x = few[np.resize(np.arange(len(few)), max(len(few), *batches))]
         self._targets = np.zeros(len(self._x), np.int32)
-        self._float32: dict[str, np.ndarray] = {}
+        self._kept = kept
 
     def rows(self, precision: Precision) -> Iterator[Row]:
         """What is measured in a precision, without XLA."""
@@ -158,9 +163,10 @@ class Network:
         same = all(np.array_equal(first[key], masks[key], equal_nan=True) for key in masks)
         found: Row = {"rate": count / took, "gradients": count, "same to the bit": same}
         if self.classifier.precision == "float32":
-            self._float32 = masks
-        elif self._float32:
-            found["rank correlation with float32"] = _alike(masks, self._float32)
+            np.savez(self._kept, **masks)  # type: ignore[arg-type]
+        elif self._kept.exists():
+            with np.load(self._kept) as others:
+                found["rank correlation with float32"] = _alike(masks, others)
         return found
 
     def _explain(self, on_card: bool) -> tuple[dict[str, np.ndarray], float]:
@@ -183,7 +189,7 @@ class Network:
         return bench.pairs_loop(self._experiment)
 
 
-def _alike(masks: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> dict[str, float]:
+def _alike(masks: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Mean rank correlation with other masks over images and stages, by method."""
     from scipy.stats import spearmanr
 
@@ -200,16 +206,16 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
 
 
-def measure(name: str, batches: Sequence[int]) -> Iterator[Row]:
-    """All rows of a network; the first, empty one comes when it is ready to measure."""
+def measure(name: str, kind: str, batches: Sequence[int], kept: Path) -> Iterator[Row]:
+    """A network's rows of some precisions; the first, empty one comes when all is ready."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
         overrides = [o for o in bench.overrides_of(name, folder) if o not in bench.POINTS]
-        network = Network(prepare(compose([*overrides, *JOB])), batches)
+        network = Network(prepare(compose([*overrides, *JOB])), batches, kept)
         yield {}
         for jit in (False, True):
-            for precision in PRECISIONS:
+            for precision in PRECISIONS[kind]:
                 about = {"model": name, "precision": precision, "device": device_name()}
                 try:
                     check_precision(precision)
@@ -238,18 +244,18 @@ def line(row: Row) -> str:
     return f"{head}{row['rate']:10.1f}  {'; '.join(more)}"
 
 
-def start(name: str, batches: str) -> "subprocess.Popen[bytes]":
+def start(name: str, kind: str, batches: str, kept: Path) -> "subprocess.Popen[bytes]":
     """A network's process, which gets ready and waits for a line."""
-    command = [sys.executable, __file__, "--measure", name, "--batches", batches]
+    command = [sys.executable, __file__, "--measure", name, kind, str(kept), "--batches", batches]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=quiet)
 
 
-def lines_of(process: "subprocess.Popen[bytes]", until: float) -> Iterator[bytes]:
+def lines_of(process: "subprocess.Popen[bytes]", until: Callable[[], float]) -> Iterator[bytes]:
     """What a process prints, as long as there is time."""
     assert process.stdout is not None
     stream, waiting = process.stdout.fileno(), b""
-    while select.select([stream], [], [], max(0.0, until - time.monotonic()))[0]:
+    while select.select([stream], [], [], max(0.0, until() - time.monotonic()))[0]:
         if not (found := os.read(stream, 2**16)):
             return
         *whole, waiting = (waiting + found).split(b"\n")
@@ -268,29 +274,45 @@ def end_of(process: "subprocess.Popen[bytes]") -> int:
 
 def table(names: Sequence[str], batches: str, seconds: float, out: Path | None) -> None:
     """Prints every network's rows, and writes them to a file."""
-    until = time.monotonic() + seconds
-    processes = {name: start(name, batches) for name in names}
+    end = time.monotonic() + seconds
+    wanted = [(name, kind) for name in names for kind in PRECISIONS]
+    until = dict.fromkeys(wanted, end)
+    with tempfile.TemporaryDirectory() as kept:
+        processes = {
+            (name, kind): start(name, kind, batches, Path(kept, f"{names.index(name)}.npz"))
+            for name, kind in wanted
+        }
+        printed = {key: lines_of(processes[key], partial(until.__getitem__, key)) for key in wanted}
+        try:
+            for lines in printed.values():
+                next(lines, None)  # it is ready, or has ended
+            for left, (key, process) in zip(
+                range(len(wanted), 0, -1), processes.items(), strict=True
+            ):
+                now = time.monotonic()
+                until[key] = now + (end - now) / left
+                set_off(process)
+                for said in printed[key]:
+                    row = {"model": key[0], "what": f"the rest {key[1]}", **json.loads(said)}
+                    print(line(row), flush=True)
+                    if out is not None:
+                        with out.open("a") as file:
+                            file.write(json.dumps(row) + "\n")
+                if (code := end_of(process)) > 0:
+                    print(f"{key[0]}, {key[1]}: its process ended with {code}", flush=True)
+        finally:
+            for process in processes.values():
+                end_of(process)
+
+
+def set_off(process: "subprocess.Popen[bytes]") -> None:
+    """Has a process measure, unless it has ended already."""
+    assert process.stdin is not None
     try:
-        for left, (name, process) in zip(range(len(names), 0, -1), processes.items(), strict=True):
-            now = time.monotonic()
-            assert process.stdin is not None
-            lines = lines_of(process, now + (until - now) / left)
-            try:
-                process.stdin.write(b"go\n")
-                process.stdin.flush()
-            except OSError:
-                pass  # it has ended, and its exit says so below
-            for said in lines:
-                row = {"model": name, "what": "the rest", **json.loads(said)}
-                print(line(row), flush=True)
-                if out is not None:
-                    with out.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
-            if (code := end_of(process)) > 0:
-                print(f"{name}: its process ended with {code}", flush=True)
-    finally:
-        for process in processes.values():
-            end_of(process)
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    except OSError:
+        pass  # how it ended is said afterwards
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -302,16 +324,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=240, help="in which to be through")
     parser.add_argument("--models", default=";".join(MODELS), help="separated by ;")
     parser.add_argument("--batches", default="32,64,128,256", help="sizes to try")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     if asked.measure is None:
         table(asked.models.split(";"), asked.batches, asked.seconds, asked.out)
         return
     sizes = [int(size) for size in asked.batches.split(",")]
-    for row in measure(asked.measure, sizes):
-        if row:
-            print(json.dumps(row), flush=True)
-        elif not sys.stdin.readline():
+    name, kind, kept = asked.measure
+    for row in measure(name, kind, sizes, Path(kept)):
+        print(json.dumps(row), flush=True)
+        if not row and not sys.stdin.readline():
             return  # who started it has ended
 
 

@@ -390,8 +390,11 @@ def test_bench_gpu(bench, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "bench", bench)
     script = load("gpu")
     monkeypatch.setattr(script, "JOB", ["data.limit=2", *JOB_OF_GPU])
-    ready, *rows = script.measure("small", [4, 8])
-    assert ready == {}
+    rows = []
+    for kind in script.PRECISIONS:
+        ready, *some = script.measure("small", kind, [4, 8], tmp_path / "kept.npz")
+        assert ready == {}
+        rows += some
     found = {(row["precision"], row["what"]): row for row in rows}
     for what in ("floor", "floor, fetched", "sums on device", "sums on host", "PAIR's loop"):
         assert found["float32", what]["rate"] > 0
@@ -399,18 +402,18 @@ def test_bench_gpu(bench, monkeypatch, capsys, tmp_path):
     assert "precision=tf32 cannot be computed here" in found["tf32", "all else"]["why"]
     assert found["float32", "floor, XLA"].keys() & {"rate", "why"}
     said = "".join(json.dumps(row) + "\n" for row in rows)
-    code = f"input(); print({said!r}, end=''); exit(3)"
+    code = f"print('{{}}', flush=True); input(); print({said!r}, end=''); exit(3)"
 
-    def start(name, batches):
+    def start(*_):
         command = [sys.executable, "-c", code]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     monkeypatch.setattr(script, "start", start)
     script.main(["--models", "small", "--out", str(tmp_path / "rows.jsonl")])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(rows) + 1 and "ended with 3" in lines[-1]
+    assert len(lines) == 2 * (len(rows) + 1) and "ended with 3" in lines[-1]
     stored = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert stored == rows
-    code = "input(); import time; time.sleep(60)"
+    assert stored == rows + rows
+    code = "print({}, flush=True); input(); import time; time.sleep(60)"
     script.main(["--models", "small", "--seconds", "0.5"])
     assert "out of time" in capsys.readouterr().out

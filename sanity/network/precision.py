@@ -8,12 +8,13 @@ from typing import Literal
 import tensorflow as tf
 
 from sanity.errors import ConfigError
-from sanity.network.devices import device_name
+from sanity.network.devices import device_name, has_card
 from sanity.network.passes.bfloat16 import check_bfloat16
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 _AMPERE = (8, 0)  # compute capability of the first graphics cards that multiply in TF32
 _OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+_used: set[bool] = set()  # whether this process has multiplied in TF32 on a card, or not in it
 
 
 @contextmanager
@@ -22,7 +23,13 @@ def computing_in(precision: Precision) -> Iterator[None]:
 
     TensorFlow takes TF32 by default where there is any: 10 bits of a factor's 23 then count. The
     setting is the process's own; as it was before, it is afterwards.
+
+    Raises:
+        ConfigError: See `check_precision`.
     """
+    if has_card():
+        _check_alone(precision)
+        _used.add(precision == "tf32")
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
     try:
@@ -35,12 +42,23 @@ def check_precision(precision: Precision) -> None:
     """Refuses what this device would not compute, or compute otherwise.
 
     Raises:
-        ConfigError: It is another than it is asked for.
+        ConfigError: This device has none, or this process has multiplied otherwise: TensorFlow
+            keeps a convolution's kernel, chosen for the one or the other, by the sizes alone.
     """
+    _check_alone(precision)
     if precision == "bfloat16":
         check_bfloat16()
     if precision == "tf32":
         _check_tf32()
+
+
+def _check_alone(precision: Precision) -> None:
+    if _used - {precision == "tf32"}:
+        other = "without TF32" if precision == "tf32" else "in TF32"
+        raise ConfigError(
+            f"precision={precision} cannot follow what this process has computed {other}, whose "
+            "kernels TensorFlow keeps on a graphics card: give it a command of its own"
+        )
 
 
 def _check_tf32() -> None:

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from sanity.errors import ConfigError
+from sanity.network import precision
 from sanity.network.classifier import Classifier
 from sanity.network.devices import processor_name
 from sanity.network.precision import check_precision, computing_in
@@ -68,6 +69,22 @@ def test_every_call_computes_in_the_networks_precision(noise_images, name, wante
     seen.clear()
     CALLS[name](network, noise_images.x)
     assert seen and set(seen) == {wanted == "tf32"}
+
+
+@pytest.mark.parametrize("first", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("then", ["float32", "tf32"])
+def test_kernels_of_one_precision_are_not_taken_for_another(card, first, then, monkeypatch):
+    """TensorFlow keeps a convolution's kernel for a process by its sizes, whatever TF32 then is."""
+    monkeypatch.setattr(precision, "has_card", lambda: True)
+    monkeypatch.setattr(precision, "_used", set())
+    with computing_in(first):
+        pass
+    if (first == "tf32") == (then == "tf32"):
+        check_precision(then)
+        return
+    for use in (check_precision, lambda wanted: computing_in(wanted).__enter__()):
+        with pytest.raises(ConfigError, match=f"^precision={then} .* a command of its own$"):
+            use(then)
 
 
 def test_cards_that_have_tf32(card):
