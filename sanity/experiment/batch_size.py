@@ -23,7 +23,8 @@ def settle_batch_size(experiment: Experiment, known: int | None = None) -> int:
 
     `auto` is the largest that fits and still makes gradients faster: sizes are doubled from the
     default as long as memory holds, there are so many gradients to compute, and each takes less
-    time; halved where not even the default fits. No result depends on it.
+    time; halved where not even the default fits. No result depends on it but by rounding, on a
+    graphics card, whose kernels differ by it.
 
     Args:
         experiment: The job.
