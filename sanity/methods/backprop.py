@@ -75,9 +75,9 @@ class DeepLiftRescale(GradientMethod):
         """The image against the baseline."""
         return {Against(self.start): 1.0}
 
-    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
-        """Multipliers × (image − baseline)."""
-        return total * difference(subject, self.start) if self.multiplier else total
+    def scale(self, subject: Subject) -> np.ndarray | None:
+        """Image − baseline."""
+        return difference(subject, self.start) if self.multiplier else None
 
     def depends_on_seed(self) -> bool:
         """Also where its baseline is drawn."""
@@ -110,6 +110,6 @@ class EpsilonLRP(Gradient):
         """ε-LRP's, for this ε."""
         return f"epsilon_lrp:{self.epsilon!r}"
 
-    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
-        """Modified gradient × image."""
-        return total * image_in(self.coordinates, subject.image) if self.multiplier else total
+    def scale(self, subject: Subject) -> np.ndarray | None:
+        """The image."""
+        return image_in(self.coordinates, subject.image) if self.multiplier else None

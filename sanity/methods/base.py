@@ -78,14 +78,15 @@ class GradientMethod(Method):
     Attributes:
         powers: Powers of the gradient that are a term, stacked where there are several: times
             `factor` they can be added up on a graphics card. None where `term` alone says what a
-            term is, as of all classes that write their own: each gradient is fetched from there.
+            term is, as of classes that write their own and not this: each gradient is fetched then.
     """
 
     powers: ClassVar[tuple[int, ...] | None] = (1,)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.term is not GradientMethod.term:
+        says_both = {"term", "powers"} <= cls.__dict__.keys()
+        if cls.term is not GradientMethod.term and not says_both:
             cls.powers = None
 
     @property
@@ -109,9 +110,14 @@ class GradientMethod(Method):
         """What a gradient's powers are multiplied by, (H, W, C); None, by default, for 1."""
         return None
 
+    def scale(self, subject: Subject) -> np.ndarray | None:
+        """What a mask is the sum of the terms times, (H, W, C); None, by default, for 1."""
+        return None
+
     def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
-        """The mask (H, W, C), from the weighted sum of the terms: by default the sum."""
-        return total
+        """The mask (H, W, C), from the weighted sum of the terms: by default times the `scale`."""
+        scale = self.scale(subject)
+        return total if scale is None else total * scale
 
     def complete(
         self,

@@ -1,5 +1,6 @@
 """Any gradient method averaged over noisy copies of the image: sMPRT's explanations."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -41,7 +42,7 @@ class OfNoisy(Point):
         return self.point.reference(noisy_subject(self.copy, subject))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def noisy_subject(copy: Noisy, subject: Subject) -> Subject:
     """A noisy copy as an image of its own, with draws of its own."""
     name = f"{subject.name} + noise {copy.noise!r} {copy.sample}"
@@ -86,13 +87,23 @@ class Denoised(GradientMethod):
                 weights[_of_copy(point, Noisy(float(self.noise), sample))] = weight / self.samples
         return weights
 
+    @property
+    def powers(self) -> tuple[int, ...] | None:  # type: ignore[override]  # as the method's are
+        """The gradient alone, of a method that leaves its masks to `powers`, `factor`, `scale`."""
+        own = type(self.method).finish is GradientMethod.finish and self.method.powers
+        return (1,) if own == (1,) else None
+
+    def factor(self, point: Point, subject: Subject) -> np.ndarray | None:
+        """The method's factor and scale, for the copy."""
+        inner, seen = _seen(point, subject)
+        found = [self.method.factor(inner, seen), self.method.scale(seen)]
+        known = [array for array in found if array is not None]
+        return functools.reduce(np.multiply, known) if known else None
+
     def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
         """What the gradient adds to the copy's mask, which is a sum."""
-        if isinstance(point, Noisy):  # the copy itself, see `_of_copy`
-            point = OfNoisy(point, Original())
-        assert isinstance(point, OfNoisy)
-        seen = noisy_subject(point.copy, subject)
-        mask: np.ndarray = self.method.finish(self.method.term(gradient, point.point, seen), seen)
+        inner, seen = _seen(point, subject)
+        mask: np.ndarray = self.method.finish(self.method.term(gradient, inner, seen), seen)
         return mask
 
     def check(self, classifier: "Classifier") -> None:
@@ -111,6 +122,14 @@ class Denoised(GradientMethod):
                 f"method={type(self.method).__name__} makes masks that are no sums over gradients, "
                 "so they cannot be averaged this way: choose another method"
             )
+
+
+def _seen(point: Point, subject: Subject) -> tuple[Point, Subject]:
+    """The method's own point, and the copy that it is of."""
+    if isinstance(point, Noisy):  # the copy itself, see `_of_copy`
+        point = OfNoisy(point, Original())
+    assert isinstance(point, OfNoisy)
+    return point.point, noisy_subject(point.copy, subject)
 
 
 def _of_copy(point: Point, copy: Noisy) -> Point:

@@ -63,10 +63,9 @@ class GradientXInput(Gradient):
 
     coordinates: Coordinates = Field(default_factory=lambda: [0.0, 1.0])
 
-    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
-        """Gradient × image."""
-        product: np.ndarray = total * image_in(self.coordinates, subject.image)
-        return product
+    def scale(self, subject: Subject) -> np.ndarray | None:
+        """The image."""
+        return image_in(self.coordinates, subject.image)
 
 
 @checked
@@ -140,9 +139,9 @@ class IntegratedGradients(GradientMethod):
             for alpha, weight in quadrature(self.quadrature, self.steps)
         }
 
-    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
-        """Mean gradient × (image − baseline)."""
-        return total * difference(subject, self.start) if self.multiplier else total
+    def scale(self, subject: Subject) -> np.ndarray | None:
+        """Image − baseline."""
+        return difference(subject, self.start) if self.multiplier else None
 
     def depends_on_seed(self) -> bool:
         """Also where its baseline is drawn."""
@@ -187,9 +186,9 @@ class IntegratedGradientsSmoothGrad(IntegratedGradients):
         way: np.ndarray = end - baseline_image(self.start, subject)
         return way
 
-    def finish(self, total: np.ndarray, subject: Subject) -> np.ndarray:
-        """The sum: the multiplier is in its terms."""
-        return total
+    def scale(self, subject: Subject) -> np.ndarray | None:
+        """None: the multiplier is in the terms."""
+        return None
 
 
 @checked

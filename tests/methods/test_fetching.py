@@ -28,6 +28,14 @@ class Cubes(GradientMethod):
 
 
 @checked
+class Own(methods.Gradient):
+    """What only `finish` says: a sum over channels."""
+
+    def finish(self, total, subject):
+        return total.sum(axis=2, keepdims=True) * np.ones(3)
+
+
+@checked
 class OwnTerm(methods.SmoothGradSquared):
     """What only `term` says."""
 
@@ -46,6 +54,8 @@ PLANS = {
     "smoothed": methods.IntegratedGradientsSmoothGrad(steps=3, samples=3),
     "expected_gradients": methods.ExpectedGradients(samples=6),
     "denoised": methods.Denoised(method=methods.GradientXInput(), samples=4),
+    "of_paths": methods.Denoised(method=methods.ExpectedGradients(samples=2), samples=4),
+    "of_own": methods.Denoised(method=Own(), samples=3),
     "guided_backprop": methods.GuidedBackprop(),
     "deeplift_rescale": methods.DeepLiftRescale(),
     "epsilon_lrp": methods.EpsilonLRP(),
@@ -102,7 +112,8 @@ def test_sums_are_those_of_the_host(network, subjects, size):
         ("vargrad", 2 * 2 * 4),
         ("smoothed", 2 * 4),
         ("own_term", 7 * 4),  # all
-        ("denoised", 4 * 4),
+        ("denoised", 2 * 4),
+        ("of_own", 3 * 4),
     ],
 )
 def test_little_is_fetched(network, subjects, name, fetched, monkeypatch):
