@@ -16,6 +16,7 @@ from sanity.report.finish import draw_as_told
 draw_as_told(Path(sys.argv[1]), stages=sys.argv[2] == "stages")
 """
 _ALL = "all"
+_SETTINGS = {"MALLOC_ARENA_MAX": "1"}  # glibc's: less memory, see `network.tensorflow`
 _NICE = 3  # gradients come first; but on a busy machine figures must not take for ever
 
 
@@ -48,7 +49,7 @@ class Drawing:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _CODE, str(self._run), "stages" if stages else "grids"],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env={**_SETTINGS, **os.environ, "PYTHONPATH": os.pathsep.join(paths)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """What is made of a finished run, from its folder alone: figures and the page."""
 
+import gc
 import hashlib
 import logging
 import math
@@ -96,8 +97,15 @@ def draw_as_told(run: Path, *, stages: bool) -> None:
         run: Its folder; standard input says how far it is, see `Drawing`.
         stages: See `draw`.
     """
+    told = Told(sys.stdin)
+
+    def ready(images: float) -> None:
+        gc.collect()  # figures refer to themselves, and would stay
+        told.wait(images)
+
     step_back()
-    draw(run, stages=stages, ready=Told(sys.stdin).wait)
+    import_module("scipy.optimize")  # of the curves' intervals
+    draw(run, stages=stages, ready=ready)
 
 
 def _mask_bytes(run: Path) -> int:
