@@ -3,8 +3,10 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,10 +93,11 @@ class JudgedBy:
 
 def compute(work: Work, folder: RunFolder) -> None:
     """Computes the units that are not there yet, a group of images at a stage each, and judges."""
-    with Drawing(folder.path) as drawing:
-        settled = _fill(work, folder, drawing)
+    with Drawing(folder.path) as drawing, ThreadPoolExecutor(1) as beside:
+        apart = cache(partial(beside.submit, _discriminate, work, folder))
+        settled = _fill(work, folder, drawing, apart)
         scores = folder.scores(settled.reasons)
-        found, facts = _verdicts(work, folder, scores, settled.predictions)
+        found, facts = _verdicts(work, scores, settled.predictions, apart().result())
         folder.complete(facts, settled.reasons)
         drawing.tell(math.inf)
         _say_answer(work, folder, scores, found)
@@ -116,8 +119,15 @@ def _say_answer(
         say(said, wrapped(said))
 
 
-def _fill(work: Work, folder: RunFolder, drawing: Drawing) -> Settled:
-    """Writes the units that are not there yet; returns what is known once all are there."""
+def _fill(work: Work, folder: RunFolder, drawing: Drawing, apart: Callable[[], object]) -> Settled:
+    """Writes the units that are not there yet; returns what is known once all are there.
+
+    Args:
+        work: What is computed.
+        folder: Where to.
+        drawing: Told which images are whole.
+        apart: Called once the original masks are there that show whether metrics discriminate.
+    """
     images, stages = work.asked.images, work.asked.stages
     told = StagePredictions(work.asked, folder)
     shapes = folder.mask_shapes() if work.kept else None  # known where an earlier try came so far
@@ -190,6 +200,8 @@ def _fill(work: Work, folder: RunFolder, drawing: Drawing) -> Settled:
                 where = slice(group.start, group.stop)
                 for method, masks in explained.masks.items():
                     folder.write_masks(method, where, stage.index, masks)
+                if not stage.index and group.start < _blended(work) <= group.stop:
+                    apart()
                 folder.write_unit(unit, scores, said.frame, said.heard.packed())
                 written.add(unit)
                 if stage is stages[-1]:
@@ -248,19 +260,30 @@ def _originals(work: Work) -> Callable[[Images, np.ndarray], "Originals"] | None
     return originals(work.keeping, work.asked.classifier)
 
 
-def _verdicts(
-    work: Work, folder: RunFolder, scores: "pd.DataFrame", predicted: "pd.DataFrame"
-) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """The verdicts, and what run.json records: them, and whether the metrics discriminate.
+def _blended(work: Work) -> int:
+    """With the masks of how many images, the first ones, metrics show that they discriminate."""
+    return min(work.kept, MOST_BLENDED)
 
-    That takes stored masks; where none are stored, metrics are trusted.
-    """
-    some, by = slice(0, min(folder.kept, MOST_BLENDED)), work.judged_by
+
+def _discriminate(work: Work, folder: RunFolder) -> "pd.DataFrame | None":
+    """Whether the metrics discriminate; None where no masks are stored: then they are trusted."""
+    some = slice(0, _blended(work))
+    if not some.stop:
+        return None
+    judged = [name for name, method in work.methods.items() if not method.control]
+    masks = {name: folder.read_masks(name, some, 0) for name in judged}
+    return discrimination(masks, work.asked.images.names[some], work.metrics)
+
+
+def _verdicts(
+    work: Work,
+    scores: "pd.DataFrame",
+    predicted: "pd.DataFrame",
+    told_apart: "pd.DataFrame | None",
+) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """The verdicts, and what run.json records: them, and whether the metrics discriminate."""
+    by = work.judged_by
     controls = [name for name, method in work.methods.items() if method.control]
-    told_apart = None
-    if some.stop:
-        masks = {m: folder.read_masks(m, some, 0) for m in work.methods if m not in controls}
-        told_apart = discrimination(masks, work.asked.images.names[some], work.metrics)
     found = verdicts(
         scores,
         predicted,
