@@ -34,12 +34,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from sanity.config.job import compose  # noqa: E402
+from sanity.errors import ConfigError  # noqa: E402
 from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402
 from sanity.experiment.prepare import Experiment, prepare  # noqa: E402
 from sanity.experiment.run import run  # noqa: E402
 from sanity.metrics.scoring import References, Scorer  # noqa: E402
 from sanity.network.devices import processor_name  # noqa: E402
-from sanity.network.precision import Precision  # noqa: E402
+from sanity.network.precision import Precision, check_precision  # noqa: E402
 
 QUIET = ["runtime.progress=none", "runtime.log_level=warning"]
 KERAS = ["model=keras_application", "model.weights=null"]
@@ -216,9 +217,19 @@ def pairs_smoothgrad(experiment: Experiment) -> Callable[[int], np.ndarray]:
     return smooth
 
 
-def row(name: str, took: float, floor: float) -> None:
-    """A line of a table."""
-    print(f"  {name:42s}{took:9.1f}{took / floor:10.2f}", flush=True)
+def row(name: str, took: float | None, floor: float) -> None:
+    """A line of a table, of what can be computed here or not (None)."""
+    numbers = f"{'–':>9s}{'–':>10s}" if took is None else f"{took:9.1f}{took / floor:10.2f}"
+    print(f"  {name:42s}{numbers}", flush=True)
+
+
+def computes(precision: Precision) -> bool:
+    """Whether this processor does."""
+    try:
+        check_precision(precision)
+    except ConfigError:
+        return False
+    return True
 
 
 def job(overrides: list[str]) -> None:
@@ -267,7 +278,7 @@ def model(name: str) -> None:
         for stage in experiment.stages:
             stage.make_weights()
         floor = Floor(experiment)
-        times: dict[str, float] = {}
+        times: dict[str, float | None] = {}
         variants: list[tuple[str, bool, bool, Precision]] = [
             ("plain graph, one piece", False, False, "float32"),
             ("batch norm folded", True, False, "float32"),
@@ -276,6 +287,9 @@ def model(name: str) -> None:
             ("both: what a run does", True, True, "float32"),
         ]
         for said, fold, cut, precision in variants:
+            if not computes(precision):
+                times[said] = None
+                continue
             use(experiment, fold=fold, cut=cut, precision=precision)
             floor.measure()
             times[said] = seconds(lambda: phase(experiment))

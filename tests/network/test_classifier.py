@@ -5,6 +5,7 @@ import tensorflow as tf
 from sanity.errors import ConfigError
 from sanity.network.classifier import Classifier
 from tests.float64 import near, tape_gradient, twin
+from tests.kernels import computes, images_are_independent
 from tests.networks import small_classifier
 
 TARGETS = np.array([0, 3, 6, 2, 2], np.int32)
@@ -61,6 +62,7 @@ def test_batch_size_changes_nothing(noise_images, size):
 
 @pytest.mark.slow
 def test_batch_size_changes_nothing_on_a_real_network(lite0, samples):
+    """Nor does it elsewhere, but for what rounding may do to an image's ReLUs."""
     targets = np.arange(6, dtype=np.int32)
     whole = lite0.gradients(samples.x[:6], targets)
     for size in (2, 3, 4, 5):
@@ -68,7 +70,14 @@ def test_batch_size_changes_nothing_on_a_real_network(lite0, samples):
             lite0.gradients(samples.x[i : min(i + size, 6)], targets[i : i + size])
             for i in range(0, 6, size)
         ]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        found = np.concatenate(parts)
+        if images_are_independent():
+            np.testing.assert_array_equal(found, whole)
+        else:
+            apart, scale = (
+                np.linalg.norm(g.reshape(6, -1), axis=1) for g in (found - whole, whole)
+            )
+            assert np.median(apart / scale) < 1e-2
 
 
 def test_parameters(small):
@@ -131,6 +140,8 @@ def test_embedded_model_classifies(lite0, samples):
 
 @pytest.mark.parametrize("kind", [tf.float16, tf.float64])
 def test_a_network_of_another_precision(kind):
+    if not computes(kind):
+        pytest.skip(f"no convolutions of {kind.name} on this processor")
     draw, shape = np.random.default_rng(0), (3, 3, 3, 4)
     drawn = {"stem/kernel": draw.normal(0, 0.3, shape), "top/kernel": draw.normal(size=(4, 5))}
     drawn |= {"norm/gamma": np.ones(4), "norm/moving_mean": np.zeros(4)}
