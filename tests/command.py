@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# TensorFlow's variables for an op's threads, and for ops side by side.
+# TensorFlow's variables for an op's threads, and for ops side by side: a worker's processes have
+# one as it has, as two of them wait for each other where the other worker has the other core.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
@@ -23,8 +24,7 @@ def sanity(*arguments, cwd, check=True, module="sanity", **environment):
 
 
 def command(words, cwd, check=True, **environment):
-    own = {name: value for name, value in os.environ.items() if name not in THREADS}
-    env = {**own, "PYTHONPATH": str(ROOT), **environment}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
     if check:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 import shutil
@@ -19,9 +20,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from sanity.config.options import conf_folder  # noqa: E402
 
+# Thousands of tests and all libraries stay: what looks for garbage need not walk through them, a
+# fifth of the time of collecting tests, nor later.
+gc.disable()
+
 
 def pytest_unconfigure():
     shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

@@ -17,10 +17,15 @@ ENDPOINTS = 21
 
 
 class _Builder:
-    def __init__(self, width):
+    def __init__(self, width, whole=True):
         self.width = width
+        self.left_out = () if whole else ("5c", "5d", "6c", "6d", "6e", "7c")
         self.random = np.random.default_rng(0)
         self.endpoints = {}
+
+    def kept(self, blocks):
+        """Of blocks that are alike, those that the network has."""
+        return [block for block in blocks if block[0].removeprefix("Mixed_") not in self.left_out]
 
     def depth(self, channels):
         return max(int(channels * self.width), 4)
@@ -87,7 +92,7 @@ class _Builder:
                     x = self.keep(name, self.conv(x, name, channels, size, stride, padding))
                 else:
                     x = self.keep(name, tf1.nn.max_pool2d(x, 3, stride, padding, name=name))
-            for name, pooled in [("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)]:
+            for name, pooled in self.kept([("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)]):
                 odd = name == "Mixed_5c"  # Slim's own inconsistency
                 x = self.mixed(
                     x,
@@ -119,7 +124,7 @@ class _Builder:
                     ["max"],
                 ],
             )
-            for name, n in [("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)]:
+            for name, n in self.kept([("6b", 128), ("6c", 160), ("6d", 160), ("6e", 192)]):
                 x = self.mixed(
                     x,
                     f"Mixed_{name}",
@@ -154,7 +159,8 @@ class _Builder:
                     ["max"],
                 ],
             )
-            for name, tall in [("Mixed_7b", "Conv2d_0b_3x1"), ("Mixed_7c", "Conv2d_0c_3x1")]:
+            talls = [("Mixed_7b", "Conv2d_0b_3x1"), ("Mixed_7c", "Conv2d_0c_3x1")]
+            for name, tall in self.kept(talls):
                 x = self.mixed(
                     x,
                     name,
@@ -189,13 +195,21 @@ class _Builder:
         return {"default": x, **self.endpoints}
 
 
-def build(folder, width=1.0, classes=1001, resource=False):
-    """Writes the module into a folder that is not there yet, and returns the folder."""
+def build(folder, width=1.0, classes=1001, resource=False, whole=True):
+    """Writes the module into a folder that is not there yet, and returns the folder.
+
+    Args:
+        folder: Where it goes.
+        width: A factor of all numbers of channels.
+        classes: As many outputs.
+        resource: Whether variables are resources, or references as those of TF Hub's module are.
+        whole: Whether it has all blocks, or of those that are alike only the first.
+    """
     folder = Path(folder)
     with tf.Graph().as_default() as graph:
         with tf1.variable_scope("", use_resource=resource):
             images = tf1.placeholder(tf.float32, [None, None, None, 3], "images")
-            outputs = _Builder(width).network(images, classes)
+            outputs = _Builder(width, whole).network(images, classes)
         with tf1.Session(graph=graph) as session:
             session.run(tf1.global_variables_initializer())
             info = tf1.saved_model.build_tensor_info

@@ -128,6 +128,7 @@ def test_a_class_beyond_the_models_is_refused_after_loading(tmp_path):
 @pytest.mark.slow
 def test_sweep_seeds_and_running_again(tmp_path):
     chosen = ["method=[gradient,smoothgrad,edge_detector]", "method.smoothgrad.samples=3", *QUICK]
+    chosen += ["figures=none", "report=false"]
     sanity_here("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
     again = sanity_here("-m", "seed=0,1", "name=first", *chosen, cwd=tmp_path)
     assert again.stdout.count("is there already") == 2

@@ -156,8 +156,7 @@ def test_a_full_size_inception(tmp_path, photograph, caplog):
         photograph,
         f"model.handle={module}",
         "layers.names=[Logits,Conv2d_1a_3x3]",
-        "method.smoothgrad.samples=2",
-        "method.integrated_gradients.steps=2",
+        "method=[gradient,guided_backprop]",
         "metric=[spearman]",
     )
     ends = [VARIABLES[0], VARIABLES[-1]]

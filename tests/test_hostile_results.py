@@ -55,9 +55,15 @@ def mark(tmp_path):
     return tmp_path / "mark"
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("template") / "run")
+
+
 @pytest.fixture
-def run(tmp_path):
-    return make_run(tmp_path / "runs" / "run")
+def run(template, tmp_path):
+    """A run of a test's own."""
+    return shutil.copytree(template, tmp_path / "runs" / "run")
 
 
 def change_config(run, change):

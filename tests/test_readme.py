@@ -2,11 +2,10 @@
 
 import re
 import shlex
-import sys
 
 import pytest
 
-from tests.command import ROOT, command, sanity_here
+from tests.command import ROOT, sanity_here
 
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TUTORIALS = ("first_run", "own_model", "sweeps", "figure", "own_method")
@@ -31,8 +30,8 @@ def read(line):
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme(default_run):
-    """All in this process, but for the default job and the lines of Python."""
+def test_every_command_of_the_readme(default_run, monkeypatch):
+    """All in this process, but for the default job."""
     folder = default_run.cwd
     ran, code = 0, ""
     for language, file, text in BLOCKS:
@@ -52,7 +51,8 @@ def test_every_command_of_the_readme(default_run):
         elif language == "python":
             code += text  # later blocks go on from earlier ones
             ran += 1
-    command([sys.executable, "-c", code], folder)
+    monkeypatch.chdir(folder)
+    exec(compile(code, "README", "exec"), {"__name__": "__main__"})
     assert ran >= 10
     grid = list(folder.glob("outputs/**/figures/*_signed.png"))
     assert len(grid) >= 5

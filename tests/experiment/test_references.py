@@ -59,7 +59,9 @@ def test_other_classes_are_allowed_where_there_are_any():
 def test_nulls_are_the_same_in_any_order_and_shard(tmp_path):
     """To the bit."""
     common = [
-        *("model=mlp", "data=digits", "model.epochs=1", "model.stop_at=0.5", "method=[gradient]"),
+        *("model=mlp", "model.units=[32]", "model.epochs=1", "model.stop_at=0.2"),
+        "model.learning_rate=0.01",
+        *("data=digits", "method=[gradient]", "figures=none", "report=false"),
         *(
             "metric=[ssim]",
             "metric.ssim.sigma=0.5",

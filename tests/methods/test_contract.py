@@ -63,11 +63,17 @@ OF_TRANSFORMERS = ("attention_rollout", "attention_relevance", "grad_cam_tokens"
 
 
 @cache
+def every_method():
+    """All options, by name, as their YAMLs have them."""
+    return compose([f"method=[{','.join(options('method'))}]"]).methods
+
+
+@cache
 def method_of(name):
     """An option as its YAML has it, with few samples and steps, or a method of one's own."""
     if name in OWN:
         return as_method(OWN[name], f"method.{name}")
-    made = compose([f"method=[{name}]"]).methods[name]
+    made = every_method()[name]
     few = {f.name: FEW[f.name] for f in fields(made) if f.name in FEW}
     return replace(made, **few)
 

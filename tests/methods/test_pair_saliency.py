@@ -14,7 +14,7 @@ from sanity.methods import XRAI, BlurIG, GuidedIG
 from tests.methods.test_perturbation import SHAPES, curved, pictures
 
 METHODS = {
-    "blur_ig": BlurIG(steps=40, max_sigma=4.0),
+    "blur_ig": BlurIG(steps=12, max_sigma=4.0),
     "guided_ig": GuidedIG(steps=15),
     "xrai": XRAI(steps=20),
     "xrai_fast": XRAI(steps=20, algorithm="fast"),
@@ -37,7 +37,7 @@ def by_hand(name, classifier, image, target, batch_size=7):
 
     if name == "blur_ig":
         return saliency.BlurIG().GetMask(
-            image, call_model, max_sigma=4, steps=40, batch_size=batch_size
+            image, call_model, max_sigma=4, steps=12, batch_size=batch_size
         )
     if name == "guided_ig":
         with warnings.catch_warnings():
@@ -68,15 +68,15 @@ def test_pairs_on_the_embedded_model(lite0, samples):
     images = samples.take([0])
     image, target = images.x[0], int(lite0.logits(images.x).argmax())
     for name, method in {
-        "blur_ig": BlurIG(steps=40, max_sigma=4.0),
+        "blur_ig": METHODS["blur_ig"],
         "guided_ig": METHODS["guided_ig"],
         "xrai": METHODS["xrai"],
     }.items():
         mine = method.masks(lite0, images, np.array([target]), SEED)[0]
         theirs = by_hand(name, lite0, image, target)
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
-    mine = Occlusion(size=217, stride=1).masks(lite0, images, np.array([target]), SEED)[0]
-    theirs = pairs_occlusion(lite0, image.astype(np.float64), target, size=217)[..., 0]
+    mine = Occlusion(size=220, stride=1).masks(lite0, images, np.array([target]), SEED)[0]
+    theirs = pairs_occlusion(lite0, image.astype(np.float64), target, size=220)[..., 0]
     np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
 
 

@@ -51,12 +51,14 @@ SHAPES = [(48, 48), (48, 48, 3)]
 
 
 @cache
+def every_metric():
+    """All options, by name, as their YAMLs have them, on images with regions, which one needs."""
+    return compose([f"metric=[{','.join(options('metric'))}]", "data=two_regions"]).metrics
+
+
 def metric_of(name):
-    """An option as its YAML has it, or a metric of one's own; with the regions, if it needs any."""
-    if name in OWN:
-        return as_metric(OWN[name], f"metric.{name}")
-    needs = ["data=two_regions"] if name == "region_share" else []
-    return compose([f"metric=[{name}]", *needs]).metrics[name]
+    """An option as its YAML has it, or a metric of one's own."""
+    return as_metric(OWN[name], f"metric.{name}") if name in OWN else every_metric()[name]
 
 
 def masks(shape, seed=0):

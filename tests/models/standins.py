@@ -209,7 +209,7 @@ def make(name, folder):
 
 
 def _tf1_hub(folder, resource=True):
-    path = build(folder / "module", 1 / 16, 11, resource)
+    path = build(folder / "module", 1 / 16, 11, resource, whole=False)
     function = tf.saved_model.load(str(path), tags=[]).signatures["image_classification"]
     source = Hub(handle=str(path), input_shape=[79, 79, 3], class_offset=1)
     return StandIn(
@@ -292,6 +292,18 @@ def _of_its_family(whole, family, *args, **kwargs):
     return partial(getattr(module, family), *args, name=name, **kwargs)
 
 
+def _stacks(whole):
+    """ResNet50's four groups of blocks, with two where it has three to six, and one of the last."""
+    stack = sys.modules[whole.__module__].stack_residual_blocks_v1
+
+    def network(x):
+        for group, (width, blocks) in enumerate([(64, 2), (128, 2), (256, 2), (512, 1)], start=2):
+            x = stack(x, width, blocks, stride1=1 if group == 2 else 2, name=f"conv{group}")
+        return x
+
+    return network
+
+
 def _caffe(x):
     return x[..., ::-1] * 255 - np.float32([103.939, 116.779, 123.68])
 
@@ -310,7 +322,16 @@ MAKERS = {
     "transformer": lambda folder: _keras(folder, make_model=transformer),
     "exported": _exported,
     "MobileNet": _application("MobileNet", 32, True, "conv_dw_9", lambda x: x * 2 - 1),
-    "ResNet50": _application("ResNet50", 32, True, "conv4_block2", _caffe),
+    "ResNet50": _application(
+        "ResNet50",
+        32,
+        True,
+        "conv4_block2",
+        _caffe,
+        slim=lambda whole: _of_its_family(
+            whole, "ResNet", _stacks(whole), preact=False, use_bias=True, weights_name="resnet50"
+        ),
+    ),
     "DenseNet121": _application(
         "DenseNet121",
         32,
