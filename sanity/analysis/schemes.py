@@ -12,8 +12,7 @@ import pandas as pd
 
 from sanity.errors import ConfigError
 from sanity.results.columns import counts, owner
-from sanity.results.listing import find_runs, read_run
-from sanity.results.load import load_runs
+from sanity.results.load import load_completed, read_runs
 from sanity.results.tables import SCORES
 
 log = logging.getLogger(__name__)
@@ -32,14 +31,15 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
         ConfigError: There is no run, none is completed, a file is damaged, or runs of the same
             settings have different scores.
     """
-    left = Counter(read_run(folder).status for folder in find_runs(paths))
+    runs = read_runs(list(paths))
+    left = Counter(run.status for run in runs)
     completed = left.pop("completed", 0)
     if left and completed:
         said = ", ".join(f"{count} {status}" for status, count in left.items())
         log.warning(
             "left out of %d runs: %s (sanity.runs lists them)", completed + left.total(), said
         )
-    scores = load_runs(list(paths), status="completed", categories=True)
+    scores = load_completed(runs)
     if scores.empty:
         raise ConfigError(f"no run below {', '.join(map(str, paths))} is completed")
     first = scores.drop_duplicates("run").set_index("run")["path"].astype(str)

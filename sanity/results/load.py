@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_THREADS = min(8, os.cpu_count() or 1)
 
 # A column of some rows: numbers as they are, strings as codes (-1: none) and what they stand for.
 Coded = tuple[np.ndarray, list[str]]
@@ -79,7 +80,23 @@ def load_runs(
     Raises:
         ConfigError: There is no run, a filter or column that no run has, or a damaged file.
     """
-    return _load(path, "scores", SCORES, _Asked(status, columns, varying, categories), filters)
+    asked = _Asked(status, columns, varying, categories)
+    return _load(read_runs(path), "scores", SCORES, asked, filters)
+
+
+def load_completed(found: list[Run]) -> "pd.DataFrame":
+    """The scores of those runs that are completed, see `load_runs`; strings are categorical."""
+    return _load(found, "scores", SCORES, _Asked("completed", None, False, True), {})
+
+
+def read_runs(path: Paths) -> list[Run]:
+    """What all runs below a path say of themselves, sorted by folder.
+
+    Raises:
+        ConfigError: There is no run, or a damaged file.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(read_run, find_runs(path)))
 
 
 def load_predictions(
@@ -92,9 +109,8 @@ def load_predictions(
     **filters: Any,
 ) -> "pd.DataFrame":
     """The predictions of all runs below a path, one row per image and stage; see `load_runs`."""
-    return _load(
-        path, "predictions", PREDICTIONS, _Asked(status, columns, varying, categories), filters
-    )
+    asked = _Asked(status, columns, varying, categories)
+    return _load(read_runs(path), "predictions", PREDICTIONS, asked, filters)
 
 
 def load_masks(run: str | os.PathLike[str]) -> "xr.Dataset":
@@ -171,7 +187,7 @@ class _Rows:
 
 
 def _load(
-    path: Paths,
+    found: list[Run],
     table: str,
     schema: dict[str, str],
     asked: _Asked,
@@ -181,8 +197,7 @@ def _load(
 
     status, columns = asked.status, asked.columns
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(read_run, find_runs(path)))
+    with ThreadPoolExecutor(_THREADS) as pool:
         runs = once(found, say=table == "scores")
         known = dict.fromkeys([*schema, *(k for run in runs for k in run.values)])
         for name in [*filters, *(columns or ())]:
