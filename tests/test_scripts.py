@@ -346,7 +346,8 @@ def test_bench_of_nothing_known(bench):
 
 def test_no_script_hides_a_package():
     """A script's folder comes first on Python's path: `coverage.py` there broke shap's imports."""
-    hidden = [file.stem for file in FILES if importlib.util.find_spec(file.stem) is not None]
+    found = {file: importlib.util.find_spec(file.stem) for file in FILES}
+    hidden = [file for file, spec in found.items() if spec and spec.origin != str(file)]
     assert hidden == []
 
 

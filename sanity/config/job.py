@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -254,17 +254,25 @@ def refuse_own_folders(hydra: DictConfig) -> None:
     Args:
         hydra: Hydra's own node.
     """
-    ours: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "config.yaml"))
+    ours = _our_hydra()
     for key in ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir", "job.chdir"):
         node, _, name = key.rpartition(".")
         here = hydra if not node else hydra[node]
         found = uninterpolated(here, name)
-        wanted = ours["hydra"] if not node else ours["hydra"][node]
+        wanted = ours[node] if node else ours
         if found != wanted[name]:
             raise ConfigError(
                 f"hydra.{key}={found} is not taken, as a run's folder is OUTPUT/NAME/RUN_ID, whose "
                 "id is made from what is computed: output=FOLDER and name=NAME say where"
             )
+
+
+@cache
+def _our_hydra() -> dict[str, Any]:
+    """Hydra's own node as config.yaml has it."""
+    ours: Any = OmegaConf.to_container(OmegaConf.load(conf_folder() / "config.yaml"))
+    found: dict[str, Any] = ours["hydra"]
+    return found
 
 
 def _refuse_unpacked(node: Any, choices: Mapping[str, Any]) -> None:
@@ -308,7 +316,6 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     """The options of a list group, without what a preset left for those that are not chosen."""
     if not isinstance(nodes, dict):
         raise ConfigError(f"{group}={nodes} must name at least one of: {_list(group)}")
-    known = options(group)
     chosen = {}
     for name, node in nodes.items():
         if not re.fullmatch(r"\w[\w.+-]*", str(name)):  # it becomes a folder's and a column's
@@ -317,7 +324,7 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
             chosen[name] = node
         elif node is not None and not isinstance(node, dict):
             raise ConfigError(f"{group}.{name}={node} must be a set of keys, or {name}.KEY=…")
-        elif name not in known:
+        elif name not in (known := options(group)):
             hint = did_you_mean(name, known, f"{group}.")
             raise ConfigError(f"{group}.{name} is no {group}{hint} (there are: {_list(group)})")
     if not chosen:
