@@ -3,10 +3,12 @@
 `python scripts/atlas.py FOLDER` does what is left of the sweeps, which takes hours; interrupted,
 the same command goes on. What the atlas's data already has is not computed again, whether its runs
 are there or not, but with `--again`. `--no-run` takes the runs that there are, `--list` prints the
-sweeps that are left.
+sweeps that are left, `--only 'lite1-*'` does some of them. Elsewhere, `--docs COPY` adds the rows
+to a copy of docs/.
 """
 
 import argparse
+import fnmatch
 import shlex
 import subprocess
 import sys
@@ -210,6 +212,22 @@ def left(folder: Path, known: pd.DataFrame) -> Iterator[tuple[Part, str, list[st
             yield part, order, words
 
 
+def only(
+    sweeps: Iterable[tuple[Part, str, list[str]]], patterns: Sequence[str]
+) -> list[tuple[Part, str, list[str]]]:
+    """The sweeps whose names fit a pattern.
+
+    Raises:
+        SystemExit: A pattern fits none.
+    """
+    named = {f"{part.name}-{order}": (part, order, words) for part, order, words in sweeps}
+    for pattern in patterns:
+        if not fnmatch.filter(named, pattern):
+            raise SystemExit(f"--only {pattern}: no sweep left has that name: {', '.join(named)}")
+    fits = {name for pattern in patterns for name in fnmatch.filter(named, pattern)}
+    return [sweep for name, sweep in named.items() if name in fits]
+
+
 def compute(sweeps: Iterable[tuple[Part, str, list[str]]]) -> None:
     """Does what is left of every sweep; one that fails does not end the others.
 
@@ -340,6 +358,9 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="where runs go")
     parser.add_argument("--list", action="store_true", help="print the sweeps left and stop")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="of the sweeps, those named, `*` for any part"
+    )
     parser.add_argument("--again", action="store_true", help="compute what the data has as well")
     parser.add_argument("--no-run", action="store_true", help="take the runs that there are")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where the atlas is (%(default)s)")
@@ -347,7 +368,8 @@ def main() -> None:
     data = asked.docs / "data/atlas.parquet"
     known = pd.read_parquet(data) if data.exists() else pd.DataFrame(columns=list(COLUMNS))
     folder = asked.folder.absolute()
-    sweeps = commands(folder) if asked.again else left(folder, known)
+    due = commands(folder) if asked.again else left(folder, known)
+    sweeps = only(due, asked.only) if asked.only else list(due)
     if asked.list:
         for _, _, words in sweeps:
             print(shlex.join(["python", *words]))

@@ -46,6 +46,19 @@ def test_the_plan_has_every_method_on_every_model():
     assert planned.keys() == set(ATLAS.MODELS)
 
 
+def test_some_sweeps_are_chosen_by_name():
+    sweeps = list(ATLAS.commands(ROOT / "outputs"))
+    found = ATLAS.only(sweeps, ["lite1-*-cascading", "cnn-costly-*"])
+    names = [words[3].removeprefix("name=") for _, _, words in found]
+    lite1 = [f"lite1-{part}-cascading" for part in ("gradients", "averages", "costly")]
+    costly = [f"cnn-costly-{order}" for order in ATLAS.ORDERS]
+    assert sorted(names) == sorted([*lite1, *costly])
+    with pytest.raises(
+        SystemExit, match=r"--only lite9-\*: no sweep left .*lite1-costly-cascading"
+    ):
+        ATLAS.only(sweeps, ["lite9-*"])
+
+
 def test_the_page_says_what_the_table_says(tmp_path):
     page = tmp_path / "atlas.md"
     shutil.copy(DOCS / "atlas.md", page)
