@@ -33,6 +33,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from sanity.network.tensorflow import import_tensorflow  # noqa: E402
+
+import_tensorflow()  # before what imports it, and has it say so
+
 from sanity.config.job import compose  # noqa: E402
 from sanity.errors import ConfigError  # noqa: E402
 from sanity.experiment.explaining import explain, gradient_plan  # noqa: E402

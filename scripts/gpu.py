@@ -25,6 +25,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -284,15 +285,16 @@ def table(names: Sequence[str], batches: str, seconds: float, out: Path | None) 
         }
         printed = {key: lines_of(processes[key], partial(until.__getitem__, key)) for key in wanted}
         try:
-            for lines in printed.values():
-                next(lines, None)  # it is ready, or has ended
+            first = {key: next(lines, b"{}") for key, lines in printed.items()}  # when it is ready
             for left, (key, process) in zip(
                 range(len(wanted), 0, -1), processes.items(), strict=True
             ):
                 now = time.monotonic()
                 until[key] = now + (end - now) / left
                 set_off(process)
-                for said in printed[key]:
+                for said in chain([first[key]], printed[key]):
+                    if said == b"{}":
+                        continue
                     row = {"model": key[0], "what": f"the rest {key[1]}", **json.loads(said)}
                     print(line(row), flush=True)
                     if out is not None:

@@ -14,6 +14,8 @@ from tests.command import THREADS
 # Before anything imports TensorFlow: a cache of the session's own, and no chatter.
 CACHE = os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A graphics card is left alone: its numbers are others, and each worker would take all its memory.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Workers beside each other: a thread each, or they wait for each other's.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.update(dict.fromkeys(THREADS, "1"))

@@ -386,6 +386,7 @@ def test_bench_transfers(bench, monkeypatch, capsys):
     assert 0 < device < host
 
 
+@pytest.mark.slow
 def test_bench_gpu(bench, monkeypatch, capsys, tmp_path):
     """Every row of a network, or why there is none, as its process gives them and as printed."""
     monkeypatch.setitem(sys.modules, "bench", bench)
@@ -416,5 +417,8 @@ def test_bench_gpu(bench, monkeypatch, capsys, tmp_path):
     stored = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert stored == rows + rows
     code = "print({}, flush=True); input(); import time; time.sleep(60)"
+    script.main(["--models", "small", "--seconds", "0.5"])
+    assert "out of time" in capsys.readouterr().out
+    code = "import time; time.sleep(60)"  # it is never ready
     script.main(["--models", "small", "--seconds", "0.5"])
     assert "out of time" in capsys.readouterr().out

@@ -170,8 +170,15 @@ class _Ready:
     def of(cls, asked: Asked, batch: Batch, many: ThreadPoolExecutor | None) -> "_Ready":
         """Makes a batch's inputs: on many threads for a graphics card."""
         owners = [(asked.subjects[owner], point) for owner, point in batch.owners]
+        first = owners[0][1].at(owners[0][0])
+        inputs = np.empty((len(owners), *first.shape), first.dtype)
+
+        def make(row: int) -> None:
+            subject, point = owners[row]
+            inputs[row] = point.at(subject)
+
         each = many.map if many else map
-        inputs = np.stack(list(each(lambda owner: owner[1].at(owner[0]), owners)))
+        list(each(make, range(len(owners))))
         references = [point.reference(subject) for subject, point in owners]
         compared = [reference for reference in references if reference is not None]
         fetching = Fetching(asked, batch) if many else None

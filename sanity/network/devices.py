@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def processor_name() -> str:
 def devices() -> list[str]:
     """The devices that this process may use, as CUDA names them: numbers or UUIDs."""
     if (visible := os.environ.get(_VISIBLE)) is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
+        named = [name.strip() for name in visible.split(",") if name.strip()]
+        return list(takewhile(lambda name: name != "-1", named))  # which hides it and the rest
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,6 +1,7 @@
 """Sums over a batch's rows, taken on the device that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,25 +28,37 @@ def weighted_sums(
     chosen = np.concatenate([rows for rows, _ in wanted]).astype(np.int32)
     each = np.concatenate([weights for _, weights in wanted]).astype(np.float64)
     borders = np.cumsum([0, *(len(rows) for rows, _ in wanted)]).astype(np.int32)
-    given = tf.ones([1], tf.float64) if factors is None else factors
-    return _traced(batch, given, chosen, each, borders, power, factors is not None)
+    given = tf.ones([1] * batch.shape.rank, tf.float64) if factors is None else factors
+    add_up = _traced(batch.shape.rank, batch.dtype, given.dtype, power, factors is not None)
+    return add_up(batch, given, chosen, each, borders)
 
 
-def _sum_up(
-    batch: Any, factors: Any, rows: Any, weights: Any, borders: Any, power: int, factored: bool
-) -> Any:
-    def add_up(sum_: Any) -> Any:
-        own = slice(borders[sum_], borders[sum_ + 1])
-        terms = tf.cast(tf.gather(batch, rows[own]), tf.float64)
-        if power != 1:
-            terms **= power
-        if factored:
-            terms *= tf.cast(tf.gather(factors, rows[own]), tf.float64)
-        return tf.tensordot(weights[own], terms, 1)
+@cache
+def _traced(
+    rank: int, dtype: tf.DType, kind: tf.DType, power: int, factored: bool
+) -> Callable[..., Any]:
+    """The sums for batches and factors of any sizes, but of these types: traced once."""
 
-    count = tf.range(tf.size(borders) - 1)
-    spec = tf.TensorSpec(batch.shape[1:], tf.float64)
-    return tf.map_fn(add_up, count, fn_output_signature=spec, parallel_iterations=1)
+    def add_up(batch: Any, factors: Any, rows: Any, weights: Any, borders: Any) -> Any:
+        def one(number: Any) -> Any:
+            own = slice(borders[number], borders[number + 1])
+            terms = tf.cast(tf.gather(batch, rows[own]), tf.float64)
+            if power != 1:
+                terms **= power
+            if factored:
+                terms *= tf.cast(tf.gather(factors, rows[own]), tf.float64)
+            return tf.tensordot(weights[own], terms, 1)
 
+        spec = tf.TensorSpec([None] * (rank - 1), tf.float64)
+        count = tf.range(tf.size(borders) - 1)
+        return tf.map_fn(one, count, fn_output_signature=spec, parallel_iterations=1)
 
-_traced = tf.function(_sum_up, reduce_retracing=True, autograph=False)
+    specs = [
+        tf.TensorSpec([None] * rank, dtype),
+        tf.TensorSpec([None] * rank, kind),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([None], tf.float64),
+        tf.TensorSpec([None], tf.int32),
+    ]
+    traced: Callable[..., Any] = tf.function(add_up, input_signature=specs, autograph=False)
+    return traced

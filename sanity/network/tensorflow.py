@@ -24,11 +24,8 @@ def start_tensorflow(threads: int | None = None) -> None:
             Without effect where TensorFlow has been used before.
     """
     _share_memory()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Of tensorflow_hub, which needs it; nothing that a user could do anything about.
-    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    import_tensorflow()
     with _silent_stderr():
-        _import_without_keras()
         import tensorflow as tf
 
         try:
@@ -41,6 +38,15 @@ def start_tensorflow(threads: int | None = None) -> None:
             pass  # TensorFlow runs already, with what it was started with
         tf.constant(0)  # looks for devices, and says so
         compute_in_order()
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its chatter, and leaves all else to who starts it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Of tensorflow_hub, which needs it; nothing that a user could do anything about.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    with _silent_stderr():
+        _import_without_keras()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from sanity.checked import checked
 from sanity.methods import GradientMethod, Plan, Subject
 from sanity.methods.points import Original, noisy
 from sanity.network.classifier import Classifier
-from sanity.network.sums import weighted_sums
+from sanity.network.sums import _traced, weighted_sums
 
 SHAPE, TARGETS = (6, 6, 3), np.array([0, 2, 1, 1])
 
@@ -145,6 +145,15 @@ def test_infinite_gradients_stay_where_they_are(network, subjects, monkeypatch):
         sound = [np.isfinite(mask).all() for mask in card[name]]
         assert sound == [np.isfinite(mask).all() for mask in host[name]]
         assert sound == [True, name == "smoothgrad", True, True]
+
+
+def test_sums_of_other_sizes_are_not_traced_again():
+    """TensorFlow warns of it, in the user's terminal, and takes a second each time."""
+    for size, n in [(3, 5), (4, 7), (5, 6), (3, 9), (2, 8), (6, 4)]:
+        rows = tf.constant(np.ones((n, size, size, 2), np.float32))
+        weighted_sums(rows, [(range(n), [1.0] * n)])
+    traced = _traced(4, tf.float32, tf.float64, 1, False)
+    assert traced.experimental_get_tracing_count() == 1
 
 
 def test_weighted_sums_by_hand():

@@ -46,6 +46,7 @@ def test_more_than_are_free_are_refused(two, monkeypatch):
     with pytest.raises(ConfigError, match="gpus_per_job=3: of this machine's 2 GPUs 2 are free"):
         devices.claim_devices(3)
     assert claim_elsewhere(two) == "GPU-a"  # what was not enough was given back
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(ConfigError, match="of this machine's 0 GPUs"):
-        devices.claim_devices(1)
+    for hidden in ("", "-1", "-1,GPU-a"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        with pytest.raises(ConfigError, match="of this machine's 0 GPUs"):
+            devices.claim_devices(1)
