@@ -11,6 +11,7 @@ from pathlib import Path
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import held
 from sanity.experiment.prepare import Experiment
+from sanity.network.determinism import is_without_order
 from sanity.network.rows import LEAST_ROWS
 from sanity.network.tensorflow import is_out_of_memory
 
@@ -32,6 +33,8 @@ class Batches:
 def smaller_batch_proposed(batch_size: int) -> Iterator[Batches]:
     """Turns the end of memory into a sentence that proposes a smaller batch (ConfigError).
 
+    And an op that a card computes otherwise each time into one that proposes the processor.
+
     Args:
         batch_size: As long as what is given says nothing else.
     """
@@ -39,6 +42,12 @@ def smaller_batch_proposed(batch_size: int) -> Iterator[Batches]:
     try:
         yield batches
     except Exception as error:
+        if is_without_order(error):
+            raise ConfigError(
+                "this network has an operation that TensorFlow computes otherwise each time on a "
+                "graphics card, so that no result would come again: with CUDA_VISIBLE_DEVICES=-1 "
+                "in the environment it is computed on the processor"
+            ) from error
         if not is_out_of_memory(error):
             raise
         batch_size = batches.size

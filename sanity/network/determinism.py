@@ -4,6 +4,7 @@ TensorFlow adds up in an order of chance there unless it is told not to, and the
 that it cannot order: they are computed on the processor.
 """
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -38,6 +39,18 @@ def compute_in_order() -> None:
     if has_card():
         tf.config.experimental.enable_op_determinism()
         tf.random.set_seed(0)
+
+
+def is_without_order(error: BaseException) -> bool:
+    """Whether an error says that an op has no order on a graphics card.
+
+    Of those that are known it is one in a loop, see `place_on_processor`.
+    """
+    if "tensorflow" not in sys.modules:
+        return False
+    import tensorflow as tf
+
+    return isinstance(error, tf.errors.OpError) and "determinis" in str(error).lower()
 
 
 def place_on_processor(graph: Any) -> list[str]:

@@ -26,6 +26,14 @@ def test_a_smaller_batch_is_proposed(batch, said, make):
         raise make()
 
 
+def test_an_op_without_order_is_one_sentence():
+    import tensorflow as tf
+
+    said = "A deterministic GPU implementation of MadeUpGrad is not currently available."
+    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES=-1"), smaller_batch_proposed(24):
+        raise tf.errors.UnimplementedError(None, None, said)
+
+
 def test_other_errors_pass():
     import tensorflow as tf
 
