@@ -363,7 +363,7 @@ def test_verdicts_of_runs(runs, capsys):
     expected = (row["final_score"] - unrelated) / (1 - unrelated)
     assert row["final"] == pytest.approx(expected)
     out = said(capsys, runs, "--quiet")
-    assert "guided_backprop  insensitive" in out and "edge_detector    control" in out
+    assert "guided_backprop  insensitive" in out and "edge_detector    – (control)" in out
     few = said(capsys, runs, "--quiet", "--verdict", "images=8")
     assert "guided_backprop  leans insensitive" in few and "8 images:" in few
 

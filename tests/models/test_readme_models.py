@@ -19,6 +19,7 @@ README = (ROOT / "docs/tutorials/own_model.md").read_text()
 # Those that need no download.
 COMMANDS = re.findall(r"^python -m (sanity\S*) (.*(?:path|handle)=.*)$", README, re.MULTILINE)
 QUICK = ["method=[gradient,random_mask]", "metric=[spearman]", "layers.last=1", "data.limit=2"]
+QUICK += ["figures=none", "report=false"]
 
 
 def network(classes, activation=None):
