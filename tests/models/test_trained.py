@@ -299,7 +299,7 @@ def test_the_experiment_records_what_was_learned(cache, tmp_path):
     assert min(true["train_accuracy"], permuted["train_accuracy"]) >= 0.99
     assert true["test_accuracy"] > 0.9 and permuted["test_accuracy"] < 0.2
     log = (folder / "sanity.log").read_text()
-    for stage, facts in (("as trained", true), ("permuted labels", permuted)):
+    for stage, facts in (("trained", true), ("permuted labels", permuted)):
         accuracy = f"train accuracy {facts['train_accuracy']:.4g}"
         assert f"{stage}: {facts['epochs']} epochs, {accuracy}" in log
     scores = load_runs(folder)
