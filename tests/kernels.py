@@ -1,7 +1,8 @@
 """What this machine's kernels do: measured on TensorFlow alone, and so not by what is tested.
 
-oneDNN's choice of a kernel hangs on the processor, and on how many images there are: with AVX-512
-each image's result is the same to the bit in every batch, with AVX2 it is so but for rounding.
+Which kernel is taken hangs on the processor, and on how many images there are: with AVX-512 and
+SSE 4.1 each image's result is the same to the bit in any batch, with AVX2, and without oneDNN,
+large matrix products are so but for rounding.
 """
 
 from functools import cache

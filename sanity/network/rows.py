@@ -4,7 +4,8 @@ import numpy as np
 
 # Kernels for fewer images round differently: for one image with AVX-512, for up to three with AVX2.
 # From here on a result does not depend on how many there are with AVX-512, and hardly with AVX2,
-# where it may differ by some millionths for other numbers as well.
+# where it may differ by some millionths for other numbers as well: matrix products take six rows at
+# a time there, and round otherwise where one to three are left.
 LEAST_ROWS = 4
 
 
