@@ -16,7 +16,7 @@ JOB = ["experiment=known_truth", "metric=[ssim]", "data.limit=10", "runtime.prog
 @pytest.mark.parametrize("network", NETWORKS)
 def test_no_verdict_contradicts_what_is_known(network, seed, tmp_path, monkeypatch):
     """A verdict may be withheld, for few images say, but must not be another one."""
-    monkeypatch.setattr("sanity.experiment.compute.finish", lambda run: None)
+    monkeypatch.setattr("sanity.experiment.compute.finish", lambda run, drawing: None)
     here = [f"model.network={network}", f"seed={seed}", f"output={tmp_path}"]
     run = sanity.run(overrides=[*JOB, *here])
     found = {row["method"]: row["verdict"] for row in read_json(run / "run.json")["verdicts"]}
