@@ -31,7 +31,7 @@ class Masks:
 
 @checked
 class Runtime:
-    """How a job runs; nothing here changes a result."""
+    """How a job runs; nothing here changes a result but its rounding."""
 
     batch_size: Literal["auto"] | Annotated[int, Field(ge=2)] = 16
     threads: Annotated[int, Field(ge=1)] | None = None

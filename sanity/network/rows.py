@@ -3,7 +3,8 @@
 import numpy as np
 
 # Kernels for fewer images round differently: for one image with AVX-512, for up to three with AVX2.
-# From here on a result does not depend on how many there are with AVX-512, and hardly with AVX2,
+# From here to 24 a result does not depend on how many there are with AVX-512 (of more, halves of 16
+# rows and more are multiplied with large matrices otherwise: 6e-7), and hardly with AVX2,
 # where it may differ by some millionths for other numbers as well: matrix products take six rows at
 # a time there, and round otherwise where one to three are left.
 LEAST_ROWS = 4
