@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from sanity.errors import ConfigError
 from sanity.models.architecture import Layers
+from sanity.network.precision import setting_tf32
 from sanity.network.training import Fitted
 from sanity.progress import progress
 from sanity.randomness import generator
@@ -148,7 +149,9 @@ def fit(
     steps = len(images) // batch
     learner = Learner(architecture, architecture.initial(seed), batch)
     accuracy = 0.0
-    with progress(recipe.epochs * steps, f"training {what}, at most", unit="step") as tick:
+    training = f"training {what}, at most"
+    # In float32 whatever `precision` is: a network is trained once for all.
+    with setting_tf32(False), progress(recipe.epochs * steps, training, unit="step") as tick:
         for epoch in range(1, recipe.epochs + 1):
             order = generator("shuffle", seed, epoch).permutation(len(images))
             varied = recipe.vary(images, generator("varied", seed, epoch))

@@ -21,17 +21,25 @@ _used: set[bool] = set()  # whether this process has multiplied in TF32 on a car
 def computing_in(precision: Precision) -> Iterator[None]:
     """Has products of float32 on a graphics card computed in TF32, or in float32.
 
-    TensorFlow takes TF32 by default where there is any: 10 bits of a factor's 23 then count. The
-    setting is the process's own; as it was before, it is afterwards.
-
     Raises:
         ConfigError: See `check_precision`.
     """
     if has_card():
         _check_alone(precision)
         _used.add(precision == "tf32")
+    with setting_tf32(precision == "tf32"):
+        yield
+
+
+@contextmanager
+def setting_tf32(wanted: bool) -> Iterator[None]:
+    """Turns TF32 on or off, and on or off as it was again afterwards.
+
+    TensorFlow takes it by default where there is any: 10 bits of a factor's 23 then count. The
+    setting is the process's own.
+    """
     before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+    tf.config.experimental.enable_tensor_float_32_execution(wanted)
     try:
         yield
     finally:

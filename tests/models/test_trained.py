@@ -14,7 +14,7 @@ from sanity.errors import ConfigError
 from sanity.files import cache_folder
 from sanity.models import Cnn, EfficientNetLite, Mlp, Vit
 from sanity.models.architecture import Architecture
-from sanity.models.training import Learner, Recipe
+from sanity.models.training import Learner, Recipe, fit
 from sanity.randomization import Randomization
 from sanity.randomization.permuted_labels import PermutedLabels
 
@@ -344,3 +344,22 @@ def test_training_shows_its_progress_as_asked_for(style, cache, caplog, capfd, m
         SMALL[0].load()
     assert ("training mlp on true labels, at most: 1 of" in caplog.text) == (style == "lines")
     assert ("training mlp on true labels, at most:" in capfd.readouterr().err) == (style == "bar")
+
+
+def test_training_is_in_float32_and_leaves_the_setting_as_it_was(monkeypatch):
+    """TensorFlow multiplies in TF32 on a graphics card unless it is told not to."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    seen = []
+    step = Learner.step
+
+    def watched(learner, *given):
+        seen.append(enabled())
+        return step(learner, *given)
+
+    monkeypatch.setattr(Learner, "step", watched)
+    images = np.random.default_rng(0).random((8, 4, 4, 1), np.float32)
+    data = images, np.zeros(8, np.int64)
+    tf.config.experimental.enable_tensor_float_32_execution(True)  # TensorFlow's default
+    fit(Architecture((4, 4, 1), (), 3, (), 2), Recipe(0.1, 8, 9, 0.9), data, data, 0, "all alike")
+    assert seen and not any(seen)
+    assert enabled()
