@@ -77,17 +77,23 @@ class GradientMethod(Method):
 
     Attributes:
         powers: Powers of the gradient that are a term, stacked where there are several: times
-            `factor` they can be added up on a graphics card. None where `term` alone says what a
-            term is, as of classes that write their own and not this: each gradient is fetched then.
+            `factor` they can be added up on a graphics card, unless a class writes a `term` of its
+            own and not this: each gradient is fetched then.
     """
 
-    powers: ClassVar[tuple[int, ...] | None] = (1,)
+    powers: ClassVar[tuple[int, ...]] = (1,)
+    _powers_say_all: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        says_both = {"term", "powers"} <= cls.__dict__.keys()
-        if cls.term is not GradientMethod.term and not says_both:
-            cls.powers = None
+        cls._powers_say_all = cls.term is GradientMethod.term or (
+            {"term", "powers"} <= cls.__dict__.keys()
+        )
+
+    @property
+    def card_powers(self) -> tuple[int, ...] | None:
+        """The `powers` that a graphics card adds up; None where only `term` says what a term is."""
+        return self.powers if self._powers_say_all else None
 
     @property
     def rule(self) -> str:
@@ -101,7 +107,7 @@ class GradientMethod(Method):
     def term(self, gradient: np.ndarray, point: Point, subject: Subject) -> np.ndarray:
         """What a gradient (H, W, C) float64 contributes, of any shape: by default its `powers`."""
         factor = self.factor(point, subject)
-        found = [gradient if power == 1 else gradient**power for power in self.powers or (1,)]
+        found = [gradient if power == 1 else gradient**power for power in self.powers]
         if factor is not None:
             found = [one * factor for one in found]
         return found[0] if len(found) == 1 else np.stack(found)

@@ -88,10 +88,11 @@ class Denoised(GradientMethod):
         return weights
 
     @property
-    def powers(self) -> tuple[int, ...] | None:  # type: ignore[override]  # as the method's are
+    def card_powers(self) -> tuple[int, ...] | None:
         """The gradient alone, of a method that leaves its masks to `powers`, `factor`, `scale`."""
-        own = type(self.method).finish is GradientMethod.finish and self.method.powers
-        return (1,) if own == (1,) else None
+        plain = type(self).term is Denoised.term
+        plain &= type(self.method).finish is GradientMethod.finish
+        return (1,) if plain and self.method.card_powers == (1,) else None
 
     def factor(self, point: Point, subject: Subject) -> np.ndarray | None:
         """The method's factor and scale, for the copy."""

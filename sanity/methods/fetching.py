@@ -62,8 +62,9 @@ class Fetching:
         for name, method in asked.methods.items():
             if method.rule != batch.rule:
                 continue
+            powers = method.card_powers
             for owner, own in _rows_by_owner(batch, asked.weights[name]).items():
-                if method.powers is None or len(own) <= _DOUBLE * len(method.powers):
+                if powers is None or len(own) <= _DOUBLE * len(powers):
                     rows.update(own)
                 else:
                     weights = [asked.weights[name][batch.owners[row][1]] for row in own]
@@ -101,7 +102,7 @@ class Fetching:
         kinds: list[_Kind] = []
         for name, found in sums.items():
             factors = self._factors(name, found)
-            for power in self._asked.methods[name].powers or ():
+            for power in self._asked.methods[name].card_powers or ():
                 if factors is None:
                     together.setdefault(power, []).extend(found)
                 else:

@@ -89,14 +89,14 @@ class SmoothGrad(GradientMethod):
 class SmoothGradSquared(SmoothGrad):
     """Mean square of the gradient over noisy copies (Hooker et al. 2019; PAIR's `magnitude`)."""
 
-    powers: ClassVar[tuple[int, ...] | None] = (2,)
+    powers: ClassVar[tuple[int, ...]] = (2,)
 
 
 @checked
 class VarGrad(SmoothGrad):
     """Variance of the gradient over noisy copies (Adebayo et al. 2018), divided by their number."""
 
-    powers: ClassVar[tuple[int, ...] | None] = (1, 2)
+    powers: ClassVar[tuple[int, ...]] = (1, 2)
 
     samples: Annotated[int, Field(ge=2)] = 25
 

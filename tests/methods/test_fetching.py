@@ -21,7 +21,7 @@ SHAPE, TARGETS = (6, 6, 3), np.array([0, 2, 1, 1])
 class Cubes(GradientMethod):
     """The mean cube over noisy copies, one's own."""
 
-    powers: ClassVar[tuple[int, ...] | None] = (3,)
+    powers: ClassVar[tuple[int, ...]] = (3,)
 
     def points(self):
         return {noisy(0.1, sample): 0.2 for sample in range(5)}
@@ -43,6 +43,22 @@ class OwnTerm(methods.SmoothGradSquared):
         return np.abs(gradient)
 
 
+@checked
+class HalfTheSquare(methods.SmoothGradSquared):
+    """What is made of the term of the class that it derives from."""
+
+    def term(self, gradient, point, subject):
+        return super().term(gradient, point, subject) / 2
+
+
+@checked
+class HalfOfBoth(methods.VarGrad):
+    """The same of several powers."""
+
+    def term(self, gradient, point, subject):
+        return super().term(gradient, point, subject) / 2
+
+
 FEW = {"samples": 7, "noise": 0.2}
 PLANS = {
     "gradient": methods.Gradient(),
@@ -50,6 +66,8 @@ PLANS = {
     "smoothgrad": methods.SmoothGrad(**FEW),
     "smoothgrad_squared": methods.SmoothGradSquared(**FEW),
     "vargrad": methods.VarGrad(**FEW),
+    "half_the_square": HalfTheSquare(**FEW),
+    "half_of_both": HalfOfBoth(**FEW),
     "integrated_gradients": methods.IntegratedGradients(steps=6, baseline="mean"),
     "smoothed": methods.IntegratedGradientsSmoothGrad(steps=3, samples=3),
     "expected_gradients": methods.ExpectedGradients(samples=6),
@@ -164,3 +182,12 @@ def test_weighted_sums_by_hand():
     assert found.dtype == tf.float64
     by_hand = [0.5 * rows[0] ** 2 - 3 * rows[2] ** 2, 2 * 4 * rows[3] ** 2]
     np.testing.assert_allclose(found, by_hand, rtol=1e-15)
+
+
+@pytest.mark.parametrize("kind", [HalfTheSquare, HalfOfBoth])
+def test_a_term_of_ones_own_may_ask_the_class_it_derives_from(kind):
+    gradient = np.array([[[3.0, -2.0, 0.5]]])
+    term = kind(**FEW).term(gradient, Original(), None)
+    powers = {HalfTheSquare: gradient**2, HalfOfBoth: np.stack([gradient, gradient**2])}
+    np.testing.assert_array_equal(term, powers[kind] / 2)
+    assert kind(**FEW).card_powers is None
