@@ -60,21 +60,6 @@ def put_channels_last(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
     return replace(graph, graph_def=new, outputs=outputs)
 
 
-def turn_outputs(graph: FlatGraph) -> tuple[FlatGraph, set[str]]:
-    """The graph with its outputs' channels last, and the names of those where they stood first.
-
-    Be it that the transpose to channels first is the network's own, or one put in here.
-    """
-    sources = {}
-    for key, tensor in graph.outputs.items():
-        node = graph.nodes.get(op_of(tensor))
-        if node is None or node.op != "Transpose":
-            continue
-        if as_tuple(constant(graph, node.input[1])) == TO_FIRST:
-            sources[key] = tensor_of(node.input[0])
-    return replace(graph, outputs={**graph.outputs, **sources}), set(sources)
-
-
 class _Writer:
     """A graph written anew, op by op, from input to output.
 

@@ -5,7 +5,7 @@ Any tensor of a flat graph can be read and any op's gradient replaced.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -163,7 +163,7 @@ class FlatGraph:
         return [
             node
             for node in map(self.nodes.__getitem__, self.path(tensor))
-            if node.name in behind and behind.isdisjoint(map(op_of, passing(node)))
+            if node.name in behind & self.valued and behind.isdisjoint(map(op_of, passing(node)))
         ]
 
     def between(self, sources: Sequence[str], tensors: Sequence[str]) -> "FlatGraph":
@@ -191,6 +191,32 @@ class FlatGraph:
         read = {op_of(i) for node in part.node for i in node.input}
         captures = {name: tensor for name, tensor in self.captures.items() if name in read}
         return FlatGraph(part, op_of(sources[0]), {tensor: tensor for tensor in tensors}, captures)
+
+    def append(
+        self, tensor: str, spec: tf.TensorSpec, function: Callable[[Any], Any]
+    ) -> tuple["FlatGraph", str]:
+        """The graph with what a function makes of a tensor, and the name of that.
+
+        Args:
+            tensor: What the function is called with.
+            spec: Its shape and type.
+            function: Of TensorFlow's ops, without variables.
+        """
+        with tf.Graph().as_default() as own:
+            made = function(tf.compat.v1.placeholder(spec.dtype, spec.shape, "given"))
+        scopes = {name.split("/")[0] for name in self.nodes}
+        number = next(n for n in range(len(scopes) + 1) if f"explained{n}" not in scopes)
+        graph_def = GraphDef()
+        graph_def.CopyFrom(self.graph_def)
+        for node in own.as_graph_def().node:
+            if node.name != "given":
+                new = graph_def.node.add()
+                new.CopyFrom(node)
+                new.name = f"explained{number}/{node.name}"
+                new.input[:] = [
+                    tensor if i == "given" else f"explained{number}/{i}" for i in node.input
+                ]
+        return replace(self, graph_def=graph_def), f"explained{number}/{made.name}"
 
     def specs(self, tensors: Sequence[str], images: tf.TensorSpec) -> dict[str, tf.TensorSpec]:
         """Shape and type of tensors by name, as far as they are known for such images."""
@@ -295,7 +321,7 @@ def passing(node: NodeDef) -> list[str]:
         return [inputs[index] for index in node.attr[PASSES].list.i]
     types = [node.attr[key].type for key in ("T", "SrcT", "DstT") if key in node.attr]
     kinds = [tf.dtypes.as_dtype(number) for number in types if number]  # 0: a list of types
-    if node.op in _FLAT or not all(kind.is_floating for kind in kinds):
+    if node.op in _FLAT or not all(kind.is_floating or kind.is_complex for kind in kinds):
         return []
     return inputs if node.op in _CALLS or is_differentiable(node.op) else []
 

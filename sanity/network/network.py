@@ -16,14 +16,13 @@ from sanity.network.anatomy.attention import (
 )
 from sanity.network.anatomy.batch_norm import BatchNorm, find
 from sanity.network.anatomy.blocks import find_blocks
-from sanity.network.anatomy.channels import TO_LAST
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vectors
 from sanity.network.anatomy.parameters import Declared, Parameter, describe, meeting
 from sanity.network.anatomy.preprocessing import Seen, read_seen
 from sanity.network.anatomy.reduction import Reduce
+from sanity.network.anatomy.vector_axes import turn_outputs
 from sanity.network.anatomy.ways import PRODUCTS
-from sanity.network.channels_last import turn_outputs
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 from sanity.network.passes.backprop_rules import rule as rule_of
@@ -205,7 +204,7 @@ def read_network(
     whole = tf.function(lambda images: as_dict(function(images)))
     concrete = whole.get_concrete_function(images)
     outputs = vectors(concrete, output)
-    flat, turned = turn_outputs(faithful(concrete, list(outputs)))
+    flat, turned = turn_outputs(faithful(concrete, list(outputs)), images)
     outputs = {key: one.turned() if key in turned else one for key, one in outputs.items()}
     output_shapes = {
         key: (_shape(tensor, key in turned), tensor.dtype.name)
@@ -267,7 +266,7 @@ def _shape(tensor: Any, turned: bool) -> list[int | None] | None:
     if tensor.shape.rank is None:
         return None
     shape = list(tensor.shape)
-    return [shape[axis] for axis in TO_LAST] if turned else shape
+    return [shape[0], *shape[2:], shape[1]] if turned else shape
 
 
 def as_dict(outputs: Any) -> dict[str, Any]:

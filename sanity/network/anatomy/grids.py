@@ -7,6 +7,7 @@ mixed, they are lost.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
@@ -24,6 +25,21 @@ _WINDOWED = frozenset("Conv2D DepthwiseConv2dNative MaxPool AvgPool".split())
 _MATRIX = frozenset("BatchMatMul BatchMatMulV2 BatchMatMulV3".split())
 
 
+@dataclass(frozen=True)
+class Laid:
+    """The axes of ops' first outputs, by the ops' names.
+
+    Attributes:
+        layouts: What they are made of, where rows and columns are known.
+        shapes: Their lengths.
+        floats: The ops that give single or double precision.
+    """
+
+    layouts: Mapping[str, Layout]
+    shapes: Mapping[str, Shape]
+    floats: frozenset[str]
+
+
 _IMAGES = 7  # of a batch to infer shapes with: where it is known, so are they
 
 
@@ -35,6 +51,22 @@ def find_maps(
     Args:
         graph: The network.
         path: The ops whose first outputs are looked at, in topological order.
+        images: What the network takes.
+    """
+    laid = lay_out(graph, path, images)
+    return {
+        f"{name}:0": tuple(size or 0 for size in laid.shapes[name][1:])
+        for name in path
+        if name in laid.floats and _is_grid(laid.layouts.get(name))
+    }
+
+
+def lay_out(graph: FlatGraph, path: Sequence[str], images: tf.TensorSpec) -> Laid:
+    """What is known of the axes of some ops' first outputs.
+
+    Args:
+        graph: The network.
+        path: The ops, in topological order.
         images: What the network takes.
     """
     names = [f"{name}:0" for name in path]
@@ -56,12 +88,7 @@ def find_maps(
         return given
 
     trace_graph(trace, [some])
-    found = _layouts(graph, path, shapes, orders, tuple(some.shape))
-    return {
-        f"{name}:0": tuple(size or 0 for size in shapes[name][1:])
-        for name in path
-        if name in floats and _is_grid(found.get(name))
-    }
+    return Laid(_layouts(graph, path, shapes, orders, tuple(some.shape)), shapes, frozenset(floats))
 
 
 def _is_grid(layout: Layout | None) -> bool:
@@ -135,6 +162,8 @@ def _after(node: NodeDef, known: Mapping[int, Layout], others: int, shape: Shape
         return None
     if len(layout) != len(shape):
         return None
+    if node.op == "ConcatV2" and not others and (joined := _join(known, shape)):
+        return joined
     products = node.op in _MATRIX or node.op == "MatMul"
     axes = [*layout[:-1], (("", layout[-1][0][1]),)] if products else layout
     resized = [_resize(axis, size) for axis, size in zip(axes, shape, strict=True)]
@@ -156,14 +185,31 @@ def _is_of_rows(layout: Layout | None, shape: Shape) -> bool:
     return len(shape) == 4 and 1 not in shape[1:3]
 
 
+def _join(known: Mapping[int, Layout], shape: Shape) -> Layout | None:
+    """Behind a concatenation of what has rows or columns, however many, in the same axes.
+
+    None where they are not, or where the axes stay what they were.
+    """
+    kinds = [[{kind for kind, _ in axis} for axis in layout] for layout in known.values()]
+    axes = [*next(iter(known.values()))]
+    grown = [i for i, axis in enumerate(axes) if _long(axis) != shape[i]]
+    if any(other != kinds[0] for other in kinds) or len(grown) != 1:
+        return None
+    axes[grown[0]] = ((min(kinds[0][grown[0]] - {""}, default=""), shape[grown[0]]),)
+    return tuple(axes)
+
+
+def _long(axis: Axis) -> int | None:
+    """How long an axis is; None if that is open."""
+    lengths = [length for _, length in axis]
+    return None if None in lengths else math.prod(length or 1 for length in lengths)
+
+
 def _resize(axis: Axis, size: int | None) -> Axis | None:
     """An axis at another length, which only one that is of one part can have."""
     if len(axis) == 1:
         return ((axis[0][0], size),)
-    lengths = [length for _, length in axis]
-    if None in lengths:  # the number of images is a part
-        return axis if size is None else None
-    return axis if math.prod(length or 1 for length in lengths) == size else None
+    return axis if _long(axis) == size else None  # None where the number of images is a part
 
 
 def _regroup(layout: Layout, shape: Shape) -> Layout | None:

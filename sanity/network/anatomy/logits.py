@@ -11,6 +11,7 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
 from sanity.network.anatomy.loops import check_branches, check_certain
+from sanity.network.anatomy.ranking import check_classes
 from sanity.network.anatomy.reduction import (
     Reduce,
     check_reduce,
@@ -19,11 +20,15 @@ from sanity.network.anatomy.reduction import (
 )
 from sanity.network.graph import FlatGraph, dtype_of, op_of, tensor_of
 
-_SHAPING = {"Identity", "Reshape", "Squeeze", "Cast", "StopGradient"}
+_SHAPING = {"Identity", "Reshape", "Squeeze", "Transpose", "Cast", "StopGradient"}
 _SOFTMAX = {"Softmax", "LogSoftmax"}
-# What probabilities go through where they are averaged, multiplied or put together.
-_MIXING = {*_SHAPING, "Add", "AddV2", "AddN", "Mul", "RealDiv", "Sub", "Mean", "Sum", "ExpandDims"}
-_MIXING |= {"ConcatV2", "Pack", "StridedSlice", "Unpack", "Maximum", "Minimum", "ClipByValue"}
+# What probabilities go through where they are averaged, multiplied, chosen or put together.
+_MIXING = _SHAPING | set(
+    "Add AddV2 AddN Mul RealDiv Sub Mean Sum ExpandDims ConcatV2 Pack StridedSlice Unpack Maximum "
+    "Minimum ClipByValue Max Min Prod Cumsum Cumprod Gather GatherV2 GatherNd Slice Split SplitV "
+    "Neg Square Sqrt Pow Round Select SelectV2 Pad PadV2 Tile MaxPool AvgPool ResizeBilinear "
+    "ResizeNearestNeighbor".split()
+)
 _USUAL = ("logits", "default")  # what Hub modules call them
 Activation = Literal["softmax", "sigmoid", "none"]
 Link = Literal["softmax", "logistic", "sigmoid", "said", "none"]
@@ -149,6 +154,7 @@ def choose_logits(
     check_reduce(reduce, vector.places, vector.size, output, model)
     check_branches(graph, said, model)
     check_certain(graph, said, model)
+    check_classes(graph, said, output, model)
     graph, logits, taken = _peel(graph, said)
     off = " and ".join(taken)
     if activation and taken:
@@ -255,25 +261,7 @@ def _with(
     graph: FlatGraph, tensor: str, vector: Vector, function: Callable[[Any], Any]
 ) -> tuple[FlatGraph, str]:
     """A graph with what a function makes of a tensor, and its name."""
-    with tf.Graph().as_default() as own:
-        given = tf.compat.v1.placeholder(vector.dtype, vector.shape, "given")
-        made = function(given)
-    number = next(n for n in range(len(graph.nodes) + 1) if f"explained{n}" not in _scopes(graph))
-    graph_def = GraphDef()
-    graph_def.CopyFrom(graph.graph_def)
-    for node in own.as_graph_def().node:
-        if node.name != "given":
-            new = graph_def.node.add()
-            new.CopyFrom(node)
-            new.name = f"explained{number}/{node.name}"
-            new.input[:] = [
-                tensor if i == "given" else f"explained{number}/{i}" for i in node.input
-            ]
-    return replace(graph, graph_def=graph_def), f"explained{number}/{made.name}"
-
-
-def _scopes(graph: FlatGraph) -> set[str]:
-    return {name.split("/")[0] for name in graph.nodes}
+    return graph.append(tensor, tf.TensorSpec(vector.shape, vector.dtype), function)
 
 
 def _peel(graph: FlatGraph, tensor: str) -> tuple[FlatGraph, str, list[str]]:
@@ -314,6 +302,9 @@ def find_activation(graph: FlatGraph, node: NodeDef) -> tuple[str, str] | None:
     """The softmax or sigmoid that a node computes, and the tensor it is of; written out as well."""
     if node.op in _SOFTMAX or node.op == "Sigmoid":
         return node.op, tensor_of(node.input[0])
+    if node.op == "Log" and op_of(node.input[0]) in graph.nodes:
+        inner = find_activation(graph, graph.nodes[op_of(node.input[0])])
+        return ("LogSoftmax", inner[1]) if inner and inner[0] == "Softmax" else None
     if node.op != "RealDiv":
         return None
     above, below = (
@@ -350,19 +341,27 @@ def _is_mixed(graph: FlatGraph, tensor: str) -> bool:
     waiting, seen, found = [op_of(tensor)], set[str](), False
     while waiting:
         name = waiting.pop()
-        if name not in graph.depths or name in seen:
+        if name not in graph.valued or name in seen:
             continue
         seen.add(name)
         if name == graph.input:
             return False
         node = graph.nodes[name]
-        if find_activation(graph, node) is not None:
+        if find_activation(graph, node) is not None or _ends_at_one(graph, node):
             found = True
         elif node.op in _MIXING:
             waiting += [op_of(i) for i in node.input]
         else:
             return False
     return found
+
+
+def _ends_at_one(graph: FlatGraph, node: NodeDef) -> bool:
+    """Whether values are cut off as a hard sigmoid's: at 1, or at 6, which is then divided by."""
+    limits = [graph.nodes[op_of(i)] for i in node.input[1:] if op_of(i) in graph.nodes]
+    return node.op == "Relu6" or (
+        node.op in ("Minimum", "ClipByValue") and any(map(_is_one, limits))
+    )
 
 
 def _only(graph: FlatGraph, vectors: Mapping[str, Vector]) -> str | None:

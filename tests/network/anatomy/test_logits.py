@@ -27,6 +27,21 @@ ENDINGS = {
     "softmax twice": (lambda z: softmax(softmax(z)), 5, "said", lambda z: z),
     "log of two": (lambda z: tf.nn.log_softmax(softmax(z)), 5, "said", lambda z: z),
     "average": (lambda z: (softmax(z) + softmax(2 * z)) / 2, 5, "said", None),
+    "log of softmax": (lambda z: tf.math.log(softmax(z)), 5, "softmax", lambda z: z),
+    "some of more": (lambda z: tf.gather(softmax(z), [3, 1], axis=1), 5, "said", None),
+    "greatest of labels": (
+        lambda z: tf.reduce_max(tf.stack([sigmoid(z), sigmoid(-z)]), 0),
+        5,
+        "said",
+        None,
+    ),
+    "hard sigmoid": (lambda z: tf.nn.relu6(z + 3) / 6, 5, "said", None),
+    "rounded": (
+        lambda z: tf.cast(tf.cast(softmax(z), tf.float16), tf.float32) + 0.0,
+        5,
+        "said",
+        None,
+    ),
     "powers": (lambda z: tf.nn.l2_normalize(z, 1) ** 2, 5, "said", None),
     "labels": (sigmoid, 5, "sigmoid", lambda z: z),
     "average of labels": (lambda z: (sigmoid(z) + sigmoid(2 * z)) / 2, 5, "said", None),
@@ -68,7 +83,7 @@ def test_logits_and_probabilities(name):
     classifier, x = Classifier(whole, SHAPE), images()
     say_what_is_explained(classifier)
     found, said = classifier.logits(x), whole(x).numpy().reshape(len(x), -1)
-    if name == "log of two":
+    if name in ("log of two", "log of softmax"):
         said = np.exp(said)
     assert classifier.ending.link == link
     assert found.shape == (len(x), classifier.n_classes)

@@ -1,0 +1,103 @@
+"""Along which axis an output of several places has its vectors: channels may come before places."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import tensorflow as tf
+
+from sanity.network.anatomy.channels import TO_FIRST, as_tuple, constant
+from sanity.network.anatomy.grids import Layout, lay_out
+from sanity.network.anatomy.logits import find_activation
+from sanity.network.graph import FlatGraph, op_of, tensor_of
+from sanity.network.orders import fix_orders
+
+_ALIKE = frozenset("Identity Cast StopGradient EnsureShape CheckNumerics Snapshot Log Exp".split())
+
+
+def turn_outputs(graph: FlatGraph, images: tf.TensorSpec) -> tuple[FlatGraph, set[str]]:
+    """The graph with its outputs' channels last, and the names of those where they stood first.
+
+    Be it that the transpose to channels first is the network's own, or that of `put_channels_last`.
+
+    Args:
+        graph: A network.
+        images: What it takes.
+    """
+    sources = {}
+    for key, tensor in graph.outputs.items():
+        node = graph.nodes.get(op_of(tensor))
+        if node is None or node.op != "Transpose":
+            continue
+        if as_tuple(constant(graph, node.input[1])) == TO_FIRST:
+            sources[key] = tensor_of(node.input[0])
+    graph = replace(graph, outputs={**graph.outputs, **sources})
+    first = find_first(graph, images) - sources.keys()
+    specs = graph.specs([graph.outputs[key] for key in first], images)
+    for key in sorted(first):
+        tensor = graph.outputs[key]
+        order = [0, *range(2, specs[tensor].shape.rank), 1]
+        graph, sources[key] = graph.append(tensor, specs[tensor], partial(tf.transpose, perm=order))
+    return replace(graph, outputs={**graph.outputs, **sources}), set(sources)
+
+
+def find_first(graph: FlatGraph, images: tf.TensorSpec) -> set[str]:
+    """The outputs (n, channels, places, …) of three axes or more, by name.
+
+    A softmax says so by the axis that it goes along. Else it is so where the axes behind the second
+    one are made of the image's rows and columns and that one is not.
+
+    Args:
+        graph: The network.
+        images: What it takes.
+    """
+    graph = fix_orders(graph)
+    tensors = {key: t for key, t in graph.outputs.items() if op_of(t) in graph.valued}
+    specs = graph.specs([*tensors.values()], images)
+    ranks = {key: specs[tensor].shape.rank or 0 for key, tensor in tensors.items()}
+    asked = {key: op_of(tensor) for key, tensor in tensors.items() if ranks[key] > 2}
+    said = {key: _softmax_axis(graph, name, ranks[key]) for key, name in asked.items()}
+    found = {key for key, axis in said.items() if axis == 1}
+    rest = {key: name for key, name in asked.items() if said[key] is None}
+    if rest:
+        path = [name for name in graph.nodes if name in graph.valued and name in graph.depths]
+        layouts = lay_out(graph, path, images).layouts
+        found |= {key for key, name in rest.items() if _comes_first(layouts.get(name))}
+    return found
+
+
+def _softmax_axis(graph: FlatGraph, name: str, rank: int) -> int | None:
+    """The axis of an op's result that a softmax has gone along; None where there is none."""
+    axes = [*range(rank)]  # of what is looked at, by those of the result
+    while name in graph.nodes:
+        node = graph.nodes[name]
+        activation = find_activation(graph, node)
+        if activation is not None and activation[0] != "Sigmoid":
+            axis = _summed_axis(graph, node.input[1], rank) if node.op == "RealDiv" else rank - 1
+            return None if axis is None else axes.index(axis)
+        order = as_tuple(constant(graph, node.input[1])) if node.op == "Transpose" else None
+        if order is not None and len(order) == rank:
+            axes = [order[axis] for axis in axes]
+        elif node.op not in _ALIKE:
+            return None
+        name = op_of(node.input[0])
+    return None
+
+
+def _summed_axis(graph: FlatGraph, total: str, rank: int) -> int | None:
+    """The one axis that a sum goes over."""
+    node = graph.nodes.get(op_of(total))
+    while node is not None and node.op in ("Identity", "Cast"):
+        node = graph.nodes.get(op_of(node.input[0]))
+    if node is None or node.op != "Sum":
+        return None
+    axes: Sequence[int] = as_tuple(constant(graph, tensor_of(node.input[1])))
+    return axes[0] % rank if len(axes) == 1 else None
+
+
+def _comes_first(layout: Layout | None) -> bool:
+    """Whether the second axis is of channels alone, and none behind it has any."""
+    if layout is None:
+        return False
+    second, *behind = ({kind for kind, length in axis if length != 1} for axis in layout[1:])
+    return not second - {""} and any([second, *behind]) and all("" not in one for one in behind)
