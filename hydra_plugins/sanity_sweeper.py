@@ -178,7 +178,8 @@ class _Steady(Launcher):
 
     def _launch(self, jobs: Mapping[int, Sequence[str]]) -> dict[int, JobReturn]:
         """Runs some jobs once, given and returned by number."""
-        from sanity.sweeping import NUMBER, SWEEP, Outcome, describe
+        from sanity.results.recorded import SWEEP
+        from sanity.sweeping import NUMBER, Outcome, describe
 
         sweep = f"hydra.job.env_set.{SWEEP}='{describe(self._sweeper.jobs())}'"
         asked = [

@@ -26,9 +26,9 @@ from sanity.config.options import conf_folder, existing_folder, look_in, with_op
 from sanity.config.sentences import sentence
 from sanity.config.shares import AUTO
 from sanity.errors import ConfigError, did_you_mean
+from sanity.results.recorded import SWEEP
 from sanity.sweeping import (
     NUMBER,
-    SWEEP,
     JobFailed,
     Outcome,
     SweepFailed,

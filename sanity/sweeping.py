@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import shlex
 import sys
 import time
 from collections import Counter
@@ -27,7 +28,6 @@ STATES = {
     "shown": "only shown",
     "failed": "failed",
 }
-SWEEP = "SANITY_SWEEP"  # the variable that tells a job how many there are, and over what
 NUMBER = "SANITY_JOB"  # the one that tells it its number, which a launcher counts anew for a retry
 _took: list[float] = []  # seconds of each job that this process has computed
 
@@ -147,6 +147,7 @@ def report(jobs: Sequence[tuple[Sequence[str], Outcome]]) -> int | None:
             print(line, file=sys.stderr)
     for page in write_pages(outcomes):
         print(f"{page} shows the runs of this sweep")
+        print(f"sanity-compare {shlex.quote(str(page.parent))} prints its verdicts, seeds together")
     if counts["shown"]:
         print(_in_all([outcome for outcome in outcomes if outcome.state == "shown"]))
     parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
@@ -179,7 +180,10 @@ def _longest(seconds: Sequence[float], devices: int) -> float:
 
 
 def write_pages(outcomes: Sequence[Outcome]) -> list[Path]:
-    """Writes OUTPUT/NAME/index.html with a sweep's completed runs, for each NAME there is."""
+    """Writes OUTPUT/NAME/index.html with a sweep's completed runs, for each NAME there is.
+
+    Its verdicts are those of all seeds and shards together.
+    """
     runs: dict[Path, list[Path]] = {}
     for outcome in outcomes:
         if outcome.folder is not None and outcome.page and outcome.state != "failed":
@@ -187,13 +191,16 @@ def write_pages(outcomes: Sequence[Outcome]) -> list[Path]:
     if not runs:
         return []
     from sanity.analysis.schemes import load_schemes
+    from sanity.analysis.verdict_tables import verdict_tables
     from sanity.report.page.write import write
 
     pages = []
     for folder, found in runs.items():
         page = folder / "index.html"
         try:
-            pages.append(write(page, load_schemes(list(dict.fromkeys(found)))))
+            paths = list(dict.fromkeys(found))
+            scores = load_schemes(paths)
+            pages.append(write(page, scores, verdict_tables(paths, scores)))
         except Exception as error:
             log.warning("%s could not be written: %s", page, Outcome.of(error).reason)
             log.debug("because of this", exc_info=True)

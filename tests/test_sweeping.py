@@ -36,6 +36,7 @@ from sanity.sweeping import (
 )
 from tests.command import ROOT, sanity, sanity_here
 from tests.pieces import ANY, PICTURES, QUICK
+from tests.report.test_page import data_of
 from tests.results.killing import finish, launch
 
 SWEEP = ["randomization=cascading,independent", "seed=0,1", "data.shard=0,1", "data.shards=2"]
@@ -261,7 +262,10 @@ def test_what_a_sweep_writes(swept):
     assert {path.name for path in outputs.iterdir()} == {"default", ".hydra", ".originals"}
     (record,) = (outputs / ".hydra").iterdir()
     assert [path.name for path in record.iterdir()] == ["multirun.yaml"]
-    assert (outputs / "default" / "index.html").read_text().startswith("<!")
+    (group,) = data_of(outputs / "default" / "index.html")["groups"]
+    rows = [(row["method"], row["metric"]) for row in group["verdicts"]]
+    assert len(rows) == len(set(rows)) > 0
+    assert {row["seeds"] for row in group["verdicts"]} == {2}  # together
     empty = [path for path in cwd.rglob("*") if path.is_dir() and not any(path.iterdir())]
     assert not empty
     again = sanity_here(

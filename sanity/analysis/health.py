@@ -1,6 +1,7 @@
 """Whether a network still says anything: broken, exploded, vanished and dead ones."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 VANISHED = 1e-6
 EXPLODED = 1e6
 SURVIVING = 0.01  # the share of trainable parameters beyond which a cascade is none
+SAME = "the trained network hardly tells these images apart"
+SEVERAL = "take images of several classes (data.names, data.limit)"
 _SHOWN = 5  # names of variables that a sentence has room for
 
 
@@ -26,6 +29,13 @@ def death(share: float, dead: float) -> str | None:
     if not share < dead:
         return None
     return f"dead network: {share:.2g} of its logits' variance lies between images, below {dead:g}"
+
+
+def sameness(share: float, dead: float) -> str | None:
+    """What is said of a trained network that hardly tells the images apart; None if it does."""
+    if not share < dead:
+        return None
+    return f"{SAME}: {share:.2g} of its logits' variance lies between them, below {dead:g}"
 
 
 def unsound(predicted: "pd.DataFrame") -> str | None:
@@ -48,9 +58,10 @@ def unsound(predicted: "pd.DataFrame") -> str | None:
 def complaint(predicted: "pd.DataFrame", dead: float) -> str | None:
     """Why a stage's masks say nothing, from its `predictions`; None if that cannot be seen.
 
-    Its network is `unsound`, or dead (see `death`).
+    Its network is `unsound`, or dead (see `death`); at stage 0 the images are too alike.
     """
-    return unsound(predicted) or death(float(predicted["between_share"].iloc[0]), dead)
+    alike = death if predicted["stage"].iloc[0] else sameness
+    return unsound(predicted) or alike(float(predicted["between_share"].iloc[0]), dead)
 
 
 def early_complaint(predictions: "pd.DataFrame | None", stages: range, dead: float) -> str | None:
@@ -60,16 +71,32 @@ def early_complaint(predictions: "pd.DataFrame | None", stages: range, dead: flo
     """
     if predictions is None:
         return None
-    chosen = predictions[predictions["stage"].isin(stages)]
-    keys = [key for key in ("path", "seed", "stage") if key in chosen]
-    parts = [part for _, part in chosen.groupby(keys, observed=True)]
-    able = {"logit_std", "target_logit"} <= set(chosen.columns)
+    parts = [part for _, part in _by_run(predictions, stages)]
+    able = {"logit_std", "target_logit"} <= set(predictions.columns)
     said = [word for part in parts if able and (word := unsound(part))]
     if 2 * len(said) > len(parts):
         return f"{said[0].partition(':')[0]} at {len(said)} of {len(parts)} early stages"
+    said_dead = death(_median_share(parts), dead)
+    trained = _median_share([part for _, part in _by_run(predictions, range(1))])
+    if said_dead is None or not trained < dead:
+        return said_dead
+    return f"{said_dead}, and {trained:.2g} as trained: {SEVERAL}"
+
+
+def _by_run(
+    predictions: "pd.DataFrame", stages: range
+) -> Iterable[tuple[Hashable, "pd.DataFrame"]]:
+    """The predictions of each run, draw and stage among some stages."""
+    chosen = predictions[predictions["stage"].isin(stages)]
+    keys = [key for key in ("path", "seed", "stage") if key in chosen]
+    return chosen.groupby(keys, observed=True)
+
+
+def _median_share(parts: Sequence["pd.DataFrame"]) -> float:
+    """The median of what is known of the shares of some stages; NaN where nothing is."""
     shares = [float(part["between_share"].iloc[0]) for part in parts]
     known = [share for share in shares if not np.isnan(share)]
-    return death(float(np.median(known)), dead) if known else None
+    return float(np.median(known)) if known else math.nan
 
 
 def survival(survives: Mapping[str, Any] | None) -> str | None:

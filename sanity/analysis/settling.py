@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sanity.analysis.intervals import LEVEL
 from sanity.analysis.judged import INCONCLUSIVE
 from sanity.files import read_json
-from sanity.results.recorded import configuration, hydra_of, overrides_of
+from sanity.results.recorded import configuration, hydra_of, overrides_of, swept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,10 +95,14 @@ def _draws_differ(found: "pd.DataFrame") -> bool:
 def other_draws(runs: Sequence[Path]) -> Settling | None:
     """What shows whether other draws of the weights agree: three; None where there are several.
 
+    So it is of a single run too whose sweep has others.
+
     Args:
         runs: The folders of one scheme's runs.
     """
-    return _with_draws(runs, _program(), 3) if len(_seeds(runs)) == 1 else None
+    if len(_seeds(runs)) > 1 or "seed" in swept(runs[0]):
+        return None
+    return _with_draws(runs, _program(), 3)
 
 
 def _with_draws(runs: Sequence[Path], program: Sequence[str], count: int) -> Settling:

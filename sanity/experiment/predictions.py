@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sanity.analysis.health import complaint, unsound
+from sanity.analysis.health import SEVERAL, complaint, unsound
 from sanity.analysis.spread import FEW, Heard, Spread
 from sanity.data import Images
 from sanity.experiment.explaining import Entered
@@ -279,16 +279,26 @@ class StagePredictions:
         asked, link = self._asked, self._asked.classifier.ending.link
         some = len(group) < len(asked.images)
         which = f"; of images {group.start + 1} to {group.stop}" if some else ""
+        of = f"images {group.start + 1}–{group.stop}" if some else str(len(frame))
         say(
             _stage_line(stage, frame, asked.classifier) + which,
-            _short_line(stage, frame, asked.stages, link == "none", len(asked.images)),
+            _short_line(stage, frame, asked.stages, link == "none", of),
         )
         self._warn(stage, frame, which)
 
     def _warn(self, stage: "Stage", frame: "pd.DataFrame", which: str = "") -> None:
-        if stage.index not in self._warned and (said := complaint(frame, self._asked.dead)):
+        """Warns of a stage's network, once; of some images only where they are of several classes.
+
+        Logits of one class are alike in a sound network too, and a folder's images are in order.
+        """
+        if stage.index in self._warned:
+            return
+        alone = bool(which) and frame["target"].nunique() == 1
+        said = unsound(frame) if alone else complaint(frame, self._asked.dead)
+        if said:
             self._warned.add(stage.index)
-            log.warning("stage %2d  %s; its masks say nothing%s", stage.index, said, which)
+            then = "its masks say nothing" if stage.index or unsound(frame) else SEVERAL
+            log.warning("stage %2d  %s; %s%s", stage.index, said, then, which)
 
 
 def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier") -> str:
@@ -313,7 +323,7 @@ def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier")
 
 
 def _short_line(
-    stage: "Stage", frame: "pd.DataFrame", stages: Sequence["Stage"], numbers: bool, images: int
+    stage: "Stage", frame: "pd.DataFrame", stages: Sequence["Stage"], numbers: bool, of: str
 ) -> str:
     """A stage in at most 78 columns: what became of the classes, and of the one explained.
 
@@ -322,7 +332,7 @@ def _short_line(
         frame: What the network says of a group of images there.
         stages: All of them.
         numbers: Whether its outputs are no classes.
-        images: How many there are in all.
+        of: How many images, or which.
     """
     last, width = len(stages) - 1, min(24, max(len(one.layer or TRAINED) for one in stages))
     layer = stage.layer or TRAINED
@@ -331,15 +341,14 @@ def _short_line(
     said = f"{'output' if numbers else 'probability'} {value:.2g}"
     if not numbers:
         same = int((frame["predicted"] == frame["target"]).sum())
-        rest = f" ({images} in all)" if images > len(frame) else ""
-        said = f"{same} of {len(frame)}{rest} still the class explained, {said}"
+        said = f"{same} of {of} still the class explained, {said}"
     return f"stage {stage.index:>{len(str(last))}}/{last}  {layer:<{width}}  {said}"
 
 
 def _counted(classes: "pd.Series", classifier: "Classifier") -> str:
     """The first three classes, with how many images each has if that is more than one."""
     said = Counter(classes)
-    labels = [
-        f"{k} {class_name(classifier, k)}" + (f" (x{n})" if n > 1 else "") for k, n in said.items()
-    ]
+    names = {k: class_name(classifier, k) for k in said}
+    named = {k: str(k) if name == str(k) else f"{k} {name}" for k, name in names.items()}
+    labels = [named[k] + (f" (x{n})" if n > 1 else "") for k, n in said.items()]
     return ", ".join(labels[:3]) + (f" and {len(labels) - 3} more" if len(labels) > 3 else "")

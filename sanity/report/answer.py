@@ -176,7 +176,8 @@ def _by_metric(
             room = width - name
         blocks[-1].append(metric)
         room -= needed
-    marks, leaning = set(), False  # whether one leans against a verdict that is decided
+    marks: set[str] = set()
+    leans: set[bool] = set()  # of those opposite: whether they lean, against a verdict that stands
     for block in blocks:
         table = bare_table()
         table.add_column("by each metric", overflow="fold", min_width=min(14, name), max_width=name)
@@ -187,14 +188,16 @@ def _by_metric(
         for row in first:
             cells = [_cell(by.get((row["method"], m["metric"])), row, threshold) for m in block]
             marks |= {mark for _, mark in cells}
-            leaning |= row["verdict"] in _OPPOSITE and any(mark == "≠" for _, mark in cells)
+            leans |= {row["verdict"] in _OPPOSITE for _, mark in cells if mark == "≠"}
             control = "dim" if is_control(row) else ""
             method = Text(folded(row["method"], name), control)
             table.add_row(method, *(cell for cell, _ in cells))
         yield table
-    said = {"≠": f"≠ the opposite of what {metrics[0]['metric']} says", "?": "? cannot decide"}
-    if leaning:
-        said["≠"] += " (beside a verdict that stands it only leans there)"
+    opposite = f"the opposite of what {metrics[0]['metric']} says"
+    said = {"≠": f"≠ leans to {opposite}" if leans == {True} else f"≠ {opposite}"}
+    said["?"] = "? cannot decide"
+    if len(leans) > 1:
+        said["≠"] += ", or leans to it where the verdict is another"
     if marks & set(said):
         yield Text("; ".join(text for mark, text in said.items() if mark in marks), "dim")
 

@@ -13,6 +13,7 @@ from sanity.results.columns import flatten
 
 log = logging.getLogger(__name__)
 
+SWEEP = "SANITY_SWEEP"  # the variable that tells a job how many there are, and over what
 # What a run writes and `force=true` removes; the log stays, as it tells what happened.
 OWNED = (
     "run.json",
@@ -157,6 +158,16 @@ def hydra_of(run: Path) -> dict[str, Any]:
     """
     content = _of_hydra(run, "hydra")
     return content.get("hydra") or {} if isinstance(content, dict) else {}
+
+
+def swept(run: Path) -> list[str]:
+    """The keys in which the jobs differ of the sweep that a run was started by.
+
+    Raises:
+        ConfigError: See `configuration`.
+    """
+    told = ((hydra_of(run).get("job") or {}).get("env_set") or {}).get(SWEEP) or ""
+    return str(told).split()[1:]
 
 
 def _of_hydra(run: Path, name: str) -> Any:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from sanity.analysis.health import complaint, early_complaint, unsound
+from sanity.analysis.health import SAME, SEVERAL, complaint, early_complaint, unsound
 from sanity.data import Images
 from sanity.experiment.predictions import predictions
 from sanity.network.classifier import Classifier
@@ -26,12 +26,11 @@ def network(apart, outputs, ending=tf.identity):
     return Classifier(function, (4, 4, 3))
 
 
-def said_of(classifier, dead=0.05):
+def said_of(classifier, dead=0.05, stage=1):
     x = np.random.default_rng(2).random((6, 4, 4, 3), np.float32)
     names = [f"image{i}" for i in range(6)]
     images = Images(x, names, [None] * 6, [None] * 6, names)
-    stage = Stage(0, "", (), lambda: {})
-    frame = predictions(classifier, images, np.zeros(6, int), stage)
+    frame = predictions(classifier, images, np.zeros(6, int), Stage(stage, "", (), lambda: {}))
     return complaint(frame, dead), frame
 
 
@@ -43,6 +42,12 @@ def test_a_dead_network_is_noticed_for_any_number_of_outputs(outputs, ending):
     said, frame = said_of(network(1.0, outputs, ending))
     assert said is None
     assert 0.3 < frame["between_share"].iloc[0] <= 1
+
+
+def test_a_trained_network_is_not_called_dead_but_its_images_alike():
+    said, _ = said_of(network(1e-3, 4), stage=0)
+    assert said is not None and said.startswith(f"{SAME}: ") and "dead" not in said
+    assert said_of(network(1.0, 4), stage=0)[0] is None
 
 
 def test_one_output_has_not_vanished():
@@ -68,6 +73,16 @@ def test_early_stages_that_have_exploded_give_no_verdict():
     assert said == "the network has exploded at 2 of 3 early stages"
     assert early_complaint(table([1, 1, 1, 1], 0.01), stages, 0.05).startswith("dead network")
     assert early_complaint(None, stages, 0.05) is None
+
+
+@pytest.mark.parametrize(("trained", "advised"), [(0.01, True), (0.5, False)])
+def test_images_that_the_trained_network_does_not_tell_apart_are_said_to_be(trained, advised):
+    found = table([1, 1, 1, 1], 0.02)
+    found.loc[found["stage"] == 0, "between_share"] = trained
+    said = early_complaint(found, range(1, 4), 0.05)
+    assert said.startswith("dead network: 0.02 of its")
+    assert said.endswith(f", and {trained:.2g} as trained: {SEVERAL}") == advised
+    assert early_complaint(found, range(1, 4), 0.015) is None  # the early stages decide
 
 
 @pytest.mark.parametrize("order", [["a", "b"], ["b", "a"]])

@@ -7,7 +7,8 @@ import pytest
 from sanity.analysis.settling import other_draws, settling
 from sanity.config.job import compose
 from sanity.files import write_json
-from sanity.results.recorded import write_config
+from sanity.results.recorded import SWEEP, write_config
+from sanity.sweeping import NUMBER
 
 LIMITED = {"limit": 3, "names": None}
 
@@ -124,6 +125,12 @@ def test_other_draws_are_three_with_the_one_there_is(seed, seeds, tmp_path):
 def test_where_there_are_several_draws_no_others_are_named(tmp_path):
     runs = [run_of(tmp_path / str(seed), [f"seed={seed}"], seed=seed) for seed in (7, 8)]
     assert other_draws(runs) is None
+
+
+@pytest.mark.parametrize(("told", "asked"), [("3 seed data.limit", False), ("3 noise_seed", True)])
+def test_a_job_of_a_sweep_over_seeds_does_not_ask_for_others(told, asked, tmp_path):
+    hydra = {"job": {"env_set": {SWEEP: told, NUMBER: "0"}}}
+    assert (other_draws([run_of(tmp_path / "run", hydra=hydra)]) is not None) == asked
 
 
 @pytest.mark.parametrize(("p", "draws"), [(0.3, 4), (float("nan"), 4), (0.01, None)])

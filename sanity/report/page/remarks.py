@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sanity.analysis.health import outlives, survival
+from sanity.analysis.health import SAME, SEVERAL, outlives, survival
 from sanity.analysis.judged import INSENSITIVE, SENSITIVE
 from sanity.analysis.schemes import as_text as text
 from sanity.analysis.verdicts import early_stages
@@ -138,7 +138,9 @@ def _dead(group: Group, data: Page) -> list[str]:
     judged = any(row["verdict"] != "none" for row in group["verdicts"])
     early = set(early_stages(len(group["layers"]) - 1)) if judged else set()
     return [
-        f"{_stages(stages)}: {what}; masks there say nothing"
+        f"Stage 0: {what}: {SEVERAL}."
+        if what == SAME
+        else f"{_stages(stages)}: {what}; masks there say nothing"
         + (", and verdicts rest on early stages like these." if early & stages else ".")
         for what, stages in broken.items()
     ]

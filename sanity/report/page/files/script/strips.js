@@ -52,10 +52,11 @@ const showPhoto = (shot) => {
   showPrediction(shot, of);
 };
 const showPrediction = (shot, of) => {
-  const said = (row) => (row ? `${of.classes[row[1]] ?? row[1]} ${shown(row[2])}` : "–");
+  const called = (number) => (of.classes[number] && of.classes[number] !== String(number) ? of.classes[number] : `class ${number}`);
+  const said = (row) => (row ? `${called(row[1])} ${shown(row[2])}` : "–");
   const rows = new Map(shot.predictions.map((row) => [row[0], row]));
   const [original, now] = [rows.get(0), rows.get(state.stage)];
-  const explained = now ? `; explained: ${of.classes[now[3]] ?? `class ${now[3]}`}, its probability now ${shown(now[4])}` : "";
+  const explained = now ? `; explained: ${called(now[3])}, its probability now ${shown(now[4])}` : "";
   $("predicted").textContent = `Predicted as trained: ${said(original)}; at stage ${state.stage}: ${said(now)}${explained}.`;
 };
 
@@ -79,7 +80,7 @@ const markStrips = () => {
   if (picture()) showPrediction(picture(), run());
   const complaint = run().complaints[state.stage];
   $("dead").hidden = !complaint;
-  $("dead").textContent = complaint ? `Stage ${state.stage}: ${complaint}. Masks there say nothing.` : "";
+  $("dead").textContent = complaint ? `Stage ${state.stage}: ${complaint}.${state.stage ? " Masks there say nothing." : ""}` : "";
   const scroll = now.closest(".scroll");
   if (scroll && scroll.scrollWidth > scroll.clientWidth) {
     const box = now.getBoundingClientRect(), view = scroll.getBoundingClientRect();
