@@ -133,5 +133,6 @@ def photograph(image: np.ndarray) -> str:
 
 def _data_url(picture: Image.Image, kind: str, **how: Any) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **how)
+    level = {"compress_level": 4} if kind == "png" else {}  # as small as at the usual 6
+    picture.save(buffer, kind, **level, **how)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
