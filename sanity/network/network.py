@@ -18,7 +18,7 @@ from sanity.network.anatomy.batch_norm import BatchNorm, find
 from sanity.network.anatomy.blocks import find_blocks
 from sanity.network.anatomy.feature_maps import choose_map, feature_maps
 from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vectors
-from sanity.network.anatomy.parameters import Declared, Parameter, describe, meeting
+from sanity.network.anatomy.parameters import Declared, Parameter, describe, meeting, selects
 from sanity.network.anatomy.preprocessing import Seen, read_seen
 from sanity.network.anatomy.reduction import Reduce
 from sanity.network.anatomy.vector_axes import turn_outputs
@@ -253,11 +253,14 @@ def _name_variables(
 
 
 def _source(name: str, variable: Any) -> Declared:
+    trainable = bool(getattr(variable, "trainable", True))
+    floating = variable.dtype.is_floating
     return Declared(
         name,
         tuple(variable.shape),
-        variable.dtype.is_floating,
-        bool(getattr(variable, "trainable", True)),
+        floating,
+        trainable,
+        floating and not trainable and selects(variable.numpy()),
     )
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
+from sanity.network.anatomy.parameters import selects
 from sanity.network.anatomy.ways import FACTORS, PRODUCTS, SUMS
-from sanity.network.graph import NORMS, FlatGraph
+from sanity.network.graph import NORMS, FlatGraph, op_of, tensor_of, trace_graph
 
 log = logging.getLogger(__name__)
 
 _FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
+_WHOLE = {kind.as_datatype_enum for kind in (tf.int8, tf.uint8, tf.int16, tf.uint16)}
 _JOINS = frozenset("ConcatV2 Concat Pack GatherV2 Gather".split())
 
 
@@ -22,8 +24,9 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
 
     Weights are the arrays that products and norms of the images' values take, and those that are
     added to, multiplied with or put beside these values from the first product on: what stands
-    before it is preprocessing. A graph that reads variables stays as it is: what is constant beside
-    variables is meant to be.
+    before it is preprocessing. An array of 8 or 16 bits, with what makes floating-point numbers of
+    it, is one weight, called as the op that gives these. A graph that reads variables stays as it
+    is: what is constant beside variables is meant to be.
 
     Args:
         graph: The network.
@@ -31,6 +34,7 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
     """
     if any(tensor.dtype == tf.resource for tensor in graph.captures.values()):
         return graph, {}
+    graph = _fold_whole_numbers(graph)
     values = {name: value for name, value in _arrays(graph).items() if value.size > 1}
     products = [n for n in graph.valued & graph.nodes.keys() if graph.nodes[n].op in PRODUCTS]
     after = graph.behind(products)
@@ -43,7 +47,7 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
     captures, variables = dict(graph.captures), {}
     for name, value in weights.items():
         with tf.init_scope(), tf.name_scope(""):
-            variable = tf.Variable(value, name=name)
+            variable = tf.Variable(value, name=name, trainable=not selects(value))
         node = nodes[name] if name in nodes else new.node.add(name=name)
         node.Clear()
         node.name, node.op = name, "ReadVariableOp"
@@ -58,6 +62,40 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
         len(variables),
     )
     return replace(graph, graph_def=new, captures=captures), variables
+
+
+def _fold_whole_numbers(graph: FlatGraph) -> FlatGraph:
+    """A graph with constants for the operands of products that are computed of whole numbers."""
+    whole = [
+        node.name
+        for node in graph.nodes.values()
+        if node.op == "Const"
+        and node.attr["dtype"].type in _WHOLE
+        and len(node.attr["value"].tensor.tensor_shape.dim) > 1
+    ]
+    given = graph.behind(whole) - graph.behind([graph.input, *graph.captures])
+    found = {
+        tensor_of(source)
+        for node in graph.nodes.values()
+        if node.op in PRODUCTS and node.name in graph.valued
+        for source in node.input
+        if op_of(source) in given - {*whole}
+    }
+    if not found:
+        return graph
+    wanted = sorted(found)
+    part = graph.between([graph.input], wanted)
+    values = trace_graph(lambda: tf.graph_util.import_graph_def(part.graph_def, {}, wanted), [])()
+    new = GraphDef()
+    new.CopyFrom(graph.graph_def)
+    nodes = {node.name: node for node in new.node}
+    for tensor, value in zip(wanted, values, strict=True):
+        node, name = nodes[op_of(tensor)], op_of(tensor)
+        node.Clear()
+        node.name, node.op = name, "Const"
+        node.attr["dtype"].type = value.dtype.as_datatype_enum
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.numpy()))
+    return replace(graph, graph_def=new)
 
 
 def _arrays(graph: FlatGraph) -> dict[str, np.ndarray]:

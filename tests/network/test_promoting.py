@@ -78,3 +78,44 @@ def test_constants_beside_variables_stay():
         return network(x, {**w, "conv/kernel": kernel})
 
     assert list(Classifier(function, X.shape[1:]).parameters) == ["kernel"]
+
+
+def test_a_mask_and_a_selection_stay_as_they_are():
+    """Zeros and ones that cut entries off a kernel, or reorder channels, have learned nothing."""
+    draw = np.random.default_rng(2)
+    kernel, head = (draw.normal(size=s).astype(np.float32) for s in ((3, 3, 3, 4), (4, 5)))
+    mask = (draw.random((3, 3, 3, 4)) > 0.5).astype(np.float32)
+
+    def pruned(x):
+        x = tf.nn.conv2d(
+            x, tf.constant(np.eye(3, dtype=np.float32)[None, None], name="bgr"), 1, "SAME"
+        )
+        kept = tf.constant(kernel, name="conv/kernel") * tf.constant(mask, name="conv/mask")
+        x = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, kept, 1, "SAME")), [1, 2])
+        return x @ tf.constant(head, name="head/kernel")
+
+    classifier = Classifier(pruned, X.shape[1:])
+    kinds = {name: p.kind for name, p in classifier.parameters.items()}
+    drawn = {"conv/kernel": "kernel", "head/kernel": "kernel"}
+    assert kinds == {"bgr": "other", "conv/mask": "other", **drawn}
+    assert classifier.blocks == ["head", "conv"]
+    assert Randomization().survivors(classifier, classifier.blocks) == []
+
+
+def test_weights_of_eight_bits_are_one_weight_with_their_scales():
+    draw = np.random.default_rng(2)
+    whole = draw.integers(-99, 99, (3, 3, 3, 4)).astype(np.int8)
+    scale, head = draw.random(4).astype(np.float32), draw.normal(size=(4, 5)).astype(np.float32)
+
+    def quantized(x):
+        kernel = tf.cast(tf.constant(whole), tf.float32) * tf.constant(scale)
+        kernel = tf.identity(kernel, name="conv/kernel")
+        x = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME")), [1, 2])
+        return x @ tf.constant(head, name="head/kernel")
+
+    classifier = Classifier(quantized, X.shape[1:])
+    assert {name: p.kind for name, p in classifier.parameters.items()} == dict.fromkeys(
+        ("conv/kernel", "head/kernel"), "kernel"
+    )
+    np.testing.assert_allclose(classifier.trained["conv/kernel"], whole * scale, rtol=1e-6)
+    np.testing.assert_allclose(classifier.logits(X), quantized(X), rtol=1e-4, atol=1e-3)

@@ -18,6 +18,7 @@ from sanity.models.importing.weights import Weight, find_weights
 from sanity.models.inputs import Input
 from sanity.models.kinds import DETAILS
 from sanity.models.module import Entry
+from sanity.network.anatomy.parameters import selects
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -112,7 +113,7 @@ def _variable(weight: Weight) -> Any:
     if weight.groups:
         value = spatial.turned_kernel(value, weight.groups)
     with tf.init_scope(), tf.name_scope(""):
-        return tf.Variable(value, name=weight.name)
+        return tf.Variable(value, name=weight.name, trainable=not selects(value))
 
 
 def _live(variable: Any, weight: Weight) -> Value:

@@ -5,14 +5,16 @@ a rule for the backward pass has to see the whole of it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.network.anatomy.course import Course, Function, Norm, Product
 from sanity.network.anatomy.logits import find_activation
+from sanity.network.anatomy.rectifying import find_rectified
 from sanity.network.graph import NORMS, FlatGraph, op_of, search, tensor_of
 
 RECTIFIERS = ("Relu", "Relu6")
@@ -62,71 +64,6 @@ _SLACK = 1 + 1e-5  # 6 · (1/6) in single precision
 
 
 @dataclass(frozen=True)
-class Function:
-    """A function of each entry by itself, y = f(x), whatever ops compute it.
-
-    Attributes:
-        x: The tensor that it is of.
-        y: The op that gives its values.
-        ops: All ops within, that one among them.
-    """
-
-    x: str
-    y: str
-    ops: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Product:
-    """Two tensors that both depend on the images, multiplied entry by entry.
-
-    Attributes:
-        op: Its name.
-        gate: Which operand, 0 or 1, only opens and closes the other, its values in [0, 1]; None if
-            neither does, or both.
-        normalizes: Whether an operand is divided by something of the image, such as its spread.
-    """
-
-    op: str
-    gate: int | None
-    normalizes: bool
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A division by a statistic of the image itself, as layer normalization's.
-
-    Attributes:
-        op: Its name.
-        spread: Which operand of a product or quotient the statistic, or its inverse, is; None where
-            a single op takes the statistics and divides by them.
-    """
-
-    op: str
-    spread: int | None
-
-
-@dataclass
-class Course:
-    """What relevance passes on its way from the logits to the images.
-
-    Attributes:
-        functions: The nonlinearities.
-        products: Of two tensors that both depend on the images.
-        maxima: Names of the ops that choose the largest (or least) of several entries.
-        others: The ops that are neither these nor linear.
-        norms: Divisions by a statistic of the image; among `products` and `others` where softmaxes
-            are not looked for.
-    """
-
-    functions: list[Function] = field(default_factory=list)
-    products: list[Product] = field(default_factory=list)
-    maxima: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    norms: list[Norm] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Nonlinearities:
     """What of a network is no linear map of its images.
 
@@ -158,25 +95,39 @@ class Nonlinearities:
 
     @cached_property
     def rectifiers(self) -> list[str]:
-        """The ReLU and ReLU6 ops that are a layer's activation function by themselves.
+        """The ops that give a ReLU or ReLU6 which is a layer's activation function by itself.
 
         Not those of which another function is made: of relu(x) − α · relu(−x), x · relu6(x + 3) / 6
-        or, as of a gate, relu6(x + 3) / 6.
+        or, as of a gate, relu6(x + 3) / 6. Those that are written out are among them, see
+        `find_rectified`, but for what is done to the images before the first layer.
         """
         parts: set[str] = set()
         for name in self.graph.path(self.output):
             node = self.graph.nodes[name]
+            if self._is_written_out(node):
+                continue
             if name in self.graph.valued and len(self._sources(node)) > 1:
                 function = self._joined(node)
                 parts |= function.ops if function else set()
                 product = self._product(node) if node.op == "Mul" and not function else None
                 if product is not None and product.gate is not None:
-                    parts.add(self._squashed(tensor_of(node.input[product.gate])))
+                    parts |= self._squashing(tensor_of(node.input[product.gate]))
         return [
-            name
-            for name in self.graph.gradient_path(self.output)
-            if self.graph.nodes[name].op in RECTIFIERS and name not in parts
+            node.name
+            for node in map(self.graph.nodes.__getitem__, self.graph.gradient_path(self.output))
+            if node.name not in parts and (node.op in RECTIFIERS or self._is_written_out(node))
         ]
+
+    def _is_written_out(self, node: NodeDef) -> bool:
+        """Whether an op gives a ReLU of what a layer has computed, and is none itself."""
+        x = find_rectified(self.graph, node)
+        return x is not None and op_of(x) in self._behind_layers and not self._is_statistic(x)
+
+    @cached_property
+    def _behind_layers(self) -> set[str]:
+        """The ops behind a product of images' values with something else."""
+        products = [n.name for n in self.graph.nodes.values() if n.op in _FACTORS - {"Mul"}]
+        return self.graph.behind(products) & self.graph.valued
 
     def describe(self, function: Function) -> str:
         """Types of the ops that compute a function, without those that only multiply and shift."""
@@ -280,6 +231,14 @@ class Nonlinearities:
             gates = [i for i in (0, 1) if op_of(node.input[1 - i]) in above[i]]
         gate = gates[0] if len(gates) == 1 else None
         return Product(node.name, gate, gate is None and any(map(self._divided, node.input)))
+
+    def _squashing(self, tensor: str) -> set[str]:
+        """The ops from the one that puts a tensor's values into [0, 1] on, see `_squashed`."""
+        last, found = self._squashed(tensor), {op_of(tensor)}
+        while last not in found:
+            tensor = self._sources(self.graph.nodes[op_of(tensor)])[0]
+            found.add(op_of(tensor))
+        return found
 
     def _squashed(self, tensor: str) -> str:
         """The op that puts a tensor's values into [0, 1]; `""` if none does."""

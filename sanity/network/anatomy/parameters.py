@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+import numpy as np
 import tensorflow as tf
 
 from sanity.network.anatomy.roles import Kind, find_role
@@ -12,6 +13,7 @@ from sanity.network.anatomy.ways import Ways
 from sanity.network.graph import FlatGraph
 
 _MEASURED = ("moving_mean", "moving_variance")  # on images, not learned from the loss
+_SOME = 256  # entries that tell most weights from a mask
 # Kinds that are never randomized, as what would take their place is not known.
 UNKNOWN = ("range", "preprocessing", "other")
 
@@ -25,12 +27,14 @@ class Declared:
         shape: Its shape.
         floating: Whether it holds floating-point numbers.
         trainable: Whether training changes it.
+        selects: Whether it is known to be fixed, and is of zeros and ones, see `selects`.
     """
 
     name: str
     shape: tuple[int, ...]
     floating: bool = True
     trainable: bool = True
+    selects: bool = False
 
     @property
     def size(self) -> int:
@@ -109,6 +113,14 @@ def describe(
     return {parameter.name: parameter for parameter in _before_kernels(ordered)}
 
 
+def selects(values: np.ndarray) -> bool:
+    """Whether an array is of zeros and ones, and has both: a mask, or what picks and reorders."""
+    some = values.ravel()[:_SOME]
+    if not np.isin(some, (0, 1)).all():
+        return False
+    return bool(np.isin(values, (0, 1)).all() and values.any() and not values.all())
+
+
 def block_of(name: str, blocks: Sequence[str]) -> str:
     """The block whose path components stand in a variable's name, whole and in a row, or `""`.
 
@@ -146,8 +158,10 @@ def _describe(
     ways = Ways(graph, {placeholder: source.shape for placeholder, source in used.items()}, images)
     found = {}
     for placeholder, source in used.items():
-        role = find_role(ways, placeholder, source.shape) if source.floating else None
-        kind, fan_in, fan_out = role or ("other", 0, 0)
+        kind, fan_in, fan_out = find_role(ways, placeholder, source.shape)
+        if not source.floating or (kind == "kernel" and source.selects):
+            whole = kind == "kernel" and not source.floating
+            kind, fan_in, fan_out = "quantized" if whole else "other", 0, 0
         met = meeting(graph, placeholder)
         found[source.name] = Parameter(
             source.name,
@@ -164,7 +178,15 @@ def _describe(
 
 
 def _before_kernels(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """The parameters, those of the images' normalization told from what was learned."""
+    """The parameters, those of the images' normalization told from what was learned.
+
+    And from scales of layers those of quantization.
+    """
+    if any(p.kind == "quantized" for p in parameters):
+        parameters = [
+            replace(p, kind="range") if p.kind == "scale" and not p.trainable else p
+            for p in parameters
+        ]
     first = min((p.depth for p in parameters if p.kind == "kernel" and p.reaches), default=0)
     return [
         replace(p, kind="preprocessing")

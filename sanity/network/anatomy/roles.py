@@ -15,8 +15,9 @@ from sanity.network.anatomy.ways import (
     Shape,
     Ways,
     fans,
+    shapes_of,
 )
-from sanity.network.graph import NORMS, FlatGraph, op_of
+from sanity.network.graph import NORMS, FlatGraph, op_of, tensor_of
 
 Kind = Literal[
     "kernel",
@@ -30,6 +31,7 @@ Kind = Literal[
     "position",
     "range",
     "preprocessing",
+    "quantized",
     "other",
 ]
 # Of a variable that meets the images in several ways, the first of these is what it is.
@@ -90,8 +92,8 @@ def _role(ways: Ways, own: tuple[int, ...], met: Meeting) -> Role:
         return "kernel", *(own[0], own[-1])
     if node.op in FACTORS:
         return _factor(ways, own, met)
-    if node.op in SUMS:
-        return _summand(ways, own, met)
+    if node.op in (*SUMS, "SquaredDifference"):
+        return _distance(ways, met) or _summand(ways, own, met)
     if node.op in _SIDE_BY_SIDE:
         return ("token", *_channels(own))
     return "other", 0, 0
@@ -180,6 +182,48 @@ def _summed(ways: Ways, met: Meeting, total: NodeDef) -> int:
     lengths = [1] * (rank - len(own)) + [length or 1 for length in own]
     chosen = {int(axis) % rank for axis in tf.make_ndarray(axes.attr["value"].tensor).ravel()}
     return math.prod(lengths[axis] for axis in chosen) if rank >= len(own) else 1
+
+
+def _distance(ways: Ways, met: Meeting) -> Role | None:
+    """Of centres w whose distances from the images' features x are taken; None of what is none.
+
+    Σ(x − w)² is Σx² − 2 Σxw + Σw², so that w is a kernel. Each x meets several w.
+    """
+    graph, node = ways.graph, met.node
+    total = _sum_of_even(graph, node)
+    own, x = ways.shape(met.tensor), tensor_of(node.input[1 - met.index])
+    if total is None or own is None:
+        return None
+    given = op_of(x) == graph.input
+    other = tuple(ways.images.shape) if given else shapes_of(graph, [x], ways.images)[x]
+    if not other or len(own) > len(other):
+        return None
+    if not any(a == 1 != b for a, b in zip(other[-len(own) :], own, strict=True)):
+        return None
+    fan_in = _summed(ways, met, total)
+    return ("kernel", fan_in, max(ways.size(met.tensor) // fan_in, 1)) if fan_in > 1 else None
+
+
+def _sum_of_even(graph: FlatGraph, node: NodeDef) -> NodeDef | None:
+    """The sum that alone takes the squares or absolute values of what an op gives."""
+    even = node.op == "SquaredDifference"
+    while len(users := graph.consumers.get(node.name, [])) == 1:
+        node = users[0]
+        if even and node.op in ("Sum", "Mean"):
+            return node
+        if _is_even(graph, node):
+            even = True
+        elif node.op not in _SIGNS | FACTORS:
+            return None
+    return None
+
+
+def _is_even(graph: FlatGraph, node: NodeDef) -> bool:
+    """Whether an op gives the square or absolute value of its one input."""
+    if node.op == "Pow":
+        power = graph.nodes.get(op_of(node.input[1]))
+        return power is not None and _constant(graph, power) == 2
+    return node.op in ("Square", "Abs") or (node.op == "Mul" and len({*node.input}) == 1)
 
 
 def _summand(ways: Ways, own: tuple[int, ...], met: Meeting) -> Role:

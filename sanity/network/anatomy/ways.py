@@ -103,7 +103,7 @@ class Ways:
     def __init__(self, graph: FlatGraph, shapes: Mapping[str, Shape], images: tf.TensorSpec):
         self.graph = graph
         self._given = shapes
-        self._images = images
+        self.images = images
         self._loops: dict[str, tuple[Ways, list[str]]] = {}
 
     def of(self, placeholder: str) -> list[Meeting]:
@@ -132,7 +132,7 @@ class Ways:
 
     def rank(self, name: str) -> int:
         """How many axes an op's result has; 0 if that is unknown."""
-        return len(shapes_of(self.graph, [f"{name}:0"], self._images)[f"{name}:0"] or ())
+        return len(shapes_of(self.graph, [f"{name}:0"], self.images)[f"{name}:0"] or ())
 
     def inverse_root(self, tensor: str) -> bool:
         """Whether the inverse root of a variable is a factor of a tensor, as in batch norm."""
@@ -170,7 +170,7 @@ class Ways:
             known = {k: shape for k, shape in shapes.items() if shape is not None}
             body, arguments = find_body(self.graph, loop, known)
             given = {arguments[k]: known.get(k, ()) for k in shapes}
-            self._loops[loop.name] = (Ways(body, given, self._images), arguments)
+            self._loops[loop.name] = (Ways(body, given, self.images), arguments)
         return self._loops[loop.name]
 
     def _after(self, node: NodeDef, index: int, way: Way, through: frozenset[str]) -> Way | None:
@@ -269,7 +269,7 @@ class Ways:
         read = {tensor_of(source) for source in sources if not source.startswith("^")}
         inside = self._dependent & self.graph.nodes.keys()
         tensors = sorted(tensor for tensor in read if op_of(tensor) in inside)
-        found = shapes_of(self.graph, tensors, self._images)
+        found = shapes_of(self.graph, tensors, self.images)
         return {tensor: shape for tensor, shape in found.items() if shape is not None}
 
 

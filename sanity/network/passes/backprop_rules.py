@@ -10,8 +10,10 @@ from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
+from sanity.network.anatomy.course import Course, Function
 from sanity.network.anatomy.loops import LOOPS, ops_in_loops
-from sanity.network.anatomy.nonlinearities import MAXIMA, Course, Function, Nonlinearities
+from sanity.network.anatomy.nonlinearities import MAXIMA, Nonlinearities
+from sanity.network.anatomy.rectifying import find_rectified
 from sanity.network.custom_gradients import KIND
 from sanity.network.graph import FlatGraph, tensor_of
 from sanity.network.passes.rescale import MAX, MAX_POOL, PRODUCT, SLOPE, register
@@ -53,9 +55,12 @@ class RectifierRule(Rule):
 
     Attributes:
         gradients: The registered gradient that replaces that of each op type.
+        written_out: That of an op with the inputs (y, x), for a ReLU y of x that is made of other
+            ops.
     """
 
     gradients: Mapping[str, str] = field(default_factory=dict)
+    written_out: str = ""
 
     def applied(self, graph: FlatGraph, output: str, model: str) -> FlatGraph:
         """See `Rule.applied`."""
@@ -74,7 +79,15 @@ class RectifierRule(Rule):
                 f"{' and '.join(self.gradients)}, but {model} has no such op{parts}, so the masks "
                 "would be those of the plain gradient"
             )
-        return _overridden(graph, {name: self.gradients[graph.nodes[name].op] for name in found})
+        kinds = {name: graph.nodes[name].op for name in found}
+        ops = {name: self.gradients[op] for name, op in kinds.items() if op in self.gradients}
+        new = _overridden(graph, ops)
+        nodes = {node.name: node for node in new.graph_def.node}
+        for name in kinds.keys() - ops.keys():
+            x, kind = find_rectified(graph, graph.nodes[name]), graph.nodes[name].attr["T"].type
+            assert x is not None
+            _insert(new.graph_def, nodes[name], x, [kind, kind], self.written_out)
+        return new
 
 
 @dataclass(frozen=True)
@@ -277,6 +290,16 @@ def _deconvnet(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return tf.nn.relu(gradient)
 
 
+@register("SanityGuidedWrittenOut")
+def _guided(op: tf.Operation, gradient: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, None]:
+    return tf.nn.relu(gradient), None  # what goes through y, y lets through
+
+
+@register("SanityDeconvnetWrittenOut")
+def _deconvolved(op: tf.Operation, gradient: tf.Tensor, _: tf.Tensor) -> tuple[None, tf.Tensor]:
+    return None, tf.nn.relu(gradient)
+
+
 @register("SanityHalve")
 def _half(op: tf.Operation, gradient: tf.Tensor) -> tf.Tensor:
     return gradient / 2
@@ -330,11 +353,15 @@ PLAIN = Rule("plain")
 # Springenberg et al. 2015, figure 1c: backwards through a ReLU goes only what is positive, and
 # only where the ReLU let something through.
 GUIDED = RectifierRule(
-    "guided_backprop", gradients={"Relu": "SanityGuidedRelu", "Relu6": "SanityGuidedRelu6"}
+    "guided_backprop",
+    gradients={"Relu": "SanityGuidedRelu", "Relu6": "SanityGuidedRelu6"},
+    written_out="SanityGuidedWrittenOut",
 )
 # Zeiler & Fergus 2014: only what is positive, wherever the ReLU let something through.
 DECONVNET = RectifierRule(
-    "deconvnet", gradients={"Relu": "SanityDeconvnet", "Relu6": "SanityDeconvnet"}
+    "deconvnet",
+    gradients={"Relu": "SanityDeconvnet", "Relu6": "SanityDeconvnet"},
+    written_out="SanityDeconvnetWrittenOut",
 )
 # Shrikumar et al. 2017, equation 10.
 RESCALE = PropagationRule(

@@ -175,3 +175,38 @@ def test_statistics_folded_into_a_kernel_are_not_estimated_again():
     assert {n: p.kind for n, p in classifier.parameters.items()} == make.kinds
     with pytest.raises(ConfigError, match="moving_statistics=keep leaves it"):
         Randomization().stages(classifier, classifier.blocks, 0)
+
+
+def test_kernels_of_whole_numbers_survive_and_are_named():
+    """As Keras' `quantize("int8")` makes them: nothing is drawn for them, their scales stay."""
+    draw = np.random.default_rng(0)
+    conv = tf.Variable(draw.normal(size=(3, 3, 3, 4)).astype(np.float32), name="conv/kernel")
+    whole = draw.integers(-99, 99, (4, 5)).astype(np.int8)
+    head = tf.Variable(whole, trainable=False, name="head/kernel")
+    scale = tf.Variable(np.full(5, 50, np.float32), trainable=False, name="head/scale")
+
+    def network(x):
+        x = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, conv, 1, "SAME")), [1, 2])
+        return x @ tf.cast(head, tf.float32) / scale
+
+    classifier = Classifier(network, (8, 8, 3))
+    kinds = {name: p.kind for name, p in classifier.parameters.items()}
+    expected = {"conv/kernel": "kernel", "head/kernel": "quantized", "head/scale": "range"}
+    assert kinds == expected
+    assert Randomization().survivors(classifier, classifier.blocks) == ["head/kernel"]
+    (full,) = Randomization(order="full").stages(classifier, classifier.blocks, 0)[1:]
+    assert full.variables == ("conv/kernel",)
+
+
+def test_a_mask_beside_a_kernel_is_not_drawn():
+    draw = np.random.default_rng(0)
+    kernel = tf.Variable(draw.normal(size=(3, 3, 3, 4)).astype(np.float32), name="conv/kernel")
+    values = (draw.random((3, 3, 3, 4)) > 0.5).astype(np.float32)
+    mask = tf.Variable(values, trainable=False, name="conv/mask")
+
+    def network(x):
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, kernel * mask, 1, "SAME")), [1, 2])
+
+    parameters = Classifier(network, (8, 8, 3)).parameters
+    assert (parameters["conv/mask"].kind, parameters["conv/mask"].learned) == ("other", False)
+    assert parameters["conv/kernel"].fan_in == 27

@@ -265,3 +265,21 @@ def fixed_preprocessing(make):
         return _pooled(tf.nn.relu(_conv((x - mean) * factor, kernel) + frozen)) @ head
 
     return function
+
+
+@network(8, 8, 3)
+def distances(make):
+    """Of features at each place to prototypes, and to the centres of radial basis functions."""
+    kernel, bias = make("kernel", 3, 3, 3, 4), make("bias", 4)
+    prototypes, centres = make("kernel", 6, 4, fans=(4, 6)), make("kernel", 5, 6, fans=(6, 5))
+    widths, head = make("scale", 5), make("kernel", 5, 4, fans=(5, 4))
+    lengths, shift = make("kernel", 4, 8, fans=(4, 8)), make("bias", 4, 2)
+
+    def function(x):
+        x = tf.nn.relu(_conv(x, kernel) + bias)
+        near = tf.reduce_max(-tf.reduce_mean((x[:, :, :, None] - prototypes) ** 2, -1), [1, 2])
+        far = tf.reduce_sum(tf.math.squared_difference(near[:, None], centres), -1)
+        capsules = tf.reshape(_pooled(x) @ lengths, [-1, 4, 2]) + shift
+        return tf.exp(-widths * far) @ head + tf.norm(capsules, axis=-1)
+
+    return function

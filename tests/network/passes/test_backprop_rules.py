@@ -204,6 +204,39 @@ def test_guided_backprop_leaves_other_functions_whole(activation):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("rule", ["guided_backprop", "deconvnet"])
+@pytest.mark.parametrize(
+    "relu",
+    [
+        lambda x: tf.maximum(0.0, x),
+        lambda x: tf.where(x > 0, x, 0.0),
+        lambda x: tf.where(0 >= x, tf.zeros_like(x), x),
+        lambda x: x * tf.cast(x > 0, x.dtype),
+    ],
+    ids=["maximum", "where", "where not", "times"],
+)
+def test_relus_that_are_written_out(relu, rule):
+    """Beside others; what is cut off the images before the first layer is no ReLU of a layer."""
+
+    def of(relu):
+        draw = np.random.default_rng(5)
+        first, second = (
+            tf.constant(0.4 * draw.standard_normal((3, 3, c, 6)), tf.float32) for c in (3, 6)
+        )
+
+        def function(x):
+            x = relu(tf.nn.conv2d(tf.maximum(x, 0.0), first, 1, "SAME"))
+            x = tf.nn.relu(tf.nn.conv2d(x, second, 1, "SAME"))
+            return tf.reduce_mean(x, [1, 2])
+
+        return function
+
+    written, plain = (Classifier(of(one), SHAPE) for one in (relu, tf.nn.relu))
+    found, expected = (one.gradients(images(), TARGETS, rule) for one in (written, plain))
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    assert (found < 0).any()
+
+
 def attention(x):
     rows = tf.reshape(x, [-1, 64, 8])
     return tf.reshape(tf.nn.softmax(rows @ tf.transpose(rows, [0, 2, 1])) @ rows, [-1, 8, 8, 8])
