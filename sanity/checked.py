@@ -245,4 +245,9 @@ def _sentence(error: ValidationError, prefix: str) -> str:
     if len(problems) == 1 and first["type"] in ("list_type", "tuple_type"):
         if isinstance(given := first["input"], str | int | float):
             return f"{prefix}{names}={given} should be a list: '{prefix}{names}=[{given}]'"
+    if len(problems) == 1 and first["type"] in ("too_long", "too_short"):
+        bounds, given = first.get("ctx", {}), first["input"]
+        most = bounds.get("max_length")
+        wanted = f"at most {most}" if most else f"at least {bounds.get('min_length')}"
+        return f"{prefix}{names}={given} should have {wanted} entries, it has {len(given)}"
     return f"{prefix}{names}={first['input']} {' or '.join(problems)}"

@@ -381,6 +381,7 @@ def _check_together(job: Job) -> None:
     if classes and isinstance(target, int) and target >= classes:
         raise ConfigError(f"target={target} must be a class from 0 to {classes - 1}, or its name")
     check_deciding(job)
-    for metric in job.metrics.values():
+    for key, metric in job.metrics.items():
+        metric.check_settings(f"metric.{key}")
         metric.check_regions(job.data.has_regions, type(job.data).__name__)
     job.data.check()

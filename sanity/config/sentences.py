@@ -102,8 +102,9 @@ def _unknown_key(key: str) -> str:
     known = [name for name in found if "/" not in name]
     if key in known:
         return f"{key} belongs to an option that is not chosen (sanity --cfg job shows what is)"
-    alike = [name for name in known if name.count(".") == key.count(".")]
-    hint = did_you_mean(key, alike if near(key, alike) else known)
+    typed = [name for name in known if not name.endswith("_target_")]
+    alike = [name for name in typed if name.count(".") == key.count(".")]
+    hint = did_you_mean(key, alike if near(key, alike) else typed)
     return f"{key} is no key of the configuration{hint} (sanity --cfg job shows them)"
 
 

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
+from sanity.data import Images
 from sanity.experiment.effort import Times
 from sanity.experiment.forecast import Forecast, measure_times, seconds_a_mask
 from sanity.experiment.prepare import Experiment
@@ -15,6 +16,7 @@ from sanity.results.listing import TRAINED
 from sanity.results.recorded import model_file
 
 if TYPE_CHECKING:
+    from sanity.network.classifier import Classifier
     from sanity.randomization.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ def announce(experiment: Experiment) -> Times:
     job, classifier = experiment.job, experiment.classifier
     if (seen := classifier.network.seen) is not None and seen.complaint:
         log.warning("%s: %s: see model.range", classifier.name, seen.complaint)
+    if said := _foreign(experiment.images, classifier):
+        log.warning("%s", said)
     for line in _question(experiment):
         log.info("%s", line)
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
@@ -52,6 +56,21 @@ def announce(experiment: Experiment) -> Times:
         seconds = times.seconds(total) + scoring * units * len(job.methods)
         log.info("  %s: about %s", ", ".join(passes), duration(seconds))
     return times
+
+
+def _foreign(images: Images, classifier: "Classifier") -> str | None:
+    """What is said of labels that are no classes of the model's; None if there are none.
+
+    So it is of the default images beside a network of another task.
+    """
+    known = [label for label in images.labels if label is not None]
+    classes = classifier.n_classes - classifier.class_offset
+    if not known or max(known) < classes or classifier.ending.link == "none":
+        return None
+    return (
+        f"the images are labelled up to class {max(known)}, and the model has {classes} classes, "
+        "from 0: images of another task? data=folder data.path=FOLDER takes your own"
+    )
 
 
 def announce_forecast(found: Forecast, devices: int | None) -> None:

@@ -129,6 +129,15 @@ class MaskMetric(Made, ABC):
             key: The metric's path in the configuration, for the message.
         """
 
+    def check_settings(self, key: str) -> None:
+        """Refuses settings that have no effect beside its others (ConfigError).
+
+        Not where it is made, since runs that were made with such ones are read as well.
+
+        Args:
+            key: The metric's path in the configuration, for the message.
+        """
+
     def check_regions(self, known: bool, data: str) -> None:
         """Refuses data whose regions it needs to know and does not (ConfigError)."""
 

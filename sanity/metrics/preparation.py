@@ -18,6 +18,21 @@ CONSTANT = "constant mask"
 NO_SCALE = "mask cannot be scaled"
 
 
+def refuse_idle(made: object, key: str, name: str, taken: bool, only: str) -> None:
+    """Refuses a setting that was changed where it has no effect (ConfigError).
+
+    Args:
+        made: What has it.
+        key: Its path in the configuration, for the message.
+        name: Of the setting.
+        taken: Whether it has an effect.
+        only: Where it has one: a part of a sentence.
+    """
+    value = getattr(made, name)
+    if not taken and value != getattr(type(made), name):
+        raise ConfigError(f"{key}.{name}={value} has no effect: it is taken {only} alone")
+
+
 @checked
 class Preparation:
     """What is done to a mask before it is compared, in the order of the attributes.
@@ -63,6 +78,11 @@ class Preparation:
             ConfigError: The masks are too small.
         """
         self._require(1, shape, f"{key}.pool={self.pool}")
+
+    def check_settings(self, key: str) -> None:
+        """Refuses a percentile that the scale does not take (ConfigError)."""
+        taken = self.scale in ("percentile", "diverging")
+        refuse_idle(self, key, "percentile", taken, "with scale=percentile or diverging")
 
     def _require(self, side: int, shape: tuple[int, ...], key: str) -> None:
         """`side` counts pixels after pooling."""

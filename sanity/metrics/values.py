@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from sanity.checked import checked
 from sanity.metrics.base import Metric, Parts, Range
-from sanity.metrics.preparation import Channels, Clip, Scale
+from sanity.metrics.preparation import Channels, Clip, Scale, refuse_idle
 from sanity.metrics.windows import gaussian, windowed
 
 _CACHED = 2**15  # windows at a time, so that what is computed of them stays in the cache
@@ -61,6 +61,12 @@ class Ssim(Metric):
         super().check(shape, key)
         name = "sigma" if self.gaussian_weights else "window"
         self._require(self._side, shape, f"{key}.{name}={getattr(self, name)}")
+
+    def check_settings(self, key: str) -> None:
+        """Refuses the window of a square beside Gaussian weights, or the other way round."""
+        super().check_settings(key)
+        refuse_idle(self, key, "window", not self.gaussian_weights, "with gaussian_weights=false")
+        refuse_idle(self, key, "sigma", self.gaussian_weights, "with gaussian_weights=true")
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:
         """The masks, and in each window the mean, and what it and the variance add below.

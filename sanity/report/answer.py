@@ -166,7 +166,7 @@ def _by_metric(
     known = {row["metric"]: row for row in sorted(rows, key=lambda row: row["place"])}
     metrics = sorted(known.values(), key=lambda row: not row["primary"])
     by = {(row["method"], row["metric"]): row for row in rows}
-    name = min(max(cell_len(row["method"]) for row in first), max(14, width // 3))
+    name = max(14, min(max(cell_len(row["method"]) for row in first), width // 3))
     blocks: list[list[Mapping[str, Any]]] = [[]]
     room = width - name
     for metric in metrics:
@@ -180,7 +180,7 @@ def _by_metric(
     leans: set[bool] = set()  # of those opposite: whether they lean, against a verdict that stands
     for block in blocks:
         table = bare_table()
-        table.add_column("by each metric", overflow="fold", min_width=min(14, name), max_width=name)
+        table.add_column("by each metric", overflow="fold", min_width=14, max_width=name)
         for metric in block:
             table.add_column(metric["metric"], justify="right", overflow="fold")
         if any(metric["speaks_for"] for metric in block):

@@ -27,6 +27,7 @@ GROUPS = {
     "hydra/launcher": "How the jobs of a sweep run. [Sweeps](../tutorials/sweeps.md).",
 }
 LINK = re.compile(r"(\[[^\]\[]*\])\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+FILE = re.compile(r"^(```\w+) file=(\S+)$", re.MULTILINE)  # tests write such blocks to files
 CODE = re.compile(r"(^```.*?^```)", re.MULTILINE | re.DOTALL)
 KEY = re.compile(r"^(\s*)([\w-]+):(.*?)(?:\s+#\s?(.*))?$")
 
@@ -41,7 +42,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Points links that leave docs/ to where those pages are in the site; others become text."""
+    """Points links that leave docs/ to where those pages are in the site; others become text.
+
+    A block of code that is a file has the file's name as its title.
+    """
     made = {target: source for source, target in BESIDE.items()}
     here = page.file.src_uri
     place = made.get(here) or f"docs/{here}"
@@ -56,7 +60,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     parts = CODE.split(markdown)  # what is code stands at the odd places
     parts[::2] = [LINK.sub(follow, part) for part in parts[::2]]
-    return "".join(parts)
+    return FILE.sub(r'\1 title="\2"', "".join(parts))
 
 
 def options() -> str:

@@ -118,6 +118,18 @@ def test_every_experiment_is_composed(experiment, folder_of_images):
             r"smoothgrad\.sampels=3 .*did you mean .*samples",
         ),
         (["method.smoothgrad.sampels=3"], r"method\.smoothgrad\.sampels is no key .*samples"),
+        (
+            ["model=keras", "model.path=x", "model.range=[0,255,3]"],
+            r"^model\.range=\[0, 255, 3\] should have at most 2 entries, it has 3$",
+        ),
+        (
+            ["method.gradient.x=1"],
+            r"^method\.gradient\.x is no key of .*tion(?!.*_target_)",
+        ),
+        (
+            ["metric.ssim.window=9"],
+            r"^metric\.ssim\.window=9 has no effect: .*=false alone$",
+        ),
         (["sede=3"], r"sede is no key of the configuration; did you mean seed\?"),
         (["+sede=3"], r"sede=3 is no key here; did you mean seed\?"),
         (["+method.vanishing.samples=3"], r"method\.vanishing is no method"),

@@ -41,8 +41,8 @@ def test_a_variant_may_stand_alone_and_interpolates():
 
 
 def test_metrics_have_variants():
-    job = compose(["metric=[ssim]", "metric.ssim_9.like=ssim", "metric.ssim_9.window=9"])
-    assert {name: metric.window for name, metric in job.metrics.items()} == {"ssim": 7, "ssim_9": 9}
+    job = compose(["metric=[ssim]", "metric.ssim_3.like=ssim", "metric.ssim_3.sigma=3"])
+    assert {name: one.sigma for name, one in job.metrics.items()} == {"ssim": 1.5, "ssim_3": 3}
 
 
 @pytest.mark.parametrize(

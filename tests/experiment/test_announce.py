@@ -170,3 +170,11 @@ def test_controls_cost_nothing(small, noise_images, caplog):
     rows, messages = announced(small, noise_images, {"one": methods.RandomMask()}, caplog)
     assert rows["in all"] == (0, 0)
     assert "about" not in messages[-1]
+
+
+@pytest.mark.parametrize(("labels", "said"), [([0, 6], False), ([0, 7], True), ([None, 8], True)])
+def test_labels_that_the_model_does_not_have_are_named(small, noise_images, labels, said, caplog):
+    images = replace(noise_images.take(range(2)), labels=labels)
+    _, messages = announced(small, images, {"one": methods.RandomMask()}, caplog)
+    wanted = f"labelled up to class {labels[1]}, and the model has 7 classes"
+    assert any(wanted in message for message in messages) == said

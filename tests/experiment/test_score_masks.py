@@ -27,7 +27,7 @@ from tests.test_hostile_results import Evil
 NAMES = [f"photo {i}.jpg" for i in range(7)]
 LAYERS = ["trained", "head", "body", "stem"]
 STAYS = {"gradient": 0.0, "guided": 1.0, "edges": 1.0}  # share of a mask that stays
-FAST = ["metric=[spearman,ssim]", "metric.ssim.window=5", "null_images=2"]
+FAST = ["metric=[spearman,ssim]", "metric.ssim.sigma=0.6", "null_images=2"]
 
 
 def masks_of(method, channels=3):
@@ -136,7 +136,7 @@ def test_the_same_masks_are_the_same_run_and_others_are_not(here, unfinished, ca
     path.rename(copy)
     again = score_masks(copy, [*FAST, "runtime.progress=none", f"output={here / 'outputs'}"])
     assert (again.path, (again / "run.json").stat().st_mtime_ns) == (first.path, written)
-    others = [[*FAST, "seed=1"], [*FAST, "model=mine"], [*FAST, "metric.ssim.window=7"]]
+    others = [[*FAST, "seed=1"], [*FAST, "model=mine"], [*FAST, "metric.ssim.sigma=0.5"]]
     assert len({score_masks(copy, asked).path for asked in others} | {first.path}) == 4
     changed = {**arrays(), "gradient": masks_of("gradient").astype(np.float32) + 1}
     np.savez(copy, **changed)

@@ -767,6 +767,31 @@ def test_small_masks_are_refused_in_a_sentence(name, shape, message):
     metric(name).check((48, 48, 3))
 
 
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (
+            Ssim(window=9),
+            "x.window=9 has no effect: it is taken with gaussian_weights=false",
+        ),
+        (Ssim(gaussian_weights=False, sigma=2), "x.sigma=2.0 has no effect"),
+        (Pearson(percentile=95), "x.percentile=95.0 has no effect: .* scale=percentile or diver"),
+    ],
+)
+def test_settings_without_effect_are_refused(one, said):
+    with pytest.raises(ConfigError, match=said):
+        one.check_settings("metric.x")
+
+
+def test_settings_with_an_effect_are_not():
+    for one in (
+        *map(metric, OPTIONS),
+        Ssim(gaussian_weights=False, window=9, percentile=95),
+        Ssim(sigma=2),
+    ):
+        one.check_settings("metric.x")
+
+
 def test_what_fits_small_masks_is_said():
     chosen = {name: metric(name) for name in ("ssim", "hog", "spearman")}
     with pytest.raises(ConfigError, match=r"28×28; 'metric=\[ssim,spearman\]' leaves it out$"):

@@ -98,6 +98,12 @@ def test_a_mark_beside_a_verdict_that_stands_is_explained():
     assert "≠ the opposite of what ssim says, or leans to it where the verdict is another" in text
 
 
+def test_the_heading_of_the_metrics_is_on_one_line_beside_short_names():
+    found = answer().found
+    one = found[found["method"] == "gradient"]
+    assert lines(for_file(Answer(one, scores_of(), Thresholds()).parts), "by each metric")
+
+
 def test_the_meaning_in_a_sentence():
     text = " ".join(for_file(answer().parts).split())
     assert "guided_backprop keeps its masks though the last layers are random" in text
