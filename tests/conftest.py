@@ -1,9 +1,11 @@
 import gc
+import io
 import logging
 import os
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,13 +13,17 @@ import yaml
 
 from tests.command import THREADS
 
-# Before anything imports TensorFlow: a cache of the session's own, and no chatter.
-CACHE = os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+# Before anything imports TensorFlow: a cache of the session's own, which workers share as a user's
+# processes do, and no chatter.
+if not IS_WORKER:
+    os.environ["SANITY_CACHE"] = tempfile.mkdtemp(prefix="sanity-cache-")
+CACHE = os.environ["SANITY_CACHE"]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A graphics card is left alone: its numbers are others, and each worker would take all its memory.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # Workers beside each other: a thread each, or they wait for each other's.
-if "PYTEST_XDIST_WORKER" in os.environ:
+if IS_WORKER:
     os.environ.update(dict.fromkeys(THREADS, "1"))
 
 from sanity.config.options import conf_folder  # noqa: E402
@@ -28,7 +34,8 @@ gc.disable()
 
 
 def pytest_unconfigure():
-    shutil.rmtree(CACHE, ignore_errors=True)
+    if not IS_WORKER:
+        shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_collection_finish():
@@ -49,6 +56,26 @@ def level_of_the_log():
     before = log.level
     yield
     log.setLevel(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fonts():
+    """A PDF's fonts are cut down to its characters once for all PDFs that have the same ones."""
+    from matplotlib.backends import _backend_pdf_ps as backend
+
+    cut, write, known = backend.get_glyphs_subset, backend.font_as_file, {}
+
+    def cut_once(font, glyphs):
+        key = (str(font), getattr(font, "face_index", 0), *sorted(glyphs))
+        if key not in known:
+            with cut(font, glyphs) as found:
+                known[key] = found._replace(font=write(found.font).getvalue())
+        return nullcontext(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "get_glyphs_subset", cut_once)
+        patch.setattr(backend, "font_as_file", io.BytesIO)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from sanity.analysis import intervals
 from sanity.analysis.verdict_tables import Evidence
-from sanity.analysis.verdicts import early_scores, early_stages
+from sanity.analysis.verdicts import Measured, early_scores, early_stages
 from sanity.analysis.wording import records, word
 
 # What is tried in place of each threshold, the others as they are.
@@ -32,11 +32,12 @@ def by_threshold(evidence: Evidence, changes: Mapping[str, Any] | None = None) -
         Columns threshold (its name), value, changed (how many verdicts differ from those by the
         thresholds as they are), moved (which, as text) and one a method, its word.
     """
-    as_is = _words(evidence, changes or {})
+    measured = Measured()
+    as_is = _words(evidence, changes or {}, measured)
     rows = []
     for key, values in TRIED.items():
         for value in values:
-            found = _words(evidence, {**(changes or {}), key: value})
+            found = _words(evidence, {**(changes or {}), key: value}, measured)
             moved = {name: said for name, said in found.items() if said != as_is[name]}
             about = {"threshold": key, "value": f"{value:g}", "changed": len(moved)}
             said = "; ".join(f"{name}: {word_}" for name, word_ in moved.items())
@@ -85,11 +86,8 @@ def for_width(
     return pd.DataFrame(rows)
 
 
-def _words(evidence: Evidence, changes: Mapping[str, Any]) -> dict[str, str]:
-    return {row["method"]: word(row) for row in _primary(evidence, changes)}
-
-
-def _primary(evidence: Evidence, changes: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The verdicts by the primary metric, without those of controls."""
-    found = evidence.verdicts(changes)
-    return records(found[found["primary"] & ~found["method"].isin(evidence.controls)])
+def _words(evidence: Evidence, changes: Mapping[str, Any], measured: Measured) -> dict[str, str]:
+    """What is said of each method by the primary metric, controls left out."""
+    found = evidence.verdicts(changes, measured)
+    judged = found[found["primary"] & ~found["method"].isin(evidence.controls)]
+    return {row["method"]: word(row) for row in records(judged)}

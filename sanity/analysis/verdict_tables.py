@@ -11,7 +11,7 @@ import pandas as pd
 from sanity.analysis.discrimination import discrimination
 from sanity.analysis.relative import unrelated
 from sanity.analysis.thresholds import Thresholds
-from sanity.analysis.verdicts import verdicts
+from sanity.analysis.verdicts import Measured, verdicts
 from sanity.checked import make
 from sanity.files import read_json
 from sanity.metrics import MaskMetric
@@ -67,8 +67,14 @@ class Evidence:
         own = self.config.get("verdict") or {}
         return make(Thresholds, {**own, **(changes or {})}, "verdict")
 
-    def verdicts(self, changes: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def verdicts(
+        self, changes: Mapping[str, Any] | None = None, measured: Measured | None = None
+    ) -> pd.DataFrame:
         """See `analysis.verdicts.verdicts`.
+
+        Args:
+            changes: Of the thresholds that the runs were made with.
+            measured: By other thresholds.
 
         Raises:
             ConfigError: A threshold is out of range, or the primary metric is none of these.
@@ -84,6 +90,7 @@ class Evidence:
             unrelated=self.unrelated,
             controls=self.controls,
             survives=self.survives,
+            measured=measured,
         )
 
 

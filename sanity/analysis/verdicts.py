@@ -5,6 +5,7 @@ docs/verdicts.md says what each word means. Everything here is a function of the
 
 import math
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,19 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What thresholds have been held against, so that others need not measure it again.
+
+    Attributes:
+        early: By the early stages, what each method and metric has over them, not judged yet.
+        final: By the threshold `alike`, what each has at the last stage.
+    """
+
+    early: dict[range, list[Judged]] = field(default_factory=dict)
+    final: dict[float, list[dict[str, float]]] = field(default_factory=dict)
+
+
 def early_stages(last: int, early: int = 3) -> range:
     """Stages 1 to ⌈S/3⌉ of S: the network's top is gone, and with it the decision."""
     return range(1, math.ceil(last / early) + 1)
@@ -54,6 +68,7 @@ def verdicts(
     discrimination: "pd.DataFrame | None" = None,
     unrelated: "pd.DataFrame | None" = None,
     controls: Collection[str] = (),
+    measured: Measured | None = None,
 ) -> "pd.DataFrame":
     """One row a method and metric; those of the primary metric are the answer.
 
@@ -68,6 +83,7 @@ def verdicts(
         discrimination: See `analysis.discrimination`; without, metrics are trusted.
         unrelated: See `analysis.relative.unrelated`; without, there is no final similarity.
         controls: Methods that get no verdict.
+        measured: Of all the same but for the thresholds; what is missing is added.
 
     Returns:
         Columns method, metric, primary (whether it decides), speaks_for (magnitude, sign or
@@ -95,12 +111,21 @@ def verdicts(
     broken = early_complaint(predictions, stages, thresholds.dead)
     if outlives(survives):
         broken = survival(survives)
-    judged = []
-    for key, part in scores.groupby(["method", "metric"], observed=True, sort=False):
-        method, name = map(str, key)
-        one = _measured(part, stages if why_none is None else range(0), metrics.get(name))
-        one.final = _final(part, last, one, _of(unrelated, method, name), thresholds)
-        judged.append(one)
+    over = stages if why_none is None else range(0)
+    measured = measured or Measured()
+    groups = scores.groupby(["method", "metric"], observed=True, sort=False)
+    if over not in measured.early:
+        measured.early[over] = [
+            _measured(part, over, metrics.get(str(name))) for (_, name), part in groups
+        ]
+    judged = [replace(one, said=[]) for one in measured.early[over]]
+    if thresholds.alike not in measured.final:
+        measured.final[thresholds.alike] = [
+            _final(part, last, one, _of(unrelated, one.method, one.name), thresholds)
+            for one, (_, part) in zip(judged, groups, strict=True)
+        ]
+    for one, final in zip(judged, measured.final[thresholds.alike], strict=True):
+        one.final = final
     open_ = []
     for one in judged:
         found = _excluded(one, one.method in controls, why_none, broken, thresholds)

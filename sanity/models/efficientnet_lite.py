@@ -197,7 +197,6 @@ def _export(state: dict[str, np.ndarray], variant: Variant, folder: Path) -> Non
     network(tf.zeros([1, size, size, 3]))  # makes the variables, which a tf.function may not
     module = tf.Module()
     module.parameters = list(variables.values())
-    module.network = tf.function(
-        network, input_signature=[tf.TensorSpec([None, size, size, 3], name="images")]
-    )
+    images = tf.TensorSpec([None, size, size, 3], name="images")
+    module.network = tf.function(network, input_signature=[images], autograph=False)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.network})

@@ -1,11 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from sanity.analysis.intervals import ratio
 from sanity.analysis.schemes import load_schemes
 from sanity.analysis.stability import TRIED, by_threshold, for_width
 from sanity.analysis.verdict_tables import evidence
-from sanity.analysis.verdicts import early_scores
+from sanity.analysis.verdicts import Measured, early_scores
 from tests.report.runs import make_run
 
 IMAGES = [f"image_{k}" for k in range(8)]
@@ -38,6 +39,13 @@ def test_each_threshold_is_moved_alone(known, monkeypatch):
     monkeypatch.setattr("sanity.analysis.stability.TRIED", {"early": (3,)})
     strict = by_threshold(known, {"threshold": 0.95}).set_index(["threshold", "value"])
     assert strict.loc[("early", "3"), "guided_backprop"] != "insensitive"
+
+
+def test_verdicts_by_what_was_measured_before_are_the_same(known):
+    measured = Measured()
+    for changes in ({}, {"early": 1}, {"alike": 0.1}, {"early": 1, "threshold": 0.95}):
+        found = known.verdicts(changes, measured)
+        pd.testing.assert_frame_equal(found, known.verdicts(changes), check_exact=True)
 
 
 def test_images_and_seeds_for_a_width(known):
