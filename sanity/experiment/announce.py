@@ -5,7 +5,9 @@ import textwrap
 from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
-from sanity.data import Images
+import numpy as np
+
+from sanity.data.images import Images, name_some
 from sanity.experiment.effort import Times
 from sanity.experiment.forecast import Forecast, measure_times, seconds_a_mask
 from sanity.experiment.prepare import Experiment
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 WIDTH = 78  # of what is printed, columns
+_LOOKED_AT, _DARK = 4, 0.08  # images that are looked at, and the greatest value of 12 bits of 16
 _SHOWN = 0.5  # seconds below which a part of a forecast is not worth a word
 
 
@@ -34,6 +37,7 @@ def announce(experiment: Experiment) -> Times:
         log.warning("%s: %s: see model.range", classifier.name, seen.complaint)
     if said := _foreign(experiment.images, classifier):
         log.warning("%s", said)
+    warn_of_images(experiment.images)
     for line in _question(experiment):
         log.info("%s", line)
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):
@@ -71,6 +75,30 @@ def _foreign(images: Images, classifier: "Classifier") -> str | None:
         f"the images are labelled up to class {max(known)}, and the model has {classes} classes, "
         "from 0: images of another task? data=folder data.path=FOLDER takes your own"
     )
+
+
+def warn_of_images(images: Images) -> None:
+    """Says where images are copies of others, or nearly black."""
+    first: dict[str, str] = {}
+    hashed = zip(images.names, images.sha256, strict=True)
+    pairs = [(name, first.setdefault(one, name)) for name, one in hashed if one]
+    copies = [f"{name} of {other}" for name, other in pairs if name != other]
+    if copies:
+        log.warning(
+            "%d of %d images are copies (%s): each counts as an image more in intervals and "
+            "verdicts, and tells no more",
+            len(copies),
+            len(images),
+            name_some(copies, 3),
+        )
+    some = images.take(range(min(_LOOKED_AT, len(images)))).x
+    if np.isfinite(some).all() and 0 < some.max() < _DARK:
+        log.warning(
+            "the images are nearly black: of the first %d the greatest value is %.2g, where white "
+            "is 1: pixels of 12 bits in files of 16, or another data.range, look like that",
+            len(some),
+            some.max(),
+        )
 
 
 def announce_forecast(found: Forecast, devices: int | None) -> None:

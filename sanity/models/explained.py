@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sanity.errors import ConfigError
+
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
 
 log = logging.getLogger(__name__)
+
+_BESIDE = 1e-5  # of the greatest logit: what rounding may change where other images stand beside
 
 _ROUNDED = 5e-3  # by which the sum of probabilities in half precision misses 1
 
@@ -65,6 +69,26 @@ def say_what_is_explained(classifier: "Classifier") -> None:
         log.info("explained: the logits in front of the %s of %s", ending.taken_off, output)
     elif ending.op == "Tanh":
         log.warning("explained: %s, which ends in a Tanh and saturates", output)
+
+
+def check_by_itself(classifier: "Classifier") -> None:
+    """Makes sure that what a network says of an image does not hang on the images beside it.
+
+    Raises:
+        ConfigError: It does, as with batch normalization that is left in training mode.
+    """
+    random = np.random.Generator(np.random.PCG64(1))
+    first = random.random((4, *classifier.input_shape), np.float32)
+    second = 0.3 * random.random(first.shape, np.float32)
+    second[0] = first[0]
+    one, other = (classifier.logits(images)[0] for images in (first, second))
+    if np.abs(one - other).max() > _BESIDE * np.abs(one).max():
+        raise ConfigError(
+            f"What {classifier.name} says of an image hangs on the other images of its batch, as "
+            "where batch normalization is left in training mode or values are divided by the "
+            "batch's greatest: masks would be those of a batch; export it for inference, with "
+            "training=False"
+        )
 
 
 def _look_for_probabilities(classifier: "Classifier") -> None:

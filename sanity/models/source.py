@@ -13,7 +13,7 @@ from sanity.contents import Content
 from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 from sanity.models.base import Declared, Model
-from sanity.models.explained import say_what_is_explained
+from sanity.models.explained import check_by_itself, say_what_is_explained
 from sanity.models.inputs import Fitted, fit
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ class Source(Model):
                 f"{classifier.weights.sha256}"
             )
         check_blocks(classifier)
+        check_by_itself(classifier)
         say_what_is_explained(classifier)
         return classifier
 

@@ -9,7 +9,8 @@ import pytest
 
 from sanity import methods
 from sanity.config.job import compose
-from sanity.experiment.announce import announce
+from sanity.data.images import Images
+from sanity.experiment.announce import announce, warn_of_images
 from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost, as_method
 from sanity.randomization.weights import Randomization
@@ -178,3 +179,16 @@ def test_labels_that_the_model_does_not_have_are_named(small, noise_images, labe
     _, messages = announced(small, images, {"one": methods.RandomMask()}, caplog)
     wanted = f"labelled up to class {labels[1]}, and the model has 7 classes"
     assert any(wanted in message for message in messages) == said
+
+
+def test_copies_and_images_that_are_nearly_black_are_said(caplog):
+    caplog.set_level(logging.WARNING)
+    x = np.random.default_rng(0).random((3, 4, 4, 3), np.float32)
+    names = ["a", "b", "c"]
+    images = Images(x, names, [None] * 3, [None] * 3, ["1", "2", "3"])
+    warn_of_images(images)
+    assert not caplog.messages
+    warn_of_images(replace(images, x=x * 4095 / 65535, sha256=["1", "2", "1"]))
+    copies, black = caplog.messages
+    assert copies.startswith("1 of 3 images are copies (c of a): each counts as an image more")
+    assert black.startswith("the images are nearly black: of the first 3 the greatest value is 0.0")
