@@ -28,14 +28,22 @@ def death(share: float, dead: float) -> str | None:
     """
     if not share < dead:
         return None
-    return f"dead network: {share:.2g} of its logits' variance lies between images, below {dead:g}"
+    shown = _below(share, dead)
+    return f"dead network: {shown} of its logits' variance lies between images, below {dead:g}"
 
 
 def sameness(share: float, dead: float) -> str | None:
     """What is said of a trained network that hardly tells the images apart; None if it does."""
     if not share < dead:
         return None
-    return f"{SAME}: {share:.2g} of its logits' variance lies between them, below {dead:g}"
+    shown = _below(share, dead)
+    return f"{SAME}: {shown} of its logits' variance lies between them, below {dead:g}"
+
+
+def _below(share: float, dead: float) -> str:
+    """A share below a bound, with as many digits, two at least, as show that it is."""
+    shown = (f"{share:.{digits}g}" for digits in range(2, 18))
+    return next(text for text in shown if float(text) < dead)
 
 
 def unsound(predicted: "pd.DataFrame") -> str | None:
@@ -80,7 +88,7 @@ def early_complaint(predictions: "pd.DataFrame | None", stages: range, dead: flo
     trained = _median_share([part for _, part in _by_run(predictions, range(1))])
     if said_dead is None or not trained < dead:
         return said_dead
-    return f"{said_dead}, and {trained:.2g} as trained: {SEVERAL}"
+    return f"{said_dead}, and {_below(trained, dead)} as trained: {SEVERAL}"
 
 
 def _by_run(

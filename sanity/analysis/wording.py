@@ -34,7 +34,8 @@ def word(row: Mapping[str, Any]) -> str:
     if verdict == NONE:
         return "– (control)" if is_control(row) else "no verdict"
     if verdict == INCONCLUSIVE and row.get("leans"):
-        return f"leans {_SAID.get(row['leans'], row['leans'])}, {count_of_images(row)}"
+        said = "may depend on the metric" if row["leans"] == DEPENDS else f"leans {row['leans']}"
+        return f"{said}, {count_of_images(row)}"
     return _SAID.get(verdict, verdict.replace("_", " "))
 
 

@@ -58,7 +58,7 @@ def announce(experiment: Experiment) -> Times:
     if passes:
         scoring = seconds_a_mask(job.metrics, experiment.images, job.settings.null_images)
         seconds = times.seconds(total) + scoring * units * len(job.methods)
-        log.info("  %s: about %s", ", ".join(passes), duration(seconds))
+        log.info("  %s: about %s", ", ".join(passes), duration(max(seconds, 1)))
     return times
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from sanity.analysis.health import SAME, SEVERAL, complaint, early_complaint, unsound
+from sanity.analysis.health import SAME, SEVERAL, complaint, death, early_complaint, unsound
 from sanity.data import Images
 from sanity.experiment.predictions import predictions
 from sanity.network.classifier import Classifier
@@ -48,6 +48,11 @@ def test_a_trained_network_is_not_called_dead_but_its_images_alike():
     said, _ = said_of(network(1e-3, 4), stage=0)
     assert said is not None and said.startswith(f"{SAME}: ") and "dead" not in said
     assert said_of(network(1.0, 4), stage=0)[0] is None
+
+
+def test_a_share_is_shown_as_below_its_bound():
+    assert "dead network: 0.04996 of" in str(death(0.049961, 0.05))
+    assert "dead network: 0.021 of" in str(death(0.0212, 0.05)) and death(0.05, 0.05) is None
 
 
 def test_one_output_has_not_vanished():
