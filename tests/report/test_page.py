@@ -250,6 +250,24 @@ def test_what_another_metric_contradicts_is_not_recommended():
     assert "Instead of a, use c to ask" in advice()
 
 
+@pytest.mark.parametrize(
+    ("verdict", "settling", "said"),
+    [
+        ("inconclusive", None, ["For a decision, run more images"]),
+        ("inconclusive", "seed=0,1", ["First settle it: seed=0,1"]),
+        ("invalid", None, ["See first what is to be distrusted"]),
+        ("sensitive", None, ["Test those that pass", "To see whether it holds for other draws"]),
+    ],
+)
+def test_what_to_do_is_said_once(verdict, settling, said):
+    row = {"method": "a", "metric": "ssim", "verdict": verdict, "early": 0.5, "leans": ""}
+    group = {"verdicts": [row], "layers": [""] * 4, "order": "cascading", "early": 1}
+    group |= {"seeds": [0], "settling": settling}
+    found = explanation(group, "ssim", [])["What to do"]
+    assert len(found) == len(said)
+    assert all(text.startswith(start) for text, start in zip(found, said, strict=True))
+
+
 # Pages
 
 

@@ -299,9 +299,11 @@ def _advice(by: Mapping[str, list[str]], group: Group, contradicted: Collection[
             "Test those that pass where the answer is known: experiment=known_regions has images"
             " whose relevant region is given."
         )
-    if by.get(INCONCLUSIVE) or by.get(INVALID):
+    if by.get(INCONCLUSIVE) and not group["settling"]:
         said.append("For a decision, run more images (data.limit) or look at what is distrusted.")
-    if len(group["seeds"]) == 1:
+    elif by.get(INVALID):
+        said.append("See first what is to be distrusted, below.")
+    if len(group["seeds"]) == 1 and (bad or good):
         said.append("To see whether it holds for other draws: seed=0,1,2 with -m.")
     return said
 
