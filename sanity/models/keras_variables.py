@@ -25,10 +25,24 @@ def own_initializers(model: Any) -> dict[str, Draw]:
     """
     found = {}
     for layer, path, variable in _named(model):
-        initializer = _initializer(layer, variable.name.split(":")[0].split("/")[-1])
-        if initializer is not None:
-            found[path] = _keyed(initializer)
+        name = variable.name.split(":")[0].split("/")[-1]
+        for owner in _owners(layer, variable):
+            initializer = _initializer(owner, name)
+            if initializer is not None:
+                forgets = name == "bias" and getattr(owner, "unit_forget_bias", False)
+                found[path] = _forgetting(_keyed(initializer)) if forgets else _keyed(initializer)
+                break
     return found
+
+
+def _owners(layer: Any, variable: Any) -> list[Any]:
+    """A layer and those within it that hold a variable, the innermost first.
+
+    A wrapper (TimeDistributed, Bidirectional) or a recurrent layer knows less than what it wraps.
+    """
+    inside = layer._flatten_layers() if hasattr(layer, "_flatten_layers") else [layer]
+    held = [one for one in inside if any(_own(own) is variable for own in one.variables)]
+    return sorted(held, key=lambda one: len(one.variables))
 
 
 def _named(model: Any) -> Iterator[tuple[Any, str, Any]]:
@@ -79,8 +93,32 @@ def _initializer(layer: Any, variable: str) -> Any:
     for name in names:
         initializer = getattr(layer, f"{name}_initializer", None)
         if hasattr(initializer, "get_config"):
-            return initializer
+            equation = getattr(layer, "equation", None)
+            return _along(initializer, equation) if equation and name == "kernel" else initializer
     return None
+
+
+def _along(initializer: Any, equation: str) -> Any:
+    """An initializer told along which axes `EinsumDense` sums, as that layer tells its own."""
+    config = initializer.get_config()
+    if config.get("input_axes", ()) is not None:  # of no fans, of an older Keras, or told already
+        return initializer
+    operands, result = equation.replace(" ", "").split("->")
+    given, kernel = operands.split(",")
+    summed = [axis for axis, letter in enumerate(kernel) if letter not in result]
+    new = [axis for axis, letter in enumerate(kernel) if letter in result and letter not in given]
+    return type(initializer).from_config({**config, "input_axes": summed, "output_axes": new})
+
+
+def _forgetting(draw: Draw) -> Draw:
+    """An LSTM's biases: its forget gate's, the second of four, begin at 1 (`unit_forget_bias`)."""
+
+    def with_ones(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        values = np.array(draw(random, shape))
+        values[shape[0] // 4 : shape[0] // 2] = 1
+        return values
+
+    return with_ones
 
 
 def _keyed(initializer: Any) -> Draw:

@@ -508,6 +508,35 @@ def test_statistics_shared_by_two_tensors_are_refused():
 # Reinitialize
 
 
+def test_reinitialize_asks_the_layers_within_layers():
+    """Of wrappers, recurrent layers, attention: as a new model has them."""
+    import keras
+
+    from sanity.models.keras_variables import own_initializers
+
+    layers, wide = keras.layers, keras.initializers.RandomNormal(stddev=0.5)
+
+    def build():
+        given = keras.Input((8, 8, 3))
+        x = layers.SpectralNormalization(layers.Conv2D(8, 3, kernel_initializer=wide))(given)
+        x = layers.Reshape((36, 8))(x)
+        x = layers.TimeDistributed(layers.Dense(8, kernel_initializer=wide))(x)
+        x = layers.MultiHeadAttention(2, 4, kernel_initializer="he_uniform")(x, x)
+        x = layers.Bidirectional(layers.LSTM(6, kernel_initializer="ones"))(x)
+        return keras.Model(given, layers.Dense(3)(x))
+
+    model = build()
+    own = own_initializers(model)
+    by_path = {weight.path: np.asarray(weight) for weight in model.trainable_weights}
+    assert by_path.keys() <= own.keys()
+    for path, values in by_path.items():
+        drawn = own[path](np.random.default_rng(0), values.shape)
+        if values.size > 60:
+            assert 0.7 <= (drawn.std() + 1e-9) / (values.std() + 1e-9) <= 1.4, path
+        elif "lstm" in path:
+            np.testing.assert_array_equal(drawn, values)  # the forget gate's biases are 1
+
+
 def test_reinitialize_asks_the_layers(caplog):
     import keras
 

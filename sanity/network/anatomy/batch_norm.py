@@ -10,7 +10,7 @@ from sanity.errors import ConfigError
 from sanity.network.anatomy.loops import LOOPS
 from sanity.network.anatomy.parameters import Parameter
 from sanity.network.anatomy.ways import PRODUCTS, shapes_of
-from sanity.network.graph import FlatGraph, op_of, tensor_of
+from sanity.network.graph import NORMS, FlatGraph, op_of, tensor_of
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,11 @@ def find(
             continue
         first = min(meetings, key=lambda op: graph.depths[op])
         tensor = meetings[first]
-        mean = next(
-            (m for m, ops in means.items() if ops.keys() & {*meetings, op_of(tensor)}), None
-        )
+        # Where the variance multiplies, the mean is added, or it is taken off right in front. There
+        # may be the mean of the norm in front, too.
+        beside = [m for m, ops in means.items() if ops.keys() & {*meetings}]
+        before = [m for m, ops in means.items() if op_of(tensor) in ops]
+        mean = next(iter(beside + before), None)
         if mean is None or graph.nodes[first].op in (*PRODUCTS, *LOOPS):
             raise ConfigError(
                 f"The moving variance {variance} normalises nothing whose mean is kept, so it "
@@ -97,7 +99,7 @@ def _are_channels_last(
     Args:
         graph: The network.
         meeting: The op in which they meet the images' values.
-        shape: Of the variable; (1, C, 1, 1) may well have been turned before it meets them.
+        shape: Of the variable, which may well have been turned or reshaped before it meets them.
         images: What the network takes.
     """
     node = graph.nodes[meeting]
@@ -105,11 +107,11 @@ def _are_channels_last(
     if "data_format" in node.attr and not node.attr["data_format"].s.endswith(b"C"):
         return False
     size = math.prod(shape)
-    if size == 1 or size == shape[-1]:
+    if size == 1 or node.op in NORMS:
         return True
     others = [i for i in node.input if not i.startswith("^") and op_of(i) not in graph.valued]
     met = tensor_of(others[0])
     found = shapes_of(graph, [met], images)[met]
-    return found is not None and [length for length in found if length != 1] == [size] == [
-        found[-1]
-    ]
+    if found is None:
+        return size == shape[-1]
+    return [length for length in found if length != 1] == [size] == [found[-1]]
