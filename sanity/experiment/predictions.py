@@ -278,11 +278,11 @@ class StagePredictions:
             frame = said.frame.assign(between_share=said.heard.share)
         asked, link = self._asked, self._asked.classifier.ending.link
         some = len(group) < len(asked.images)
-        which = f"; of images {group.start + 1} to {group.stop}" if some else ""
-        of = f"images {group.start + 1}–{group.stop}" if some else str(len(frame))
+        named = f"images {group.start + 1} to" if len(group) > 1 else "image"
+        which = f"; of {named} {group.stop}" if some else ""
         say(
             _stage_line(stage, frame, asked.classifier) + which,
-            _short_line(stage, frame, asked.stages, link == "none", of),
+            _short_line(stage, frame, asked.stages, link == "none", group if some else None),
         )
         self._warn(stage, frame, which)
 
@@ -323,7 +323,11 @@ def _stage_line(stage: "Stage", frame: "pd.DataFrame", classifier: "Classifier")
 
 
 def _short_line(
-    stage: "Stage", frame: "pd.DataFrame", stages: Sequence["Stage"], numbers: bool, of: str
+    stage: "Stage",
+    frame: "pd.DataFrame",
+    stages: Sequence["Stage"],
+    numbers: bool,
+    some: range | None,
 ) -> str:
     """A stage in at most 78 columns: what became of the classes, and of the one explained.
 
@@ -332,7 +336,7 @@ def _short_line(
         frame: What the network says of a group of images there.
         stages: All of them.
         numbers: Whether its outputs are no classes.
-        of: How many images, or which.
+        some: Which images these are; None if all.
     """
     last, width = len(stages) - 1, min(24, max(len(one.layer or TRAINED) for one in stages))
     layer = stage.layer or TRAINED
@@ -341,7 +345,12 @@ def _short_line(
     said = f"{'output' if numbers else 'probability'} {value:.2g}"
     if not numbers:
         same = int((frame["predicted"] == frame["target"]).sum())
-        said = f"{same} of {of} still the class explained, {said}"
+        which = f"{same} of {len(frame)} still"
+        if some is not None and len(frame) > 1:
+            which = f"{same} of images {some.start + 1}–{some.stop} still"
+        elif some is not None:
+            which = f"image {some.stop} {'still' if same else 'no longer'}"
+        said = f"{which} the class explained, {said}"
     return f"stage {stage.index:>{len(str(last))}}/{last}  {layer:<{width}}  {said}"
 
 
