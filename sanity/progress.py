@@ -1,6 +1,7 @@
 """Progress of long work: a bar with the time left on a terminal, plain log lines elsewhere."""
 
 import logging
+import os
 import sys
 import time
 import warnings
@@ -11,6 +12,7 @@ from typing import Literal, Protocol
 
 Style = Literal["auto", "bar", "lines", "none"]
 _LINE_EVERY = 15.0  # seconds
+_UNKNOWN = 78  # columns of a terminal that does not say how many it has
 
 log = logging.getLogger(__name__)
 _style: ContextVar[Style] = ContextVar("style", default="auto")
@@ -104,7 +106,12 @@ def progress(total: int, what: str, unit: str = "gradient") -> Iterator[Tick]:
         with (
             logging_redirect_tqdm(log_owners()[-1:]),
             tqdm(
-                total=total, desc=what, unit=f" {_plural(unit)}", smoothing=0.1, mininterval=0.2
+                total=total,
+                desc=what,
+                unit=f" {_plural(unit)}",
+                smoothing=0.1,
+                mininterval=0.2,
+                ncols=_columns(),
             ) as bar,
         ):
 
@@ -114,6 +121,17 @@ def progress(total: int, what: str, unit: str = "gradient") -> Iterator[Tick]:
             yield tick
     else:
         yield _lines(total, what, unit) if style == "lines" else lambda done: None
+
+
+def _columns() -> int | None:
+    """Of a bar; None: as many as the terminal has, which tqdm finds out.
+
+    A terminal that says 0, as one that a program opened for another does, would get no bar at all.
+    """
+    try:
+        return None if os.get_terminal_size(sys.stderr.fileno()).columns else _UNKNOWN
+    except (OSError, ValueError, AttributeError):  # no terminal, as in a notebook
+        return None
 
 
 def _lines(total: int, what: str, unit: str) -> Tick:

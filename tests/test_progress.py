@@ -1,0 +1,42 @@
+"""What is shown of how far some work is, on terminals and elsewhere."""
+
+import fcntl
+import io
+import os
+import struct
+import sys
+import termios
+
+import pytest
+
+from sanity.progress import progress, show_progress
+
+
+def shown(columns, monkeypatch):
+    """What a terminal of so many columns is sent."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(theirs, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with show_progress("auto"), progress(4, "explaining") as tick:
+            tick(4)
+        stderr.flush()
+        found = os.read(ours, 10_000).decode()
+    os.close(ours)
+    return found
+
+
+@pytest.mark.parametrize("columns", [60, 0])
+def test_a_terminal_has_a_bar_though_it_may_not_say_how_wide_it_is(columns, monkeypatch):
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    found = shown(columns, monkeypatch)
+    assert "explaining: 100%" in found and "4/4" in found
+    assert max(map(len, found.replace("\n", "\r").split("\r"))) <= (columns or 78)
+
+
+def test_elsewhere_there_is_none(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with show_progress("auto"), progress(4, "explaining") as tick:
+        tick(4)
+    assert sys.stderr.getvalue() == ""
