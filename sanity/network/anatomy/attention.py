@@ -10,22 +10,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
 from sanity.network.anatomy.logits import find_activation
-from sanity.network.graph import FlatGraph, op_of, search, tensor_of
+from sanity.network.graph import FlatGraph, op_of, search, tensor_of, trace_graph
 
+_SAME = 1e-6  # of the greatest value: rounding
 _IMAGES = 7  # of a batch to infer shapes with: where it is known, so are they
 _MATRIX = frozenset("BatchMatMul BatchMatMulV2 BatchMatMulV3".split())
 _PRODUCTS = _MATRIX | {"MatMul", "Einsum"}
 # Between softmax and product: they keep the order of the entries.
 _KEEPING = frozenset("Identity Cast Snapshot Reshape Squeeze ExpandDims Mul RealDiv".split())
-# Between the values and the projection that they come from: heads are split off.
+# Between the values and the projection that they come from: heads are split off, or shared.
 _SPLITTING = frozenset(
     "Identity Cast Snapshot Reshape Squeeze ExpandDims Transpose Split SplitV StridedSlice Slice "
-    "Unpack Gather GatherV2 Add AddV2 BiasAdd".split()
+    "Unpack Gather GatherV2 Add AddV2 BiasAdd Tile BroadcastTo".split()
 )
 
 
@@ -257,12 +259,37 @@ def _grid(
     for rows, columns in sizes:
         extra = layer.count - rows * columns
         if 0 <= extra <= max(16, layer.count // 2):
-            first = extra if _stand_before(graph, above) else 0
-            return TokenGrid(rows, columns, first)
+            return TokenGrid(rows, columns, _first(graph, layer, images, extra, model))
     raise ConfigError(
         f"the {layer.count} tokens that attention of {model} mixes are no patches of the image"
         + (f", whose last map before it has {grids[-1][0]}×{grids[-1][1]}" if grids else "")
     )
+
+
+def _first(
+    graph: FlatGraph, layer: Attention, images: tf.TensorSpec, extra: int, model: str
+) -> int:
+    """Number of the first patch's token, some tokens being of no patch.
+
+    Seen from two images of noise: those are the same for both, in front of the first attention.
+    """
+    if not extra:
+        return 0
+    noise = np.random.Generator(np.random.PCG64(0)).random((2, *images.shape[1:]), np.float32)
+    build = trace_graph(
+        lambda given: graph.build(given, [layer.tokens]), [tf.TensorSpec(noise.shape, images.dtype)]
+    )
+    one, other = build(tf.constant(noise))[0].numpy().reshape(2, layer.count, -1)
+    moved = np.abs(one - other).max(axis=1) > _SAME * np.abs(one).max()
+    patches = np.flatnonzero(moved)
+    if len(patches) != layer.count - extra:  # they have seen the image by other ways
+        return extra if _stand_before(graph, graph.before(layer.weights)) else 0
+    if np.ptp(patches) >= len(patches):
+        raise ConfigError(
+            f"the patches among the {layer.count} tokens of {model} do not stand in a row: others "
+            "stand between them"
+        )
+    return int(patches[0])
 
 
 def _stand_before(graph: FlatGraph, above: set[str]) -> bool:
