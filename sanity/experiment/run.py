@@ -30,7 +30,7 @@ from sanity.report.console import from_here
 from sanity.report.finish import finish
 from sanity.results.columns import RESULTS_FORMAT
 from sanity.results.folder import RunFolder
-from sanity.results.recorded import configuration
+from sanity.results.recorded import SWEEP, configuration
 
 if TYPE_CHECKING:
     from sanity.network.anatomy.preprocessing import Seen
@@ -64,10 +64,21 @@ def run(
         job = composed(job)
     elif not isinstance(job, Job):
         job = compose([*words(job or ()), *words(overrides)])
-    chosen = {key: value for key, value in job.choices.items() if isinstance(value, str)}
     with show_log():
-        execute(job, hydra or {"runtime": {"choices": chosen}})
+        execute(job, hydra or in_place_of_hydra(job))
     return Result(job.folder.absolute())
+
+
+def in_place_of_hydra(job: Job, sweep: str = "") -> dict[str, Any]:
+    """What is kept of a job that Hydra did not start, as its own configuration has it.
+
+    Args:
+        job: The job.
+        sweep: How many jobs there are, and the keys in which they differ; "" for one by itself.
+    """
+    chosen = {key: value for key, value in job.choices.items() if isinstance(value, str)}
+    told = {"job": {"env_set": {SWEEP: sweep}}} if sweep else {}
+    return {"runtime": {"choices": chosen}, **told}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sanity.config.given import Overrides, words
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.experiment.result import Result, answer_html
-from sanity.experiment.run import run
+from sanity.experiment.run import in_place_of_hydra, run
 from sanity.progress import show_log
 from sanity.results.listing import runs
 from sanity.results.load import load_predictions, load_runs
@@ -156,7 +156,7 @@ def sweep(overrides: Overrides = (), **values: Any) -> Sweep:
             log.info("job %d of %d  %s", number, len(jobs), " ".join(own))
             error = ""
             try:
-                run(job)
+                run(job, hydra=in_place_of_hydra(job, f"{len(jobs)} {' '.join(swept)}"))
             except Exception as failure:
                 if len(jobs) == 1:
                     raise

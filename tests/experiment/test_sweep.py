@@ -6,6 +6,7 @@ import sanity
 from sanity import ConfigError
 from sanity.experiment import sweep as module
 from sanity.experiment.result import Result
+from sanity.results.recorded import SWEEP
 from tests.pieces import QUICK
 
 QUIET = [*QUICK[:-2], "layers.last=1"]
@@ -15,8 +16,18 @@ QUIET = [*QUICK[:-2], "layers.last=1"]
 def ran(monkeypatch):
     """The jobs that would be run, which are not."""
     jobs = []
-    monkeypatch.setattr(module, "run", jobs.append)
+    monkeypatch.setattr(module, "run", lambda job, hydra: jobs.append(job))
     return jobs
+
+
+def test_jobs_know_in_what_they_differ(monkeypatch):
+    told = []
+    monkeypatch.setattr(module, "run", lambda job, hydra: told.append(hydra))
+    sanity.sweep(QUIET, seed=[0, 1], noise_seed=[0, 1], target="predicted")
+    assert len(told) == 4
+    for hydra in told:
+        assert hydra["job"]["env_set"] == {SWEEP: "4 seed noise_seed"}
+        assert hydra["runtime"]["choices"]["data"]
 
 
 def test_every_combination_is_a_job(ran, tmp_path):
