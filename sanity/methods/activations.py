@@ -57,7 +57,7 @@ class GradCam(Method):
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a layer that is not there, not spatial or without a gradient (ConfigError)."""
-        classifier.network.check_gradient(classifier.network.spatial_tensor(self.layer))
+        classifier.network.check_layer(self.layer)
 
     def cost(self, classifier: "Classifier", images: Images) -> Cost:
         """A gradient, though it ends at the layer."""
@@ -114,7 +114,7 @@ class GuidedGradCam(GuidedBackprop):
     def check(self, classifier: "Classifier") -> None:
         """Refuses a model without ReLUs, and a layer that does not serve (ConfigError)."""
         classifier.network.check_rule(self.rule)
-        classifier.network.check_gradient(classifier.network.spatial_tensor(self.layer))
+        classifier.network.check_layer(self.layer)
 
     def cost(self, classifier: "Classifier", images: Images) -> Cost:
         """Grad-CAM's."""

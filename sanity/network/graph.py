@@ -157,6 +157,16 @@ class FlatGraph:
         back = set(search([start] if start in ahead else [], passed))
         return [name for name in self.nodes if name in back] if source in back else []
 
+    def leads_past(self, tensor: str, other: str) -> bool:
+        """Whether a gradient leads from a tensor to the input without going through another."""
+
+        def passed(name: str) -> list[str]:
+            node = self.nodes.get(name)
+            past = node is not None and name not in (self.input, op_of(other))
+            return [*map(op_of, passing(node))] if node is not None and past else []
+
+        return self.input in search([op_of(tensor)], passed)
+
     def stops(self, tensor: str, source: str | None = None) -> list[NodeDef]:
         """The nodes from which no gradient leads on to the input, though a tensor depends on it."""
         behind = self.behind([self.input if source is None else op_of(source)])

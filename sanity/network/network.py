@@ -1,5 +1,6 @@
 """Network: what is known of a flat graph, which no weights change."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +28,8 @@ from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 from sanity.network.passes.backprop_rules import rule as rule_of
 from sanity.network.promoting import promote_constants
+
+log = logging.getLogger(__name__)
 
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D", "Einsum")
 
@@ -151,6 +154,32 @@ class Network:
             ConfigError: There is no such map between image and logits.
         """
         return choose_map(self.spatial_tensors, name, self.graph, self.name)
+
+    def check_layer(self, name: str | None = None) -> None:
+        """Makes sure that there is a gradient at a layer, see `spatial_tensor`.
+
+        Says where the last map is not all that the logits see of the images.
+
+        Raises:
+            ConfigError: There is no such map, or no gradient.
+        """
+        self.check_gradient(self.spatial_tensor(name))
+        if name is None and self._beside_last_map:
+            log.warning("%s", self._beside_last_map)
+
+    @cached_property
+    def _beside_last_map(self) -> str:
+        last = self.spatial_tensor()
+        if not self.graph.leads_past(self.logits, last):
+            return ""
+        above = self.graph.before(last)
+        others = [m for m in self.spatial_tensors if last != m and op_of(m) not in above]
+        others = [m for m in others if op_of(last) not in self.graph.before(m)]
+        beside = f", as through {op_of(others[-1])}" if others else ""
+        return (
+            f"Grad-CAM explains {op_of(last)}, the last map, but the logits of {self.name} see the "
+            f"images past it too{beside}: layer=NAME explains another"
+        )
 
     def check_rule(self, rule: str) -> None:
         """Makes sure that there is a gradient, and that a backprop rule is defined for it.

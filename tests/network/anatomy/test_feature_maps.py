@@ -71,3 +71,30 @@ def test_tokens_by_heads_are_no_map():
         network.spatial_tensor()
     with pytest.raises(ConfigError, match="layer=heads is no map"):
         network.spatial_tensor("heads")
+
+
+def beside(x):
+    """Two branches that only meet behind their averages."""
+    one = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="one")(x))
+    other = layers.GlobalAveragePooling2D()(layers.Conv2D(5, 3, 2, name="other")(x))
+    return layers.Concatenate()([one, other])
+
+
+def joined(x):
+    """A residual and a gate: all that is seen goes through the last map."""
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    x = layers.Add()([x, layers.Conv2D(4, 3, padding="same")(x)])
+    gate = layers.Dense(4, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    return layers.GlobalAveragePooling2D()(layers.Multiply()([x, gate]))
+
+
+@pytest.mark.parametrize(("part", "partial"), [(beside, True), (joined, False)])
+def test_it_is_said_where_the_last_map_is_not_all(part, partial, caplog):
+    given = keras.Input((8, 8, 3))
+    model = keras.Model(given, layers.Dense(3)(part(given)))
+    network = Classifier(lambda x: model(x, training=False), (8, 8, 3), name="it").network
+    network.check_layer()
+    assert ("see the images past it too, as through" in caplog.text) == partial
+    caplog.clear()
+    network.check_layer(network.spatial_tensor())
+    assert not caplog.text
