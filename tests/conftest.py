@@ -59,6 +59,14 @@ def level_of_the_log():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def disk():
+    """Nothing waits for the disk, a hundred times a run: only a machine that fails needs that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def fonts():
     """A PDF's fonts are cut down to its characters once for all PDFs that have the same ones."""
     from matplotlib.backends import _backend_pdf_ps as backend

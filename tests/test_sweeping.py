@@ -592,7 +592,7 @@ def zygote(top: str, count: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
     done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), "20"],
+        [sys.executable, __file__, str(tmp_path), "12"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -600,7 +600,7 @@ def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert sum(result["kills"]) == 20
+    assert sum(result["kills"]) == 12
     runs = {path.name: next(path.glob("default/small-*")) for path in tmp_path.iterdir()}
     last = runs[f"killed{len(result['kills'])}"]
     assert (last / "report.html").exists() and list(last.glob("figures/curves.*"))
@@ -617,7 +617,7 @@ def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
         for name in masks:
             assert (load_masks(run)[name].to_numpy().tobytes()) == masks[name].to_numpy().tobytes()
     print(result, resumed)
-    assert resumed >= 10  # the others were killed before they began
+    assert resumed >= 6  # the others were killed before they began
 
 
 if __name__ == "__main__":

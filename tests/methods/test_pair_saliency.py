@@ -67,12 +67,8 @@ def test_pairs_on_the_embedded_model(lite0, samples):
 
     images = samples.take([0])
     image, target = images.x[0], int(lite0.logits(images.x).argmax())
-    for name, method in {
-        "blur_ig": METHODS["blur_ig"],
-        "guided_ig": METHODS["guided_ig"],
-        "xrai": METHODS["xrai"],
-    }.items():
-        mine = method.masks(lite0, images, np.array([target]), SEED)[0]
+    for name in ("blur_ig", "guided_ig", "xrai_fast"):
+        mine = METHODS[name].masks(lite0, images, np.array([target]), SEED)[0]
         theirs = by_hand(name, lite0, image, target)
         np.testing.assert_allclose(mine, theirs, atol=1e-5 * np.abs(theirs).max())
     mine = Occlusion(size=220, stride=1).masks(lite0, images, np.array([target]), SEED)[0]

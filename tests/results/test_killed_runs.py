@@ -74,7 +74,7 @@ def zygote(top: str, mode: str, count: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.parametrize(
     ("mode", "count"),
-    [("times", 10), pytest.param("events", 50, marks=pytest.mark.slow)],
+    [("times", 10), pytest.param("events", 30, marks=pytest.mark.slow)],
 )
 def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, reference, mode, count):
     done = subprocess.run(
