@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,7 @@ OPTIONS = sorted({path.stem for path in CONF.glob("*.yaml")} - {"region_share", 
 SCALES = ["none", "min_max", "max_abs", "percentile", "diverging", "second_moment"]
 
 
+@cache
 def node(name: str) -> dict:
     return yaml.safe_load((CONF / f"{name}.yaml").read_text())
 
@@ -499,7 +501,7 @@ def test_hog_of_a_mask_without_gradients():
 # Properties
 
 
-SIDE = 16
+SIDE = 12  # of what is drawn number by number, as few as windows of 11 take
 SMALL = {"hog": {"pixels_per_cell": 4}}
 SMALL |= {name: SMALL["hog"] for name in OPTIONS if name.startswith("hog")}
 
