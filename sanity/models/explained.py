@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BESIDE = 1e-5  # of the greatest logit: what rounding may change where other images stand beside
+_BESIDE = 1e-4  # of the greatest logit: what rounding may change where other images stand beside
 
 _ROUNDED = 5e-3  # by which the sum of probabilities in half precision misses 1
 

@@ -233,8 +233,9 @@ def read_network(
     whole = tf.function(lambda images: as_dict(function(images)))
     concrete = whole.get_concrete_function(images)
     outputs = vectors(concrete, output)
-    flat, turned = turn_outputs(faithful(concrete, list(outputs)), images)
+    flat, turned, single = turn_outputs(faithful(concrete, list(outputs)), images)
     outputs = {key: one.turned() if key in turned else one for key, one in outputs.items()}
+    outputs = {key: one.spread() if key in single else one for key, one in outputs.items()}
     output_shapes = {
         key: (_shape(tensor, key in turned), tensor.dtype.name)
         for key, tensor in concrete.structured_outputs.items()

@@ -130,11 +130,35 @@ def _layouts(
         elif node.op == "Transpose":
             if 0 in known and name in orders:
                 found[name] = tuple(known[0][axis] for axis in orders[name])
+        elif node.op == "StridedSlice" and 0 in known and len(known[0]) > len(shape):
+            kept = _kept(graph, node, len(known[0]))
+            if kept is not None and len(kept) == len(shape):
+                axes = [_resize(known[0][k], size) for k, size in zip(kept, shape, strict=True)]
+                found |= {} if None in axes else {name: tuple(axis for axis in axes if axis)}
         elif known:
             others = sum(op_of(source) in graph.valued for source in node.input) - len(known)
             layout = _after(node, known, others, shape)
             found |= {} if layout is None else {name: layout}
     return found
+
+
+def _kept(graph: FlatGraph, node: NodeDef, rank: int) -> list[int] | None:
+    """The axes that are left of so many where a slice takes one entry of others.
+
+    None if that is unknown.
+    """
+    begin = graph.nodes.get(op_of(node.input[1]))
+    masks = ("new_axis_mask", "shrink_axis_mask", "ellipsis_mask")
+    added, taken, ellipsis = (node.attr[m].i if m in node.attr else 0 for m in masks)
+    if begin is None or begin.op != "Const" or added:
+        return None
+    count = tf.make_ndarray(begin.attr["value"].tensor).size
+    axes = []  # of each index in brackets, as of [..., 0]
+    for index in range(count):
+        behind = ellipsis and (1 << index) > ellipsis
+        axes.append(rank - count + index if behind else index)
+    gone = {axis for index, axis in enumerate(axes) if taken & 1 << index}
+    return [axis for axis in range(rank) if axis not in gone]
 
 
 def _grid(shape: Shape) -> Layout:

@@ -20,11 +20,11 @@ from sanity.network.anatomy.reduction import (
 )
 from sanity.network.graph import FlatGraph, dtype_of, op_of, tensor_of
 
-_SHAPING = {"Identity", "Reshape", "Squeeze", "Transpose", "Cast", "StopGradient"}
+_SHAPING = set("Identity Reshape Squeeze ExpandDims Transpose Cast StopGradient".split())
 _SOFTMAX = {"Softmax", "LogSoftmax"}
 # What probabilities go through where they are averaged, multiplied, chosen or put together.
 _MIXING = _SHAPING | set(
-    "Add AddV2 AddN Mul RealDiv Sub Mean Sum ExpandDims ConcatV2 Pack StridedSlice Unpack Maximum "
+    "Add AddV2 AddN Mul RealDiv Sub Mean Sum ConcatV2 Pack StridedSlice Unpack Maximum "
     "Minimum ClipByValue Max Min Prod Cumsum Cumprod Gather GatherV2 GatherNd Slice Split SplitV "
     "Neg Square Sqrt Pow Round Select SelectV2 Pad PadV2 Tile MaxPool AvgPool ResizeBilinear "
     "ResizeNearestNeighbor".split()
@@ -59,6 +59,10 @@ class Vector:
         """The same output with its first axis of places for its vectors': channels came first."""
         first, *places = self.places
         return replace(self, size=first, places=(*places, self.size))
+
+    def spread(self) -> "Vector":
+        """The same output with one number at each place: its last axis is one of places."""
+        return replace(self, size=1, rank=self.rank + 1, places=(*self.places, self.size))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import tensorflow as tf
 
@@ -15,8 +16,8 @@ from sanity.network.orders import fix_orders
 _ALIKE = frozenset("Identity Cast StopGradient EnsureShape CheckNumerics Snapshot Log Exp".split())
 
 
-def turn_outputs(graph: FlatGraph, images: tf.TensorSpec) -> tuple[FlatGraph, set[str]]:
-    """The graph with its outputs' channels last, and the names of those where they stood first.
+def turn_outputs(graph: FlatGraph, images: tf.TensorSpec) -> tuple[FlatGraph, set[str], set[str]]:
+    """The graph with its outputs' channels last; where they stood first, and where there was none.
 
     Be it that the transpose to channels first is the network's own, or that of `put_channels_last`.
 
@@ -32,20 +33,26 @@ def turn_outputs(graph: FlatGraph, images: tf.TensorSpec) -> tuple[FlatGraph, se
         if as_tuple(constant(graph, node.input[1])) == TO_FIRST:
             sources[key] = tensor_of(node.input[0])
     graph = replace(graph, outputs={**graph.outputs, **sources})
-    first = find_first(graph, images) - sources.keys()
-    specs = graph.specs([graph.outputs[key] for key in first], images)
-    for key in sorted(first):
+    found = {k: kind for k, kind in find_kinds(graph, images).items() if k not in sources}
+    specs = graph.specs([graph.outputs[key] for key in found], images)
+    made = {}
+    for key in sorted(found):
         tensor = graph.outputs[key]
         order = [0, *range(2, specs[tensor].shape.rank), 1]
-        graph, sources[key] = graph.append(tensor, specs[tensor], partial(tf.transpose, perm=order))
-    return replace(graph, outputs={**graph.outputs, **sources}), set(sources)
+        turn = partial(tf.transpose, perm=order)
+        change = turn if found[key] == "first" else partial(tf.expand_dims, axis=-1)
+        graph, made[key] = graph.append(tensor, specs[tensor], change)
+    kinds = {**dict.fromkeys(sources, "first"), **found}
+    turned = {key for key, kind in kinds.items() if kind == "first"}
+    return replace(graph, outputs={**graph.outputs, **made}), turned, kinds.keys() - turned
 
 
-def find_first(graph: FlatGraph, images: tf.TensorSpec) -> set[str]:
-    """The outputs (n, channels, places, …) of three axes or more, by name.
+def find_kinds(graph: FlatGraph, images: tf.TensorSpec) -> dict[str, Literal["first", "none"]]:
+    """Outputs of three axes or more whose vectors are not along the last one, by name.
 
-    A softmax says so by the axis that it goes along. Else it is so where the axes behind the second
-    one are made of the image's rows and columns and that one is not.
+    Those whose channels stand `first`, (n, channels, places, …), and those that have `none` but one
+    number at each place, (n, rows, columns). A softmax says so by the axis that it goes along. Else
+    it is so where the axes behind the second one are made of the image's rows and columns.
 
     Args:
         graph: The network.
@@ -57,12 +64,14 @@ def find_first(graph: FlatGraph, images: tf.TensorSpec) -> set[str]:
     ranks = {key: specs[tensor].shape.rank or 0 for key, tensor in tensors.items()}
     asked = {key: op_of(tensor) for key, tensor in tensors.items() if ranks[key] > 2}
     said = {key: _softmax_axis(graph, name, ranks[key]) for key, name in asked.items()}
-    found = {key for key, axis in said.items() if axis == 1}
+    found: dict[str, Literal["first", "none"]]
+    found = {key: "first" for key, axis in said.items() if axis == 1}
     rest = {key: name for key, name in asked.items() if said[key] is None}
     if rest:
         path = [name for name in graph.nodes if name in graph.valued and name in graph.depths]
         layouts = lay_out(graph, path, images).layouts
-        found |= {key for key, name in rest.items() if _comes_first(layouts.get(name))}
+        kinds = {key: _kind_of(layouts.get(name)) for key, name in rest.items()}
+        found |= {key: kind for key, kind in kinds.items() if kind}
     return found
 
 
@@ -95,9 +104,13 @@ def _summed_axis(graph: FlatGraph, total: str, rank: int) -> int | None:
     return axes[0] % rank if len(axes) == 1 else None
 
 
-def _comes_first(layout: Layout | None) -> bool:
-    """Whether the second axis is of channels alone, and none behind it has any."""
+def _kind_of(layout: Layout | None) -> Literal["first", "none"] | None:
+    """See `find_kinds`; None where the last axis is of channels, or nothing is known."""
     if layout is None:
-        return False
-    second, *behind = ({kind for kind, length in axis if length != 1} for axis in layout[1:])
-    return not second - {""} and any([second, *behind]) and all("" not in one for one in behind)
+        return None
+    kinds = [{kind for kind, length in axis if length != 1} for axis in layout[1:]]
+    if any("" in one for one in kinds[1:]):
+        return None
+    if not kinds[0] - {""} and any(kinds):
+        return "first"
+    return "none" if all(kinds) and "" not in kinds[0] else None

@@ -86,3 +86,11 @@ def test_one_place_behind_the_classes_needs_no_word():
         lambda z: tf.squeeze(first(tf.reduce_mean(z, [1, 2], keepdims=True)), 3), None
     )
     np.testing.assert_allclose(classifier.logits(X), logits().mean((1, 2)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_map_without_channels_is_a_number_at_each_place():
+    """(n, rows, columns), as of a mask: columns are no classes."""
+    classifier = network(lambda z: tf.sigmoid(z[..., 0:1])[..., 0])
+    z = logits()[..., :1].mean((1, 2))
+    np.testing.assert_allclose(classifier.logits(X), np.hstack([-z, z]), rtol=1e-4, atol=1e-5)
+    assert classifier.ending.reduced == "the mean over 4×6 places"
