@@ -183,12 +183,26 @@ def _no_cascade(scores: "pd.DataFrame", order: str | None, begins_at_output: boo
 
 
 def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":
-    """Means over stages, images × seeds; NaN where a stage has none."""
-    chosen = part[part["stage"].isin(stages)].assign(image=lambda f: f["image"].astype(str))
-    if "seed" not in chosen:
-        chosen = chosen.assign(seed=0)
-    wide = chosen.set_index(["image", "seed", "stage"])[column].unstack("stage")
-    return wide.reindex(columns=list(stages)).mean(axis=1, skipna=False).unstack("seed")
+    """Means over stages, images × seeds; NaN where a stage has none.
+
+    By hand, as pandas' pivoting took a tenth of a small job's time.
+    """
+    import pandas as pd
+
+    stage = part["stage"].to_numpy(int) - stages.start
+    rows = np.flatnonzero((stage >= 0) & (stage < len(stages)))
+    images, image = np.unique(part["image"].to_numpy()[rows].astype(str), return_inverse=True)
+    if "seed" in part:
+        seed, seeds = pd.factorize(part["seed"].iloc[rows], sort=True, use_na_sentinel=False)
+    else:
+        seed, seeds = np.zeros(len(rows), int), pd.Index([0])
+    shape = len(images), len(seeds), len(stages)
+    places = np.ravel_multi_index((image, seed, stage[rows]), shape)
+    if len(np.unique(places)) < len(places):
+        raise ValueError("there are several scores of one image at one stage")
+    values = np.full(shape, np.nan)
+    values.flat[places] = part[column].to_numpy()[rows]
+    return pd.DataFrame(values.sum(axis=2) / len(stages), pd.Index(images), seeds)
 
 
 def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> Judged:

@@ -10,7 +10,7 @@ from sanity.analysis.discrimination import TILE, blend, discrimination
 from sanity.analysis.relative import relative, unrelated
 from sanity.analysis.thresholds import Thresholds
 from sanity.analysis.verdict_tables import wholly_random
-from sanity.analysis.verdicts import early_stages, verdicts
+from sanity.analysis.verdicts import early_scores, early_stages, verdicts
 from sanity.analysis.wording import records, word
 from sanity.config.job import compose
 from sanity.errors import ConfigError
@@ -543,3 +543,19 @@ def test_thresholds_are_configured_and_change_no_run_id():
 def test_thresholds_that_cannot_be(key, value):
     with pytest.raises(ConfigError, match=rf"verdict\.{key}={value}"):
         compose([f"verdict.{key}={value}"])
+
+
+def test_scores_are_averaged_over_stages_as_pandas_pivots_them():
+    """Rows in any order; an image that lacks one at a stage is left out."""
+    draw = np.random.default_rng(0)
+    keys = [(i, s, k) for i in ("b", "é", "a") for s in (1, 0) for k in range(21)]
+    table = pd.DataFrame(keys, columns=["image", "seed", "stage"])
+    table = table.assign(value=draw.random(len(keys)), null=0.1).sample(frac=1, random_state=0)
+    lost = (table["image"] == "b") & (table["seed"] == 1) & (table["stage"] == 7)
+    values, nulls = early_scores(table[~lost], range(1, 20))
+    early = table[table["stage"].between(1, 19) & (table["image"] != "b")]
+    expected = early.pivot_table("value", "image", "seed")  # their mean
+    np.testing.assert_allclose(values, expected, rtol=1e-14)
+    np.testing.assert_allclose(nulls, np.full((2, 2), 0.1), rtol=1e-14)
+    with pytest.raises(ValueError, match="several scores of one image"):
+        early_scores(pd.concat([table, table]), range(1, 20))
