@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
-from sanity.network.anatomy.logits import find_activation
+from sanity.network.anatomy.probabilities import find_activation
 from sanity.network.graph import FlatGraph, op_of, search, tensor_of, trace_graph
 
 _SAME = 1e-6  # of the greatest value: rounding

@@ -112,6 +112,6 @@ def _are_channels_last(
     others = [i for i in node.input if not i.startswith("^") and op_of(i) not in graph.valued]
     met = tensor_of(others[0])
     found = shapes_of(graph, [met], images)[met]
-    if found is None:
+    if found is None or None in found:
         return size == shape[-1]
     return [length for length in found if length != 1] == [size] == [found[-1]]

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
 from sanity.network.anatomy.loops import check_branches, check_certain
+from sanity.network.anatomy.probabilities import back, find_activation, is_mixed
 from sanity.network.anatomy.ranking import check_classes
 from sanity.network.anatomy.reduction import (
     Reduce,
@@ -20,15 +20,6 @@ from sanity.network.anatomy.reduction import (
 )
 from sanity.network.graph import FlatGraph, dtype_of, op_of, tensor_of
 
-_SHAPING = set("Identity Reshape Squeeze ExpandDims Transpose Cast StopGradient".split())
-_SOFTMAX = {"Softmax", "LogSoftmax"}
-# What probabilities go through where they are averaged, multiplied, chosen or put together.
-_MIXING = _SHAPING | set(
-    "Add AddV2 AddN Mul RealDiv Sub Mean Sum ConcatV2 Pack StridedSlice Unpack Maximum "
-    "Minimum ClipByValue Max Min Prod Cumsum Cumprod Gather GatherV2 GatherNd Slice Split SplitV "
-    "Neg Square Sqrt Pow Round Select SelectV2 Pad PadV2 Tile MaxPool AvgPool ResizeBilinear "
-    "ResizeNearestNeighbor".split()
-)
 _USUAL = ("logits", "default")  # what Hub modules call them
 Activation = Literal["softmax", "sigmoid", "none"]
 Link = Literal["softmax", "logistic", "sigmoid", "said", "none"]
@@ -185,7 +176,7 @@ def choose_logits(
         graph, logits = _with(graph, logits, vector, _column)
         graph, said = _with(graph, said, vector, _column)
         vector = replace(vector, rank=2)
-    op = _back(graph, logits)[1].op
+    op = back(graph, logits)[1].op
     ending = Ending(output, off, op, vector.size, "none", reduced=reduced)
     link = _link(graph, said, taken or _beside(graph, output, vectors), vector.size, activation)
     if vector.size == 1 and link not in ("none", "softmax"):
@@ -237,7 +228,7 @@ def _link(
         return "logistic" if size == 1 else "sigmoid"
     if taken or activation == "softmax":
         return "softmax"
-    if _is_mixed(graph, said):
+    if is_mixed(graph, said):
         return "said"
     return "softmax" if size > 1 else "none"
 
@@ -292,80 +283,14 @@ def _last_activation(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], tupl
 
     A part of sigmoids is the sigmoid of that part.
     """
-    after, node = _back(graph, tensor)
+    after, node = back(graph, tensor)
     found = find_activation(graph, node)
     if node.op == "StridedSlice" and op_of(node.input[0]) in graph.nodes:
-        more, inside = _back(graph, tensor_of(node.input[0]))
+        more, inside = back(graph, tensor_of(node.input[0]))
         whole = find_activation(graph, inside)
         if whole is not None and whole[0] == "Sigmoid":
             return [*after, node, *more], whole
     return after, found
-
-
-def find_activation(graph: FlatGraph, node: NodeDef) -> tuple[str, str] | None:
-    """The softmax or sigmoid that a node computes, and the tensor it is of; written out as well."""
-    if node.op in _SOFTMAX or node.op == "Sigmoid":
-        return node.op, tensor_of(node.input[0])
-    if node.op == "Log" and op_of(node.input[0]) in graph.nodes:
-        inner = find_activation(graph, graph.nodes[op_of(node.input[0])])
-        return ("LogSoftmax", inner[1]) if inner and inner[0] == "Softmax" else None
-    if node.op != "RealDiv":
-        return None
-    above, below = (
-        _back(graph, tensor_of(i))[1] if op_of(i) in graph.nodes else None for i in node.input[:2]
-    )
-    if above is None or below is None:
-        return None
-    if above.op == "Exp" and below.op == "Sum":  # exp(z) / Σ exp(z), perhaps of z - max z
-        if _back(graph, tensor_of(below.input[0]))[1] is not above:
-            return None
-        z = tensor_of(above.input[0])
-        shifted = graph.nodes.get(op_of(z))
-        if shifted is not None and shifted.op == "Sub" and op_of(shifted.input[1]) in graph.nodes:
-            shift = _back(graph, tensor_of(shifted.input[1]))[1]
-            if shift.op == "Max" and op_of(shift.input[0]) == op_of(shifted.input[0]):
-                z = tensor_of(shifted.input[0])
-        return "Softmax", z
-    if _is_one(above) and below.op in ("Add", "AddV2"):  # 1 / (1 + exp(-z))
-        parts = [graph.nodes[op_of(i)] for i in below.input[:2] if op_of(i) in graph.nodes]
-        power = next((part for part in parts if part.op == "Exp"), None)
-        if power is not None and any(map(_is_one, parts)):
-            inside = graph.nodes.get(op_of(power.input[0]))
-            if inside is not None and inside.op == "Neg":
-                return "Sigmoid", tensor_of(inside.input[0])
-    return None
-
-
-def _is_one(node: NodeDef) -> bool:
-    return node.op == "Const" and bool(np.all(tf.make_ndarray(node.attr["value"].tensor) == 1))
-
-
-def _is_mixed(graph: FlatGraph, tensor: str) -> bool:
-    """Whether a tensor is made of probabilities, as an average of several networks' is."""
-    waiting, seen, found = [op_of(tensor)], set[str](), False
-    while waiting:
-        name = waiting.pop()
-        if name not in graph.valued or name in seen:
-            continue
-        seen.add(name)
-        if name == graph.input:
-            return False
-        node = graph.nodes[name]
-        if find_activation(graph, node) is not None or _ends_at_one(graph, node):
-            found = True
-        elif node.op in _MIXING:
-            waiting += [op_of(i) for i in node.input]
-        else:
-            return False
-    return found
-
-
-def _ends_at_one(graph: FlatGraph, node: NodeDef) -> bool:
-    """Whether values are cut off as a hard sigmoid's: at 1, or at 6, which is then divided by."""
-    limits = [graph.nodes[op_of(i)] for i in node.input[1:] if op_of(i) in graph.nodes]
-    return node.op == "Relu6" or (
-        node.op in ("Minimum", "ClipByValue") and any(map(_is_one, limits))
-    )
 
 
 def _only(graph: FlatGraph, vectors: Mapping[str, Vector]) -> str | None:
@@ -382,16 +307,6 @@ def _only(graph: FlatGraph, vectors: Mapping[str, Vector]) -> str | None:
     return usual[0] if usual else None
 
 
-def _back(graph: FlatGraph, tensor: str) -> tuple[list[NodeDef], NodeDef]:
-    """The nodes at an output that only shape it, last first, and the node that computes it."""
-    shaping: list[NodeDef] = []
-    node = graph.nodes[op_of(tensor)]
-    while node.op in _SHAPING and op_of(node.input[0]) in graph.nodes:
-        shaping.append(node)
-        node = graph.nodes[op_of(node.input[0])]
-    return shaping, node
-
-
 def _ends_in_activation(graph: FlatGraph, tensor: str) -> bool:
     return _last_activation(graph, tensor)[1] is not None
 
@@ -400,7 +315,7 @@ def _origin(graph: FlatGraph, tensor: str) -> str:
     """The op that computes what lies in front of a tensor's activations."""
     while (found := _last_activation(graph, tensor)[1]) is not None:
         tensor = found[1]
-    return str(_back(graph, tensor)[1].name)
+    return str(back(graph, tensor)[1].name)
 
 
 def _bypass(graph: FlatGraph, after: list[NodeDef], logits: str) -> tuple[FlatGraph, str]:

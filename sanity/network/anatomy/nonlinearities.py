@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.course import Course, Function, Norm, Product
-from sanity.network.anatomy.logits import find_activation
+from sanity.network.anatomy.probabilities import find_activation
 from sanity.network.anatomy.rectifying import find_rectified
 from sanity.network.graph import NORMS, FlatGraph, op_of, search, tensor_of
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sanity.network.anatomy.channels import TO_FIRST, as_tuple, constant
 from sanity.network.anatomy.grids import Layout, lay_out
-from sanity.network.anatomy.logits import find_activation
+from sanity.network.anatomy.probabilities import find_activation
 from sanity.network.graph import FlatGraph, op_of, tensor_of
 from sanity.network.orders import fix_orders
 

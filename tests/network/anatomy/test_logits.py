@@ -36,6 +36,13 @@ ENDINGS = {
         None,
     ),
     "hard sigmoid": (lambda z: tf.nn.relu6(z + 3) / 6, 5, "said", None),
+    "hard sigmoid, averaged": (
+        lambda z: tf.reduce_mean(tf.nn.relu6(tf.stack([z, -z]) + 3) * (1 / 6), 0),
+        5,
+        "said",
+        None,
+    ),
+    "rectified": (lambda z: tf.reduce_mean(tf.nn.relu6(tf.stack([z, z])), 0), 5, "softmax", None),
     "rounded": (
         lambda z: tf.cast(tf.cast(softmax(z), tf.float16), tf.float32) + 0.0,
         5,
@@ -93,7 +100,7 @@ def test_logits_and_probabilities(name):
     if link == "none":
         assert np.isnan(shares).all() and np.isnan(entropy).all()
         return
-    if name == "logits":
+    if name in ("logits", "rectified"):
         said = softmax(said).numpy()
     if size == 1:
         said = np.concatenate([1 - said, said], 1)
