@@ -184,12 +184,23 @@ class Network:
     def check_rule(self, rule: str) -> None:
         """Makes sure that there is a gradient, and that a backprop rule is defined for it.
 
+        Says what else it leaves as it is, once a rule.
+
         Raises:
             ConfigError: There is none; the rule is not defined for some of the ops on the way, or
                 changes nothing of it, see `Rule.applied`.
         """
         self.check_gradient()
         rule_of(rule).applied(self.graph, self.logits, self.name)
+        if rule not in self._remarked:
+            self._remarked.add(rule)
+            if remark := rule_of(rule).remark(self.graph, self.logits, self.name):
+                log.warning("%s", remark)
+
+    @cached_property
+    def _remarked(self) -> set[str]:
+        """The backprop rules of which has been said what there is to say."""
+        return set()
 
     def check_gradient(self, tensor: str | None = None) -> list[str]:
         """The nodes through which a gradient leads from the logits to a tensor, or the images.

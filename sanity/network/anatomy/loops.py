@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.framework.function_pb2 import FunctionDef
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
+from tensorflow.core.framework.op_def_pb2 import OpDef
 
 from sanity.errors import ConfigError
 from sanity.network.graph import OF_SIZES, FlatGraph, op_of, search
@@ -63,8 +64,8 @@ def _decided(said: str, node: NodeDef) -> str:
     )
 
 
-def ops_in_loops(graph: FlatGraph, path: Iterable[str]) -> set[str]:
-    """The types of ops that the loops among some nodes run."""
+def functions_in_loops(graph: FlatGraph, path: Iterable[str]) -> list[FlatGraph]:
+    """What the loops among some nodes run, each function as a graph whose arguments are given."""
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
     loops = [graph.nodes[n].attr["body"].func.name for n in path if graph.nodes[n].op in LOOPS]
 
@@ -72,7 +73,14 @@ def ops_in_loops(graph: FlatGraph, path: Iterable[str]) -> set[str]:
         attributes = (a for node in functions[name].node_def for a in node.attr.values())
         return {attribute.func.name for attribute in attributes} & functions.keys()
 
-    return {node.op for name in search(loops, called) for node in functions[name].node_def}
+    found = []
+    for function in map(functions.__getitem__, search(loops, called)):
+        body = GraphDef(versions=graph.graph_def.versions)
+        for argument in function.signature.input_arg:
+            _add_given(body, argument)
+        _add_nodes(body, function)
+        found.append(FlatGraph(body, _GIVEN, {}, {}))
+    return found
 
 
 def find_body(
@@ -98,8 +106,7 @@ def find_body(
     body, captures = GraphDef(versions=graph.graph_def.versions), {}
     for index, argument in enumerate(arguments):
         if index in touched:
-            node = body.node.add(name=argument.name, op="Identity", input=[_GIVEN])
-            node.attr["T"].type = argument.type
+            _add_given(body, argument)
         elif op_of(outer[index]) in graph.captures:
             captures[argument.name] = graph.captures[op_of(outer[index])]
         else:
@@ -107,11 +114,22 @@ def find_body(
             node.attr["dtype"].type = argument.type
             shape = tf.TensorShape(shapes.get(index))
             node.attr["shape"].shape.CopyFrom(shape.as_proto())
+    _add_nodes(body, function)
+    return FlatGraph(body, _GIVEN, {}, captures), [argument.name for argument in arguments]
+
+
+def _add_given(body: GraphDef, argument: OpDef.ArgDef) -> None:
+    """Adds an argument of a function that depends on the images."""
+    node = body.node.add(name=argument.name, op="Identity", input=[_GIVEN])
+    node.attr["T"].type = argument.type
+
+
+def _add_nodes(body: GraphDef, function: FunctionDef) -> None:
+    """Adds a function's ops to a graph that has its arguments."""
     for inner in function.node_def:
         node = body.node.add()
         node.CopyFrom(inner)
         node.input[:] = [_plain(source) for source in inner.input]
-    return FlatGraph(body, _GIVEN, {}, captures), [argument.name for argument in arguments]
 
 
 def _plain(source: str) -> str:

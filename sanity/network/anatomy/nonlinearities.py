@@ -14,10 +14,9 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.course import Course, Function, Norm, Product
 from sanity.network.anatomy.probabilities import find_activation
-from sanity.network.anatomy.rectifying import find_rectified
+from sanity.network.anatomy.rectifying import RECTIFIERS, find_rectified, is_flat
 from sanity.network.graph import NORMS, FlatGraph, op_of, search, tensor_of
 
-RECTIFIERS = ("Relu", "Relu6")
 # Functions of one entry that are no multiple of it.
 _CURVED = frozenset(
     "Relu Relu6 LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Erf Erfc Exp Expm1 Log Log1p "
@@ -104,11 +103,12 @@ class Nonlinearities:
         parts: set[str] = set()
         for name in self.graph.path(self.output):
             node = self.graph.nodes[name]
-            if self._is_written_out(node):
-                continue
             if name in self.graph.valued and len(self._sources(node)) > 1:
                 function = self._joined(node)
                 parts |= function.ops if function else set()
+                if self._is_written_out(node):
+                    parts.discard(name)
+                    continue
                 product = self._product(node) if node.op == "Mul" and not function else None
                 if product is not None and product.gate is not None:
                     parts |= self._squashing(tensor_of(node.input[product.gate]))
@@ -116,6 +116,25 @@ class Nonlinearities:
             node.name
             for node in map(self.graph.nodes.__getitem__, self.graph.gradient_path(self.output))
             if node.name not in parts and (node.op in RECTIFIERS or self._is_written_out(node))
+        ]
+
+    @cached_property
+    def flat(self) -> list[Function]:
+        """Functions with a flat part, as thresholds and hard swish have, that are none of these."""
+        inside = {*self.rectifiers}
+        for name in self.rectifiers:
+            x = find_rectified(self.graph, self.graph.nodes[name])
+            inside |= {op_of(tensor) for tensor in self._within(f"{name}:0", x)} if x else set()
+        path = [node for node in map(self.graph.nodes.get, self.graph.path(self.output)) if node]
+        joined = [self._joined(n) for n in path if len(self._sources(n)) > 1]
+        sums = [function for function in joined if function is not None]
+        return [
+            function
+            for function in {*self.course(through_gates=False).functions, *sums}
+            if function.y not in inside
+            and op_of(function.x) in self._behind_layers
+            and not any(function.ops < whole.ops for whole in sums)
+            and is_flat(self.graph, function.x, function.y)
         ]
 
     def _is_written_out(self, node: NodeDef) -> bool:
@@ -215,12 +234,16 @@ class Nonlinearities:
         x = self._parents.get(f"{node.name}:0", (None, 0))[0]
         if x is None:
             return None
+        tensors = self._within(f"{node.name}:0", x)
+        return Function(x, node.name, frozenset(map(op_of, tensors)))
+
+    def _within(self, y: str, x: str) -> list[str]:
+        """The tensors of which y is made behind x, which it is a function of; y among them."""
 
         def inside(tensor: str) -> list[str]:
             return [source for source in self._same_entry(tensor) if source != x]
 
-        tensors = search([f"{node.name}:0"], inside)
-        return Function(x, node.name, frozenset(map(op_of, tensors)))
+        return search([y], inside)
 
     def _product(self, node: NodeDef) -> Product:
         gates = [i for i in (0, 1) if self._squashed(tensor_of(node.input[i]))]

@@ -11,11 +11,11 @@ from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.errors import ConfigError
 from sanity.network.anatomy.course import Course, Function
-from sanity.network.anatomy.loops import LOOPS, ops_in_loops
+from sanity.network.anatomy.loops import LOOPS, functions_in_loops
 from sanity.network.anatomy.nonlinearities import MAXIMA, Nonlinearities
 from sanity.network.anatomy.rectifying import find_rectified
 from sanity.network.custom_gradients import KIND
-from sanity.network.graph import FlatGraph, tensor_of
+from sanity.network.graph import FlatGraph, dtype_of, tensor_of
 from sanity.network.passes.rescale import MAX, MAX_POOL, PRODUCT, SLOPE, register
 
 _NORMALIZATION = "division by a statistic of the image itself, as in layer and group normalization"
@@ -48,6 +48,10 @@ class Rule:
         """
         return graph
 
+    def remark(self, graph: FlatGraph, output: str, model: str) -> str:
+        """What is to be said of this rule on a network beside that it is defined; or `""`."""
+        return ""
+
 
 @dataclass(frozen=True)
 class RectifierRule(Rule):
@@ -65,7 +69,7 @@ class RectifierRule(Rule):
     def applied(self, graph: FlatGraph, output: str, model: str) -> FlatGraph:
         """See `Rule.applied`."""
         found = Nonlinearities(graph, output).rectifiers
-        if looped := set(self.gradients) & ops_in_loops(graph, graph.gradient_path(output)):
+        if looped := self._looped(graph, output):
             raise ConfigError(
                 f"The backprop rule {self.name} changes the gradient of "
                 f"{' and '.join(sorted(looped))}, which {model} runs in a loop (a recurrent "
@@ -88,6 +92,29 @@ class RectifierRule(Rule):
             assert x is not None
             _insert(new.graph_def, nodes[name], x, [kind, kind], self.written_out)
         return new
+
+    def remark(self, graph: FlatGraph, output: str, model: str) -> str:
+        """See `Rule.remark`."""
+        found = Nonlinearities(graph, output)
+        if not found.flat:
+            return ""
+        kinds = sorted({found.describe(function) for function in found.flat})
+        relus = len(found.rectifiers)
+        return (
+            f"{self.name} changes the gradient of {relus} ReLU{'s' * (relus != 1)} of {model}, and "
+            f"not that of other activation functions that cut values off ({', '.join(kinds)}): its "
+            "masks are a mixture with the plain gradient"
+        )
+
+    def _looped(self, graph: FlatGraph, output: str) -> set[str]:
+        """Types of the ops by which loops on the way rectify."""
+        return {
+            node.op
+            for body in functions_in_loops(graph, graph.gradient_path(output))
+            for node in body.nodes.values()
+            if dtype_of(node).is_floating
+            and (node.op in self.gradients or find_rectified(body, node) is not None)
+        }
 
 
 @dataclass(frozen=True)

@@ -212,29 +212,92 @@ def test_guided_backprop_leaves_other_functions_whole(activation):
         lambda x: tf.where(x > 0, x, 0.0),
         lambda x: tf.where(0 >= x, tf.zeros_like(x), x),
         lambda x: x * tf.cast(x > 0, x.dtype),
+        lambda x: (x + tf.abs(x)) / 2,
+        lambda x: x - tf.minimum(x, 0.0),
+        lambda x: -tf.minimum(-x, tf.zeros([6])),
     ],
-    ids=["maximum", "where", "where not", "times"],
+    ids=["maximum", "where", "where not", "times", "abs", "less", "negated"],
 )
 def test_relus_that_are_written_out(relu, rule):
     """Beside others; what is cut off the images before the first layer is no ReLU of a layer."""
-
-    def of(relu):
-        draw = np.random.default_rng(5)
-        first, second = (
-            tf.constant(0.4 * draw.standard_normal((3, 3, c, 6)), tf.float32) for c in (3, 6)
-        )
-
-        def function(x):
-            x = relu(tf.nn.conv2d(tf.maximum(x, 0.0), first, 1, "SAME"))
-            x = tf.nn.relu(tf.nn.conv2d(x, second, 1, "SAME"))
-            return tf.reduce_mean(x, [1, 2])
-
-        return function
-
-    written, plain = (Classifier(of(one), SHAPE) for one in (relu, tf.nn.relu))
+    written, plain = (beside_relu(one) for one in (relu, tf.nn.relu))
     found, expected = (one.gradients(images(), TARGETS, rule) for one in (written, plain))
     np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
     assert (found < 0).any()
+
+
+@pytest.mark.parametrize("rule", ["guided_backprop", "deconvnet"])
+@pytest.mark.parametrize(
+    "relu",
+    [
+        lambda x: tf.clip_by_value(x, 0.0, 6.0),
+        lambda x: tf.raw_ops.ClipByValue(t=x, clip_value_min=0.0, clip_value_max=6.0),
+        lambda x: tf.maximum(tf.minimum(x, 6.0), 0.0),
+        lambda x: tf.minimum(tf.nn.relu(x), 6.0),
+        lambda x: tf.nn.relu(x) - tf.nn.relu(x - 6),
+        lambda x: 6 * tf.clip_by_value(x / 6, 0.0, 1.0),
+    ],
+    ids=["clip", "clip op", "minimum first", "of relu", "difference", "divided"],
+)
+def test_capped_relus_that_are_written_out(relu, rule, caplog):
+    written, plain = (beside_relu(one, 9.0) for one in (relu, tf.nn.relu6))
+    written.network.check_rule(rule)
+    found, expected = (one.gradients(images(), TARGETS, rule) for one in (written, plain))
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    assert not said(caplog)
+
+
+@pytest.mark.parametrize(
+    ("function", "ops"),
+    [
+        (activations.hard_silu, "Mul·RealDiv·Relu6"),
+        (lambda x: x * tf.cast(x > 1.0, x.dtype), "Greater·Mul"),
+        (lambda x: tf.clip_by_value(x, -1.0, 1.0), "Maximum, Minimum"),
+        (activations.soft_shrink, "Greater·Less·SelectV2"),
+    ],
+)
+def test_what_cuts_off_beside_relus_and_is_none_is_said_once(function, ops, caplog):
+    network = beside_relu(function).network
+    for rule in ("guided_backprop", "guided_backprop", "plain"):
+        network.check_rule(rule)
+    (line,) = said(caplog)
+    assert "guided_backprop changes the gradient of 1 ReLU of" in line
+    assert f"not that of other activation functions that cut values off ({ops})" in line
+
+
+@pytest.mark.parametrize("function", [tf.nn.silu, prelu, glu, lambda x: x * hard_sigmoid(x[::-1])])
+def test_of_smooth_functions_and_gates_nothing_is_said(function, caplog):
+    beside_relu(function).network.check_rule("guided_backprop")
+    assert not said(caplog)
+
+
+@pytest.mark.parametrize("relu", [tf.nn.relu, lambda x: tf.maximum(x, 0.0)])
+def test_a_relu_in_a_loop_is_refused_however_it_is_written(relu):
+    recurrent = keras.layers.SimpleRNN(8, activation=relu)
+    classifier = Classifier(
+        lambda x: recurrent(tf.reshape(tf.nn.relu(x - 0.5), [-1, 8, 24])), SHAPE
+    )
+    with pytest.raises(ConfigError, match="changes the gradient of (Relu|Maximum), which .* loop"):
+        classifier.network.check_rule("guided_backprop")
+
+
+def said(caplog):
+    return [record.getMessage() for record in caplog.records if record.name.startswith("sanity")]
+
+
+def beside_relu(relu, scale=1.0):
+    """A network of a function and, behind it, a ReLU; the first layer's values times `scale`."""
+    draw = np.random.default_rng(5)
+    first, second = (
+        tf.constant(0.4 * draw.standard_normal((3, 3, c, 6)), tf.float32) for c in (3, 6)
+    )
+
+    def function(x):
+        x = relu(tf.nn.conv2d(tf.maximum(x, 0.0), scale * first, 1, "SAME"))
+        x = tf.nn.relu(tf.nn.conv2d(x, second, 1, "SAME"))
+        return tf.reduce_mean(x, [1, 2])
+
+    return Classifier(function, SHAPE)
 
 
 def attention(x):
