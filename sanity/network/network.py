@@ -22,7 +22,7 @@ from sanity.network.anatomy.logits import Activation, Ending, choose_logits, vec
 from sanity.network.anatomy.parameters import Declared, Parameter, describe, meeting, selects
 from sanity.network.anatomy.preprocessing import Seen, read_seen
 from sanity.network.anatomy.reduction import Reduce
-from sanity.network.anatomy.vector_axes import turn_outputs
+from sanity.network.anatomy.vector_axes import check_along, turn_outputs
 from sanity.network.anatomy.ways import PRODUCTS
 from sanity.network.faithful import faithful, no_gradient
 from sanity.network.graph import FlatGraph, op_of, tensor_of
@@ -244,15 +244,27 @@ def read_network(
     whole = tf.function(lambda images: as_dict(function(images)))
     concrete = whole.get_concrete_function(images)
     outputs = vectors(concrete, output)
-    flat, turned, single = turn_outputs(faithful(concrete, list(outputs)), images)
-    outputs = {key: one.turned() if key in turned else one for key, one in outputs.items()}
-    outputs = {key: one.spread() if key in single else one for key, one in outputs.items()}
+    turned = turn_outputs(faithful(concrete, list(outputs)), images)
+    outputs = {k: one.turned() if k in turned.first else one for k, one in outputs.items()}
+    outputs = {k: one.spread() if k in turned.single else one for k, one in outputs.items()}
     output_shapes = {
-        key: (_shape(tensor, key in turned), tensor.dtype.name)
+        key: (_shape(tensor, key in turned.first), tensor.dtype.name)
         for key, tensor in concrete.structured_outputs.items()
     }
-    flat, promoted = promote_constants(flat, name)
+    flat, promoted = promote_constants(turned.graph, name)
     graph, logits, ending = choose_logits(flat, outputs, output, name, activation, reduce)
+    if ending.taken_off:
+        check_along(flat, outputs[ending.output], ending.output, name)
+    if ending.output in turned.unclear and (places := outputs[ending.output].places):
+        log.warning(
+            "nothing tells along which axis %s of %s has its classes: the last one is taken, %d "
+            "classes at each of %d places; if it is the other way round, export the network with "
+            "classes last, or with its softmax, or take another model.output",
+            ending.output,
+            name,
+            ending.n_classes,
+            *places,
+        )
     found, names = _name_variables(graph, concrete, {**(variables or {}), **promoted})
     sources = {placeholder: _source(own, found[own]) for placeholder, own in names.items()}
     parameters = describe(graph, sources, blocks or (), images, logits)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sanity.errors import ConfigError
 from sanity.network.classifier import Classifier
 
 X = np.random.default_rng(0).random((3, 8, 12, 3), np.float32)
@@ -26,9 +27,9 @@ def scales(z):
     return tf.concat([tf.concat([part[:, :2], part[:, 2:]], 1) for part in two], 2)
 
 
-def by_hand(z):
+def by_hand(z, axis=1):
     powers = tf.exp(z)
-    return powers / tf.reduce_sum(powers, 1, keepdims=True)
+    return powers / tf.reduce_sum(powers, axis, keepdims=True)
 
 
 def logits():
@@ -61,6 +62,35 @@ def test_classes_are_told_from_places(ending, taken_off):
     np.testing.assert_allclose(classifier.logits(X), expected, rtol=1e-4, atol=1e-5)
     assert classifier.ending.taken_off == taken_off
     assert classifier.ending.reduced.endswith((" 24 places", " 4×6 places"))
+
+
+def scores(z):
+    """Of a dense layer: no axis is one of rows or columns."""
+    return tf.reshape(tf.reshape(z, [-1, 120])[:, :12], [-1, 3, 4])
+
+
+def test_where_nothing_tells_classes_from_places_it_is_said(caplog):
+    classifier = network(scores)
+    (line,) = [record.getMessage() for record in caplog.records if "axis" in record.getMessage()]
+    assert "the last one is taken, 4 classes at each of 3 places" in line
+    assert "model.output" in line and classifier.n_classes == 4
+    caplog.clear()
+    for ending in (row, scales, lambda z: tf.nn.softmax(scores(z)), lambda z: scores(z)[:, 0]):
+        network(ending, None if ending(logits()).shape.rank == 2 else "mean")
+    assert not [record for record in caplog.records if "axis" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        lambda z: tf.nn.softmax(tf.reduce_mean(z, [1, 2]), axis=0),
+        lambda z: by_hand(z[:, 0, 0], 0),
+    ],
+    ids=["op", "by hand"],
+)
+def test_a_softmax_along_the_images_is_refused(ending):
+    with pytest.raises(ConfigError, match="softmax of output of .* goes along the images of a"):
+        network(ending, None)
 
 
 def test_a_place_and_its_gradient():
