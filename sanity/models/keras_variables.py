@@ -23,10 +23,13 @@ def own_initializers(model: Any) -> dict[str, Draw]:
     Args:
         model: Of Keras 3 or 2.
     """
-    found = {}
+    found: dict[str, Draw] = {}
+    owners: dict[int, dict[int, list[Any]]] = {}  # of variables, by their layers
     for layer, path, variable in _named(model):
         name = variable.name.split(":")[0].split("/")[-1]
-        for owner in _owners(layer, variable):
+        if id(layer) not in owners:
+            owners[id(layer)] = _owners(layer)
+        for owner in owners[id(layer)].get(id(variable), ()):
             initializer = _initializer(owner, name)
             if initializer is not None:
                 forgets = name == "bias" and getattr(owner, "unit_forget_bias", False)
@@ -35,14 +38,18 @@ def own_initializers(model: Any) -> dict[str, Draw]:
     return found
 
 
-def _owners(layer: Any, variable: Any) -> list[Any]:
-    """A layer and those within it that hold a variable, the innermost first.
+def _owners(layer: Any) -> dict[int, list[Any]]:
+    """A layer and those within it, by the ids of the variables they hold, the innermost first.
 
     A wrapper (TimeDistributed, Bidirectional) or a recurrent layer knows less than what it wraps.
     """
     inside = layer._flatten_layers() if hasattr(layer, "_flatten_layers") else [layer]
-    held = [one for one in inside if any(_own(own) is variable for own in one.variables)]
-    return sorted(held, key=lambda one: len(one.variables))
+    held = [(one, one.variables) for one in inside]
+    found: dict[int, list[Any]] = {}
+    for one, variables in sorted(held, key=lambda pair: len(pair[1])):
+        for variable in variables:
+            found.setdefault(id(_own(variable)), []).append(one)
+    return found
 
 
 def _named(model: Any) -> Iterator[tuple[Any, str, Any]]:

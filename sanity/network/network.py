@@ -31,6 +31,7 @@ from sanity.network.promoting import promote_constants
 
 log = logging.getLogger(__name__)
 
+_BYTES = 2  # of a whole number that stands for a weight, at the most
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "Conv2D", "Einsum")
 
 
@@ -306,15 +307,12 @@ def _name_variables(
 
 
 def _source(name: str, variable: Any) -> Declared:
-    trainable = bool(getattr(variable, "trainable", True))
-    floating = variable.dtype.is_floating
-    return Declared(
-        name,
-        tuple(variable.shape),
-        floating,
-        trainable,
-        floating and not trainable and selects(variable.numpy()),
-    )
+    kind, trainable = variable.dtype, bool(getattr(variable, "trainable", True))
+    fixed = not (trainable and kind.is_floating)
+    # What is no number of a few bits is an index or a switch.
+    weighs = kind.is_floating or (kind.is_integer and kind.size <= _BYTES)
+    chooses = not weighs or (fixed and selects(variable.numpy()))
+    return Declared(name, tuple(variable.shape), kind.is_floating, trainable, chooses)
 
 
 def _shape(tensor: Any, turned: bool) -> list[int | None] | None:

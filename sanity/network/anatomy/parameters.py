@@ -27,7 +27,8 @@ class Declared:
         shape: Its shape.
         floating: Whether it holds floating-point numbers.
         trainable: Whether training changes it.
-        selects: Whether it is known to be fixed, and is of zeros and ones, see `selects`.
+        selects: Whether it is known to be fixed, and picks rather than weighs: of zeros and ones
+            (see `selects`), an index or a switch.
     """
 
     name: str
@@ -160,7 +161,7 @@ def _describe(
     for placeholder, source in used.items():
         kind, fan_in, fan_out = find_role(ways, placeholder, source.shape)
         if not source.floating or (kind == "kernel" and source.selects):
-            whole = kind == "kernel" and not source.floating
+            whole = kind == "kernel" and not source.selects
             kind, fan_in, fan_out = "quantized" if whole else "other", 0, 0
         met = meeting(graph, placeholder)
         found[source.name] = Parameter(

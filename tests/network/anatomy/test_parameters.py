@@ -198,15 +198,26 @@ def test_kernels_of_whole_numbers_survive_and_are_named():
     assert full.variables == ("conv/kernel",)
 
 
-def test_a_mask_beside_a_kernel_is_not_drawn():
+BITS = np.random.default_rng(1).random((3, 3, 3, 4)) > 0.5
+BESIDE = {
+    "mask": (BITS.astype(np.float32), lambda kernel, beside: kernel * beside),
+    "bits": (BITS.astype(np.int8), lambda kernel, beside: kernel * tf.cast(beside, tf.float32)),
+    "switches": (BITS, lambda kernel, beside: tf.where(beside, kernel, 0.0)),
+    "order": (np.int32([2, 0, 3, 1]), lambda kernel, beside: tf.gather(kernel, beside, axis=3)),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_chooses_of_a_kernel_is_not_drawn_and_no_kernel(name):
+    values, chosen = BESIDE[name]
     draw = np.random.default_rng(0)
     kernel = tf.Variable(draw.normal(size=(3, 3, 3, 4)).astype(np.float32), name="conv/kernel")
-    values = (draw.random((3, 3, 3, 4)) > 0.5).astype(np.float32)
-    mask = tf.Variable(values, trainable=False, name="conv/mask")
+    beside = tf.Variable(values, trainable=False, name="conv/beside")
 
     def network(x):
-        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(x, kernel * mask, 1, "SAME")), [1, 2])
+        x = tf.nn.conv2d(x, chosen(kernel, beside), 1, "SAME")
+        return tf.reduce_mean(tf.nn.relu(x), [1, 2])
 
     parameters = Classifier(network, (8, 8, 3)).parameters
-    assert (parameters["conv/mask"].kind, parameters["conv/mask"].learned) == ("other", False)
+    assert (parameters["conv/beside"].kind, parameters["conv/beside"].learned) == ("other", False)
     assert parameters["conv/kernel"].fan_in == 27
