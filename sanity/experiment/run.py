@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from sanity import __version__
 from sanity.config.given import Overrides, words
 from sanity.config.job import Job, compose, composed
+from sanity.errors import ConfigError
 from sanity.experiment.announce import announce, announce_forecast
 from sanity.experiment.batch_size import settle_batch_size
 from sanity.experiment.compute import JudgedBy, Work, compute
@@ -109,9 +110,7 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> Done:
     settings = job.settings
     if settings.dry_run:
         return _show(job)
-    with RunFolder.open(
-        job.folder, job.config, job.overrides, hydra, force=settings.force
-    ) as folder:
+    with _open(job, hydra) as folder:
         if folder.status == "completed":
             log.info("%s is there already; force=true computes it again", from_here(folder.path))
             _finish_what_is_missing(job, folder.path)
@@ -119,6 +118,19 @@ def _execute(job: Job, hydra: dict[str, Any] | None) -> Done:
             return Done("already")
         _compute(job, folder)
     return Done("finished")
+
+
+def _open(job: Job, hydra: dict[str, Any] | None) -> RunFolder:
+    """The job's folder; where it cannot be had, what says where that is (ConfigError)."""
+    try:
+        return RunFolder.open(
+            job.folder, job.config, job.overrides, hydra, force=job.settings.force
+        )
+    except ConfigError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        given = f"{error}; output={job.settings.output} says so: output=FOLDER takes another"
+        raise ConfigError(given) from error
 
 
 def _finish_what_is_missing(job: Job, run: Path) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import sanity
 from sanity.compare import main as compare
+from sanity.errors import ConfigError
 from sanity.report.summary import missing
 from tests.pieces import ANY, PICTURES, QUICK
 
@@ -131,6 +132,14 @@ def test_a_finished_run_says_what_it_was_not_made_with(tmp_path, caplog):
     assert "other thresholds" not in caplog.text
     sanity.run(overrides=[*overrides, "verdict.threshold=0.7", "figures=stages"])
     assert "other thresholds" in caplog.text and "drawn with figures=grids" in caplog.text
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for output in (file, file / "below", tmp_path / ("n" * 300)):
+        with pytest.raises(ConfigError, match=r"^Cannot .*; output=\S+ says so: output=FOLDER"):
+            sanity.run([*QUICK, f"output={output}"])
 
 
 def test_seeds_share_noise_and_originals(tmp_path, monkeypatch):
