@@ -191,8 +191,8 @@ PLAN = (
     Part("lite0-costly", "efficientnet_lite0", (*PATHS, *NESTED), 6, 1, 7),
     Part("lite1-averages", "efficientnet_lite1", AVERAGES, 5, 1, 8),
     Part("lite2-averages", "efficientnet_lite2", AVERAGES, 5, 1, 8),
-    Part("lite1-costly", "efficientnet_lite1", (*COSTLY, *NESTED), 5, 1, 8),
-    Part("lite2-costly", "efficientnet_lite2", (*COSTLY, *NESTED), 5, 1, 8),
+    Part("lite1-costly", "efficientnet_lite1", (*COSTLY, *NESTED), 3, 1, 8),
+    Part("lite2-costly", "efficientnet_lite2", (*COSTLY, *NESTED), 3, 1, 8),
 )
 
 
