@@ -157,7 +157,7 @@ def test_a_full_size_inception(tmp_path, photograph, caplog):
         photograph,
         f"model.handle={module}",
         "layers.names=[Logits,Conv2d_1a_3x3]",
-        "method=[gradient]",
+        "method=[gradient,guided_backprop]",
         "metric=[spearman]",
         "report=false",
     )
