@@ -25,7 +25,7 @@ def sanity(*arguments, cwd, check=True, module="sanity", **environment):
 
 def command(words, cwd, check=True, **environment):
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=1800)
     if check:
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
