@@ -121,6 +121,23 @@ class Network:
         }
 
     @cached_property
+    def uncertain(self) -> list[str]:
+        """Parameters that may do more than their kind says.
+
+        Scales along several axes, as filters of frequencies are, and biases out of which a kernel
+        is computed, as the angles and widths of learned Gabor filters are.
+        """
+        graph = self.explained
+        found = []
+        for p in self.parameters.values():
+            along = sum(length > 1 for length in p.shape)
+            met = meeting(graph, self.placeholders[p.name]) if p.reaches else None
+            computes = met is not None and graph.nodes[met].op in PRODUCTS
+            if (p.kind == "scale" and along > 1) or (p.kind == "bias" and computes):
+                found.append(p.name)
+        return found
+
+    @cached_property
     def batch_norms(self) -> list[BatchNorm]:
         """The batch norms with moving statistics, from input to output."""
         return find(self.explained, self.placeholders, self.parameters, self.images)

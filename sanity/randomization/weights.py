@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+_NAMED = 3  # variables that a line names
 _ROOM = 2**30  # bytes of fresh draws that are kept; what is beyond is drawn again
 Order = Literal["cascading", "cascading_bottom_up", "independent", "full", "random_order"]
 Policy = Literal["draw", "identity", "keep"]
@@ -214,6 +215,16 @@ class Randomization(Scheme):
         drawn = {name for stage in stages for name in stage.new}
         if self.order == "random_order":
             log.info("order: %s", ", ".join(stage.layer for stage in stages[1:]))
+        unsure = [p for p in map(classifier.parameters.get, classifier.network.uncertain) if p]
+        reset = [p for p in unsure if p.name in drawn and self.policy(p.kind) == "identity"]
+        if reset:
+            log.warning(
+                "not drawn but set to what does nothing, though they may be filters: %s; %s draws "
+                "such ones",
+                ", ".join(f"{p.name} ({p.kind}, to {IDENTITY[p.kind]:.0f})" for p in reset[:_NAMED])
+                + ", …" * (len(reset) > _NAMED),
+                " ".join(f"randomization.{k}=draw" for k in sorted({_KEYS[p.kind] for p in reset})),
+            )
         if isinstance(self.initializer, Reinitialize):
             kinds = [classifier.parameters[n].kind for n in drawn - classifier.initializers.keys()]
             inferred = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(kinds).items()))

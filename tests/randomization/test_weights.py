@@ -592,6 +592,38 @@ def test_reinitialize_says_what_it_infers(net, caplog):
     assert "0 variables as their layers do, 13 by what they are (2 bias, 5 kernel" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("filters", "named"),
+    [
+        ("frequencies", r"filter \(scale, to 1\); .*\.batch_norm=draw"),
+        ("angles", r"\(bias, to 0\)"),
+    ],
+)
+def test_filters_that_are_reset_and_not_drawn_are_said(filters, named, caplog):
+    gains = tf.Variable(np.ones((8, 8, 3), np.float32), name="filter")
+    angles = tf.Variable(np.arange(6, dtype=np.float32), name="filter")
+    rates = tf.Variable(np.arange(6, dtype=np.float32), name="rates")
+    head = tf.Variable(np.ones((3 if filters == "frequencies" else 6, 4), np.float32), name="head")
+    grid = np.linspace(-1, 1, 75, dtype=np.float32).reshape(5, 5, 3, 1)
+
+    def function(x):
+        if filters == "frequencies":
+            waves = tf.transpose(x * gains, [0, 3, 1, 2])
+            x = tf.nn.relu(tf.transpose(waves, [0, 2, 3, 1]))
+        else:
+            x = tf.nn.relu(tf.nn.conv2d(x, tf.cos(rates * grid + angles), 1, "SAME"))
+        return tf.reduce_mean(x, [1, 2]) @ head
+
+    network = Classifier(function, (8, 8, 3))
+    blocks = list(network.blocks)
+    Randomization(moving_statistics="keep").stages(network, blocks, 0)
+    assert re.search(f"may be filters: .*{named}", caplog.text)
+    caplog.clear()
+    keys = {"biases": "draw", "batch_norm": "draw"}
+    Randomization(moving_statistics="keep", **keys).stages(network, blocks, 0)
+    assert "filters" not in caplog.text
+
+
 # Presets and one's own
 
 
