@@ -161,6 +161,7 @@ class Ends(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """The same of a sweep, and sweepers that want a number that no job returns."""
         self._check(config)
+        self._make_record(str(config.output))
         sweeper = str(config.hydra.sweeper.get("_target_"))
         if sweeper.endswith(_OURS):
             return
@@ -194,6 +195,19 @@ class Ends(Callback):
             found = outcome(job_return)
             became = found if isinstance(found, Outcome) else Outcome.of(found)
             self.outcomes.append((list(job_return.overrides or []), became))
+
+    @staticmethod
+    def _make_record(output: str) -> None:
+        """Makes the folder of sweeps' own records; where Hydra cannot, it says so in its words."""
+        try:
+            Path(record_folder(output)).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Ended(
+                ConfigError(
+                    f"output={output} cannot be written ({error.strerror}): output=FOLDER takes "
+                    "another"
+                )
+            ) from error
 
     @staticmethod
     def _check(config: DictConfig) -> None:

@@ -55,6 +55,8 @@ ELSEWHERE = "hydra_plugins.hydra_elsewhere_launcher.Launcher"
         (["layers.names=[nonsense]"], "block15"),
         (["data=folder", "data.path=nowhere"], "nowhere"),
         (["-m", "seed=0,1", "method=[nonsense]"], "method=nonsense is none of"),
+        (["output=/dev/null/x"], "output=/dev/null/x says so: output=FOLDER takes another"),
+        (["-m", "seed=0,1", "output=/dev/null/x"], "output=/dev/null/x cannot be written"),
         (["-m", "hydra/launcher=nonsense"], "hydra/launcher=nonsense is none of"),
         (
             ["-m", "hydra/launcher=local_joblib", f"hydra.launcher._target_={ELSEWHERE}"],
