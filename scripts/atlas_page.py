@@ -172,7 +172,8 @@ def tables(table: pd.DataFrame) -> dict[str, str]:
     for one in found.values():
         one["method"] = [f"`{name}`" for name in one["method"]]
     found |= {"side by side": side_by_side(table), "cuts": cuts(table), "missing": missing(table)}
-    return {name: markdown(one) for name, one in found.items()}
+    made = {name: markdown(one) for name, one in found.items()}
+    return made if len(found["missing"]) else made | {"missing": "Nothing."}
 
 
 def markdown(table: pd.DataFrame) -> str:

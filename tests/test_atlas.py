@@ -121,6 +121,8 @@ def test_what_is_missing_is_named():
     for order in ATLAS.ORDERS.values():
         assert found[order, "mlp"] == "`input`" and (order, "cnn") not in found.index
     assert "`lime`" in found["either", "all"] and "known" not in found["either", "all"]
+    one = TABLE[TABLE["model"] == "cnn"]
+    assert PAGE.missing(one).empty and PAGE.tables(one)["missing"] == "Nothing."
 
 
 def test_the_picture_is_drawn(tmp_path):
