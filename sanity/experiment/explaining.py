@@ -1,9 +1,10 @@
 """Masks: every method on every image at every stage, image group by image group."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -170,18 +171,15 @@ class _Explainer:
         states = [self._state(stage, part) for stage in stages]
         first = self._kept(kept, len(some), stages[0])  # stage 0, if among them, is the first
         whole = all(name in first for name in self.plan.methods)
-        if whole:
-            states[0]()
-        computed = gradients.compute(
+        computed: Iterable[tuple[np.ndarray, dict[str, np.ndarray]]] = gradients.compute(
             self.classifier,
             states[1:] if whole else states,
             lambda count: self.done(Cost(gradients=count)),
         )
         if whole:
             self.done(Cost(gradients=self.plan.distinct * len(some)))
-            computed.insert(0, {})
-        for stage, enter in zip(stages, states, strict=True):
-            targets, sums = enter(), computed.pop(0)
+            computed = chain([(states[0](), {})], computed)
+        for stage, (targets, sums) in zip(stages, computed, strict=True):
             found = dict(first) if stage is stages[0] else {}
             if sums:
                 found |= gradients.complete(self.classifier, sums, targets)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -93,19 +93,20 @@ class Gradients:
 
     def explain(self, classifier: "Classifier") -> dict[str, np.ndarray]:
         """The masks (n, H, W, C) float32 of each method, with the weights in place."""
-        (masks,) = self.compute(classifier, [lambda: self._targets])
-        return self.complete(classifier, masks, self._targets)
+        ((targets, masks),) = self.compute(classifier, [lambda: self._targets])
+        return self.complete(classifier, masks, targets)
 
     def compute(
         self,
         classifier: "Classifier",
         states: Sequence[Callable[[], np.ndarray]],
         done: Callable[[int], None] = lambda gradients: None,
-    ) -> list[dict[str, np.ndarray]]:
-        """The masks in each of several states of the weights, not yet completed.
+    ) -> Generator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Each state's classes and masks, these not yet completed; with its weights in place.
 
         A batch is taken through all states in turn, so that what a state has in common with the
-        one before need not be computed again.
+        one before need not be computed again; a state's masks are there once the last batch has
+        passed it.
 
         Args:
             classifier: The network.
@@ -128,20 +129,24 @@ class Gradients:
                 gradients = classifier.batch_gradient(ready.inputs, batch.rule, ready.references)
                 images = [owner for owner, _ in batch.owners]
                 for enter, total in zip(states, sums, strict=True):
-                    parts = ready.parts(gradients, enter()[images])
+                    targets = enter()
+                    parts = ready.parts(gradients, targets[images])
                     if pending:
                         pending.result()
                     pending = beside.submit(total.add, parts)
                     done(batch.count)
+                    if not following:
+                        pending.result()
+                        yield targets, total.masks()
                 del gradients, ready  # and with it a batch's activations
-            if pending:
-                pending.result()
-        return [total.masks() for total in sums]
+        if not self._batches:
+            for enter in states:
+                yield enter(), {}
 
     def complete(
         self, classifier: "Classifier", masks: Mapping[str, np.ndarray], targets: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """The masks of a state, once its weights are in place again."""
+        """The masks of a state, with its weights in place."""
         return {
             name: method.complete(masks[name], classifier, self._subjects, targets)
             for name, method in self._methods.items()

@@ -108,7 +108,8 @@ def explained(network, subjects, chosen, size, on_card):
         patch.setattr(network, "on_card", on_card)
         patch.setattr("sanity.methods.sums.in_float32", lambda mask: (mask, 0))
         gradients = Plan(chosen).prepare(subjects, TARGETS, size)
-        return gradients.compute(network, [lambda: TARGETS, lambda: 2 - TARGETS])
+        states = [lambda: TARGETS, lambda: 2 - TARGETS]
+        return [masks for _, masks in gradients.compute(network, states)]
 
 
 @pytest.mark.parametrize("size", [11, 64])

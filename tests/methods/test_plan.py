@@ -170,6 +170,30 @@ def test_each_gradient_is_computed_once(small, noise_images, monkeypatch):
         assert expected <= sum(sizes) < expected + len(sizes)
 
 
+def test_a_stage_is_there_before_the_last_batch_goes_to_the_next(small, noise_images, monkeypatch):
+    """So it is scored and stored while gradients are computed, and no stage is entered twice."""
+    monkeypatch.setattr(small, "batch_size", 8)
+    stages = Randomization().stages(small, ("top", "middle"), 0)
+    computed, entered, seen = 0, [], []
+
+    def count(cost):
+        nonlocal computed
+        computed += cost.gradients
+
+    for part in explain(
+        small,
+        noise_images.take([0]),
+        TARGETS[:1],
+        {"smoothgrad": SmoothGrad(samples=20)},
+        stages,
+        done=count,
+        entered=lambda group: entered.append(group.stage.index),
+    ):
+        seen.append((part.stage.index, computed))
+    assert seen == [(0, 2 * 3 * 7 + 6), (1, 2 * 3 * 7 + 2 * 6), (2, 3 * 20)]
+    assert entered == [0, 1, 2]
+
+
 @pytest.mark.parametrize("n", [1, 7, 200])
 def test_groups_are_bounded_and_complete(n):
     found = cut_groups(n, count_at_once(n, 7 * 224 * 224 * 3 * 4, 20))
