@@ -116,7 +116,7 @@ def verdicts(info: Mapping[str, Any]) -> dict[str, str]:
     return {
         f"verdict.{row['method']}": str(row["verdict"])
         for row in info.get("verdicts", [])
-        if row.get("metric") == row.get("primary")
+        if row.get("primary")
     }
 
 

@@ -21,8 +21,8 @@ SCORES = pd.DataFrame(
     }
 )
 VERDICTS = [
-    {"method": "gradient", "metric": "ssim", "primary": "ssim", "verdict": "sensitive"},
-    {"method": "gradient", "metric": "hog", "primary": "ssim", "verdict": "none"},
+    {"method": "gradient", "metric": "ssim", "primary": True, "verdict": "sensitive"},
+    {"method": "gradient", "metric": "hog", "primary": False, "verdict": "none"},
 ]
 
 

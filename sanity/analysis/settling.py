@@ -112,6 +112,9 @@ def _with_draws(runs: Sequence[Path], program: Sequence[str], count: int) -> Set
     draws = [*seeds, *more]
     command = _command(runs, None, program, draws)
     said = f"seed={','.join(map(str, draws))} in each of the runs"
+    if _made_elsewhere(runs):
+        numbers = ", ".join(f"seed={seed}" for seed in draws)
+        said = f"masks of other draws of the weights, a file each, with {numbers}"
     return Settling(0, command, None if command else said, len(draws))
 
 
@@ -134,6 +137,8 @@ def _command(
         program: How it starts.
         draws: The seeds; None: theirs.
     """
+    if _made_elsewhere(runs):  # by no command of ours
+        return None
     repeated = [key for key in _NOT_REPEATED if images is not None or key != "data.limit"]
     kept = [[one for one in overrides_of(run) if _key(one) not in repeated] for run in runs]
     if any(one != kept[0] for one in kept[1:]):
@@ -144,6 +149,11 @@ def _command(
     words += [f"seed={','.join(seeds)}"] if seeds != ["0"] else []
     words += [] if images is None else [f"data.limit={images}"]
     return shlex.join(words)
+
+
+def _made_elsewhere(runs: Sequence[Path]) -> bool:
+    """Whether the masks of some runs are not ours, see `experiment.score_masks`."""
+    return any("source" in configuration(run) for run in runs)
 
 
 def _seeds(runs: Sequence[Path]) -> list[str]:

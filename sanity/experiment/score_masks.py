@@ -165,10 +165,16 @@ def _ask(path: str | Path, overrides: Sequence[str]) -> _Asked:
 
 
 def _with_targets(given: GivenMasks) -> GivenMasks:
-    """Where nobody says which class is explained, but what the network says: what it predicts."""
+    """Where nobody says which class is explained, but what the network says: what it predicts.
+
+    Raises:
+        ConfigError: A class is beyond those of the logits.
+    """
     if given.logits is None:
         return given
-    known = (given.targets >= 0) & (given.targets < given.logits.shape[2])
+    if (most := int(given.targets.max())) >= (classes := given.logits.shape[2]):
+        raise ConfigError(f"{given.path}: target has {most}, and logits has {classes} classes")
+    known = given.targets != _UNKNOWN
     predicted = given.logits[:, 0].argmax(axis=1)
     return replace(given, targets=np.where(known, given.targets, predicted))
 

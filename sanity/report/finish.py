@@ -173,6 +173,8 @@ def _draw_masks(run: Path, stages: bool, ready: Callable[[float], None]) -> None
     layers = [str(layer) for layer in dataset.layer.values]
     methods = [name for name in config["method"] if name in dataset.data_vars]
     photographs = dict(list(load_images(run).items())[:GRIDS])
+    if not photographs:  # of masks made elsewhere, perhaps
+        return
     _draw_grids(dataset, photographs, layers, methods, figures, ready)
     if not stages:
         return

@@ -23,6 +23,7 @@ from sanity.results.masks import COORDINATES, DIMENSIONS
 
 T = TypeVar("T")
 _ABOUT = ("image", "stage", "layer", "target", "logits", "images")
+_BESIDE = 0.01  # how far an image's resizing may lead beyond [0, 1]
 _FORM = "image × stage × y × x[ × channel]"
 
 
@@ -223,7 +224,28 @@ def _checked(path: Path, name: str, values: np.ndarray, n: int, stages: int) -> 
         )
     if name == "image" and len({str(v) for v in values.tolist()}) < n:
         raise ConfigError(f"{path}: two images have the same name")
+    if wrong := _amiss(name, values):
+        raise ConfigError(f"{path}: {name} {wrong}")
     return values
+
+
+def _amiss(name: str, values: np.ndarray) -> str | None:
+    """What is wrong with values that have the right shape and type; None if nothing is."""
+    if name == "stage" and values.tolist() != list(range(len(values))):
+        shown = ", ".join(f"{value:g}" for value in values[:4]) + ", …" * (len(values) > 4)
+        return (
+            f"is {shown}, and must be 0, 1, 2, …: all stages in their order, 0 as trained, since "
+            "the early ones decide (without this array they are numbered as they stand)"
+        )
+    if name == "target" and values.min() < -1:
+        return f"has {values.min()}, and must be classes from 0 up, -1 where it is not known"
+    if name == "images" and values.dtype.kind == "u" and values.dtype.itemsize > 1:
+        return f"has the type {values.dtype}, and must be of 8 bits, or numbers in [0, 1]"
+    if name == "images" and values.dtype.kind == "f":
+        low, high = float(values.min()), float(values.max())
+        if not (low > -_BESIDE and high < 1 + _BESIDE):
+            return f"goes from {low:.3g} to {high:.3g}, and must lie in [0, 1], or be of 8 bits"
+    return None
 
 
 def _names(values: np.ndarray | None, otherwise: list[str]) -> list[str]:

@@ -148,3 +148,11 @@ def test_where_draws_differ_too_much_more_of_them_are_next(p, draws, tmp_path):
     apart = [runs[0], run_of(tmp_path / "other", ["noise_seed=1"], seed=2)]
     found = settling(apart, verdicts_of(leans="", seeds=2, p=p))
     assert found is not None and found.said == "seed=0,2,1,3 in each of the runs"
+
+
+def test_masks_made_elsewhere_come_by_no_command_of_ours(tmp_path):
+    run = run_of(tmp_path / "run", ["model=theirs"])
+    write_config(run, {"seed": 0, "source": {"file": "masks.npz"}}, ["model=theirs"], None)
+    for found in (settling([run], verdicts_of()), other_draws([run])):
+        assert found is not None and found.command is None and "sanity" not in found.said
+    assert "a file each, with seed=0, seed=1, seed=2" in found.said

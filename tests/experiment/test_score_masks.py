@@ -184,6 +184,19 @@ BAD = {
     "equal names": ({"a": np.zeros((2, 2, 4, 4)), "image": np.array(["x", "x"])}, "same name"),
     "targets": ({"a": np.zeros((2, 2, 4, 4)), "target": np.zeros(2)}, "a class an image"),
     "logits": ({"a": np.zeros((2, 2, 4, 4)), "logits": np.zeros((2, 3, 5))}, "stage × class"),
+    "beyond the classes": (
+        {"a": np.zeros((2, 2, 4, 4)), "logits": np.zeros((2, 2, 5)), "target": np.array([1, 5])},
+        "target has 5, and logits has 5 classes",
+    ),
+    "no class": ({"a": np.zeros((2, 2, 4, 4)), "target": np.array([1, -2])}, "target has -2"),
+    "reversed": ({"a": np.zeros((2, 3, 4, 4)), "stage": np.arange(3)[::-1]}, "stage is 2, 1, 0"),
+    "some stages": ({"a": np.zeros((2, 3, 4, 4)), "stage": np.arange(3) * 5}, "stage is 0, 5, 10"),
+    "bright": (
+        {"a": np.zeros((2, 2, 4, 4)), "images": np.full((2, 4, 4, 3), 255.0)}, "from 255 to 255"
+    ),
+    "16 bits": (
+        {"a": np.zeros((2, 2, 4, 4)), "images": np.zeros((2, 4, 4, 3), np.uint16)}, "of 8 bits"
+    ),
     "small": ({"a": generator("small").random((2, 2, 4, 4))}, "metric.ssim"),
 }  # fmt: skip
 

@@ -79,3 +79,9 @@ def test_a_run_that_is_drawn_beside_has_the_same_figures(tmp_path, monkeypatch):
     draw(run)
     assert beside == {path.name: path.read_bytes() for path in (run / "figures").iterdir()}
     assert (run / "report.html").exists() and "grids.pdf" in beside
+
+
+def test_masks_without_images_have_curves(tmp_path):
+    run = make_run(tmp_path / "run", old=True)
+    draw(run)
+    assert {file.stem for file in (run / "figures").iterdir()} == {"curves", "curves_wide"}
