@@ -1,10 +1,12 @@
-"""The dataclass behind every `_target_`, which checks its own fields, and what makes one."""
+"""The dataclass behind every `_target_`, which checks its fields; what makes one; arrays for it."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, dataclass_transform
 
+import numpy as np
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -251,3 +253,33 @@ def _sentence(error: ValidationError, prefix: str) -> str:
         wanted = f"at most {most}" if most else f"at least {bounds.get('min_length')}"
         return f"{prefix}{names}={given} should have {wanted} entries, it has {len(given)}"
     return f"{prefix}{names}={first['input']} {' or '.join(problems)}"
+
+
+@contextmanager
+def own_code(name: str) -> Iterator[None]:
+    """Around code of one's own that is given arrays which others see as well, read-only.
+
+    Args:
+        name: What the code is of, for the message.
+
+    Raises:
+        ConfigError: It writes to one of them.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise ConfigError(
+            f"{name} writes to an array that it is given, which others are given as well: let it "
+            "write to a copy (array.copy())"
+        ) from error
+
+
+def read_only(array: Any) -> Any:
+    """The same array, to which nothing can be written; what is no array stays as it is."""
+    if not isinstance(array, np.ndarray):
+        return array
+    seen = array.view()
+    seen.flags.writeable = False
+    return seen

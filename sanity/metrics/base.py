@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
-from sanity.checked import checked
+from sanity.checked import checked, own_code, read_only
 from sanity.contents import Made
 from sanity.errors import ConfigError
 from sanity.metrics.preparation import Preparation
@@ -22,7 +22,7 @@ class Features:
     """What a metric keeps of n masks.
 
     Attributes:
-        parts: Arrays by name, the masks along the first axis.
+        parts: Arrays by name, the masks along the first axis; read-only.
         problems: (n,) str, why a mask has no score, "" if it has one; by default all have one.
     """
 
@@ -33,6 +33,9 @@ class Features:
         if not len(self.problems):
             n = len(next(iter(self.parts.values())))
             object.__setattr__(self, "problems", np.full(n, "", object))
+        # Those of originals are compared with every stage: nothing may be written to them.
+        parts = {name: read_only(part) for name, part in self.parts.items()}
+        object.__setattr__(self, "parts", parts)
 
     def __len__(self) -> int:
         return len(self.problems)
@@ -210,14 +213,41 @@ def all_features(metrics: Mapping[str, MaskMetric], masks: np.ndarray) -> dict[s
             metric.check(masks.shape[1:], type(metric).__name__)
             how = type(metric).prepare, *metric.preparation
             alike.setdefault(how, {})[name] = metric
-        else:
-            found[name] = metric.features(masks)
+        else:  # which may write to what it is given
+            found[name] = metric.features(np.array(masks))
     for some in alike.values():
         prepared, problems = next(iter(some.values())).prepare(masks)
         for left, (name, metric) in zip(range(len(some))[::-1], some.items(), strict=True):
             own = prepared.copy() if left else prepared  # a metric may write to what it is given
             found[name] = metric.keep(own, problems)
     return found
+
+
+def one_number_each(scores: Any, n: int, said: str) -> np.ndarray:
+    """Scores (n,) float64, as a metric gives them.
+
+    Args:
+        scores: What it gave.
+        n: Of how many masks.
+        said: What gave them, for the message.
+
+    Raises:
+        ConfigError: They are not one number for each mask.
+    """
+    found = np.asarray(scores)
+    if found.shape != (n,) or found.dtype.kind not in "fiub":
+        raise ConfigError(
+            f"{said} gives {_kind(scores, found)} for {n} masks: it must give an array of one "
+            f"number for each, of the shape ({n},)"
+        )
+    return found.astype(np.float64)
+
+
+def _kind(value: Any, array: np.ndarray) -> str:
+    """What a value is, in words."""
+    if array.dtype.kind not in "fiub":
+        return type(value).__name__ if array.dtype.kind == "O" else f"{array.dtype} {array.shape}"
+    return f"the shape {array.shape}" if array.ndim else "one number"
 
 
 def reasons(*features: Any) -> list[str]:
@@ -288,7 +318,14 @@ class Metric(Preparation, MaskMetric):
 
     def keep(self, masks: np.ndarray, problems: np.ndarray) -> Features:
         """What is kept of masks that are prepared, and what is wrong with each: see `prepare`."""
-        return Features(self.parts(masks), problems)
+        parts = self.parts(masks)
+        sizes = {np.shape(part)[:1] for part in parts.values()} if isinstance(parts, Mapping) else 0
+        if sizes != {(len(problems),)}:
+            raise ConfigError(
+                f"{type(self).__name__}.parts must give arrays by name, each with the "
+                f"{len(problems)} masks along its first axis"
+            )
+        return Features(parts, problems)
 
     def compare(self, a: Features, b: Features) -> np.ndarray:
         """The similarity of each mask of `a` with the one at the same place in `b`, (n,)."""
@@ -299,7 +336,10 @@ class Metric(Preparation, MaskMetric):
         if not good.all():
             a, b = a.take(np.flatnonzero(good)), b.take(np.flatnonzero(good))
         if good.any():
-            values[good] = self.similarity(a.parts, b.parts)
+            said = f"{type(self).__name__}.similarity"
+            with own_code(said):
+                found = self.similarity(a.parts, b.parts)
+            values[good] = one_number_each(found, len(a), said)
         return values
 
     @property

@@ -1,12 +1,15 @@
 """Scores: each randomized mask against the original one, by every metric, beside its null."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sanity.metrics.base import Features, MaskMetric, all_features, reasons
+from sanity.checked import own_code, read_only
+from sanity.metrics.base import Features, MaskMetric, all_features, one_number_each, reasons
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 Null = Literal["other_image", "shuffled"]
 _CACHED = 2**19  # bytes of masks in float32; scoring needs some ten times as much
+NO_NUMBER = "the metric gives no finite number"
 _Score = tuple[np.ndarray, np.ndarray, list[str]]  # (n,) each: values, nulls, reasons
 
 
@@ -143,11 +147,9 @@ class Scorer:
             )
         kept = self._originals[key]
         for name, metric in metrics.items():
-            yield (
-                metric.compare(kept.own[name], features[name]),
-                self._nulls(method, name, metric, group, features[name], kept),
-                reasons(kept.own[name], features[name]),
-            )
+            values = _compare(name, metric.compare, kept.own[name], features[name], len(group))
+            nulls = self._nulls(method, name, metric, group, features[name], kept)
+            yield _finite(values), _finite(nulls), _why(values, kept.own[name], features[name])
 
     def _alter(self, masks: np.ndarray, names: list[str]) -> np.ndarray | None:
         """What nulls are made with that need no other image's mask; None where they do."""
@@ -166,11 +168,12 @@ class Scorer:
         kept: "_Kept",
     ) -> np.ndarray:
         """The nulls (n,) of a few masks, of which a metric keeps `features`."""
-        if metric.needs_regions:  # a mask's own region is its null, and no other's mask
-            return metric.null(kept.own[name], features)
-        if kept.altered:
-            return metric.null(kept.altered[name], features)
         references, n = self._references, len(group)
+        compare = partial(_compare, name, metric.null)
+        if metric.needs_regions:  # a mask's own region is its null, and no other's mask
+            return compare(kept.own[name], features, n)
+        if kept.altered:
+            return compare(kept.altered[name], features, n)
         if references is None or method not in references.masks:
             return np.full(n, np.nan)
         allowed, foreign = references.allowed[list(group)], self._foreign_of(method, references)
@@ -178,16 +181,16 @@ class Scorer:
         if not isinstance(features, Features):  # which cannot be cut
             for k in np.flatnonzero(allowed.any(0)):
                 repeated = np.repeat(references.masks[method][k][None], n, axis=0)
-                values[:, k] = metric.null(metric.features(repeated), features)
+                values[:, k] = compare(metric.features(repeated), features, n)
             values[~allowed] = np.nan
         elif n < len(foreign[name]):  # all others at once, image by image
             for i, which in enumerate(map(np.flatnonzero, allowed)):
                 others = foreign[name].take(which)
-                values[i, which] = metric.null(others, features.repeat(i, len(which)))
+                values[i, which] = compare(others, features.repeat(i, len(which)), len(which))
         else:
             for k, which in enumerate(map(np.flatnonzero, allowed.T)):
                 others = foreign[name].repeat(k, len(which))
-                values[which, k] = metric.null(others, features.take(which))
+                values[which, k] = compare(others, features.take(which), len(which))
         finite = np.isfinite(values)
         count = finite.sum(1)
         total = np.where(finite, values, 0).sum(1)
@@ -216,6 +219,38 @@ class _Kept:
     own: Mapping[str, Any]
     altered: Mapping[str, Any]
     scores: list[_Score] = field(default_factory=list)
+
+
+def _compare(
+    name: str, compare: Callable[[Any, Any], np.ndarray], a: Any, b: Any, n: int
+) -> np.ndarray:
+    """What a metric makes of the features of n masks each, (n,); it changes nothing of them.
+
+    Raises:
+        ConfigError: It gives something else, or writes to what is kept of the originals.
+    """
+    with own_code(f"metric.{name}"):
+        found = compare(_guarded(a), b)
+    return one_number_each(found, n, f"metric.{name}")
+
+
+def _guarded(features: Any) -> Any:
+    """Features of originals, which are compared with every stage; a copy if they can be changed."""
+    if isinstance(features, Features):
+        return features
+    return read_only(features) if isinstance(features, np.ndarray) else deepcopy(features)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Values, NaN for infinite ones."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _why(values: np.ndarray, *features: Any) -> list[str]:
+    """Why each of the masks compared has no score, "" if it has one."""
+    known = reasons(*features)
+    sound = np.isfinite(values)
+    return [why or ("" if ok else NO_NUMBER) for why, ok in zip(known, sound, strict=True)]
 
 
 def _are_same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -167,6 +167,21 @@ def test_a_class_that_lacks_something(base, lacks):
         make(Half, {}, "metric.half")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("parts", lambda self, masks: None, "Wrong.parts must give arrays by name"),
+        ("parts", lambda self, masks: {"m": masks[:1]}, "the 4 masks along its first axis"),
+        ("similarity", lambda self, a, b: 1.0, "Wrong.similarity gives one number for 4 masks"),
+    ],
+    ids=["nothing", "fewer", "one_number"],
+)
+def test_a_metric_that_gives_something_else(field, value, said):
+    wrong = type("Wrong", (Own,), {field: value})()
+    with pytest.raises(ConfigError, match=said):
+        wrong.compare(*(wrong.features(masks((48, 48), seed)) for seed in (0, 1)))
+
+
 @pytest.mark.parametrize("name", sorted(set(options("metric")) - {"region_share"}))
 def test_a_score_is_the_same_to_the_bit_whatever_is_scored_beside_it(name):
     """Large enough for sums in several steps."""

@@ -2,10 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sanity.errors import ConfigError
 from sanity.experiment.explaining import explain
 from sanity.methods import EdgeDetector, Gradient
 from sanity.metrics import MaskMetric, Pearson, Ssim, score
-from sanity.metrics.scoring import References, Scorer
+from sanity.metrics.base import Features
+from sanity.metrics.scoring import NO_NUMBER, References, Scorer
 from sanity.randomization.weights import Randomization
 
 METRICS = {"pearson": Pearson(), "ssim": Ssim()}
@@ -148,3 +150,74 @@ def test_constant_and_nan_masks_have_a_reason():
     assert found["value"].isna().tolist() == [True, True, False]
     assert all(found["reason"][:2])
     assert found["reason"].iloc[2] == ""
+
+
+class Awkward(MaskMetric):
+    """A metric of one's own, with something about it that is easily done wrong."""
+
+    def __init__(self, features=np.array, compare=lambda a, b: (b - a).mean((1, 2))):
+        self.features_of, self.compare_with = features, compare
+
+    def features(self, masks):
+        return self.features_of(masks)
+
+    def compare(self, a, b):
+        return self.compare_with(a, b)
+
+
+def awkward_scores(metric):
+    draw = np.random.default_rng(0)
+    own = draw.standard_normal((2, 3, 16, 16)).astype(np.float32)
+    kept, scorer = own.copy(), Scorer({"mine": metric, **METRICS}, names(3))
+    found = [scorer.score(range(3), k, "", {"m": own[k]}, TARGETS[:3]) for k in (0, 1)]
+    np.testing.assert_array_equal(own, kept)
+    return found[1]
+
+
+def test_a_metric_may_write_to_its_masks():
+    """What is stored, and what other metrics see, are others."""
+    writes = awkward_scores(Awkward(features=lambda masks: np.abs(masks, out=masks)))
+    plain = awkward_scores(Awkward())
+    for name in METRICS:
+        assert rows(writes, name)["value"].tolist() == rows(plain, name)["value"].tolist()
+    assert rows(writes, "mine")["value"].tolist() != rows(plain, "mine")["value"].tolist()
+
+
+@pytest.mark.parametrize(
+    "features", [np.array, lambda masks: Features({"m": masks}), list], ids=["array", "own", "list"]
+)
+def test_originals_that_are_kept_stay_as_they_are(features):
+    def compare(a, b):
+        inside = a.parts["m"] if isinstance(a, Features) else a
+        inside[0][...] = 0
+        return np.zeros(3)
+
+    metric = Awkward(features, compare)
+    if features is list:  # each time a copy, as one cannot see what is written to
+        awkward_scores(metric)
+        return
+    with pytest.raises(ConfigError, match=r"metric\.mine writes to an array that it is given"):
+        awkward_scores(metric)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (0.5, "one number"),
+        (np.zeros(1), r"the shape \(1,\)"),
+        (np.zeros((3, 1)), r"the shape \(3, 1\)"),
+        (None, "NoneType"),
+        (np.zeros(3, complex), r"complex128 \(3,\)"),
+    ],
+    ids=str,
+)
+def test_a_metric_that_gives_something_else_than_a_number_for_each_mask(scores, said):
+    with pytest.raises(ConfigError, match=rf"metric\.mine gives {said} for 3 masks: it must give"):
+        awkward_scores(Awkward(compare=lambda a, b: scores))
+
+
+def test_a_number_that_is_none_has_a_reason():
+    found = awkward_scores(Awkward(compare=lambda a, b: np.array([1, np.inf, np.nan])))
+    mine = rows(found, "mine")
+    assert mine["value"].isna().tolist() == [False, True, True]
+    assert mine["reason"].tolist() == ["", NO_NUMBER, NO_NUMBER]
