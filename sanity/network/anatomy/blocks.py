@@ -1,7 +1,8 @@
 """A network's blocks, found from the names of its variables and the order of its graph."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import zip_longest
 
 from sanity.network.anatomy.parameters import UNKNOWN, Parameter, meeting
 from sanity.network.graph import FlatGraph, op_of
@@ -9,7 +10,11 @@ from sanity.network.graph import FlatGraph, op_of
 # Keras names the layers of a residual block alike, without a folder: block2a_expand_conv.
 _RESIDUAL = re.compile(r"^(.*?(?:block|expanded_conv)_?\d*[a-z]?)(?=_|$)", re.IGNORECASE)
 
+# What a name gets that is there already: `conv/kernel_1`.
+_NUMBERED = re.compile(r"^(.+/.+)_(\d+)$")
+
 Path = tuple[str, ...]
+Block = tuple[Path, list[Parameter]]  # and its kernels
 
 
 def find_blocks(
@@ -22,6 +27,8 @@ def find_blocks(
     of numbered layers that has most of the kernels, as VGG's `features/0`. Layers without
     a kernel (batch norm) belong to the block whose kernel stands before them in the graph, and
     those before all kernels to the first block. What the output does not depend on is in no block.
+    Parts of one name, as of models within a model whose own names were lost, are blocks each, in
+    the graph's order: `conv` with `conv/kernel`, `conv_1` with `conv/kernel_1`.
 
     Args:
         graph: The network, as far as it computes the explained output.
@@ -35,8 +42,13 @@ def find_blocks(
         kernels = {name: p for name, p in known.items() if p.learned}
     if not kernels:
         return [], {}
+    scopes = {
+        name: (meeting(graph, placeholder) or "").rpartition("/")[0]
+        for placeholder, name in names.items()
+        if name in kernels
+    }
     paths = [(_path(name), p) for name, p in kernels.items()]
-    found = _divided(paths, 0, len(kernels) / 2, top=True)
+    found, repeated = _apart(_divided(paths, 0, len(kernels) / 2, top=True), scopes)
     start = _common([path for path, _ in found])
     labels = {path: "/".join(path[start:]) for path, _ in found}
     found.sort(key=lambda block: (-min(p.depth for p in block[1]), labels[block[0]]))
@@ -48,9 +60,9 @@ def find_blocks(
         if name in member:
             continue
         near = before.get(name, after)
-        inside = [p for p in prefixes if _path(name)[: len(p)] == p]
-        if inside:
-            member[name] = labels[inside[0]]
+        prefix = next((p for p in prefixes if _path(name)[: len(p)] == p), None)
+        if prefix is not None and prefix not in repeated:
+            member[name] = labels[prefix]
         else:
             member[name] = member[near]
     return [labels[path] for path, _ in found], member
@@ -59,6 +71,50 @@ def find_blocks(
 def _path(name: str) -> Path:
     parts = name.split("/")
     return tuple(parts[:-1] or parts)
+
+
+def _apart(blocks: list[Block], scopes: Mapping[str, str]) -> tuple[list[Block], Collection[Path]]:
+    """Blocks, those that are there several times as often; and the paths of these."""
+    taken = {path for path, _ in blocks}
+    found: list[Block] = []
+    repeated = set()
+    for path, inside in blocks:
+        first, *later = _times(inside, scopes)
+        found.append((path, first))
+        for number, again in enumerate(later, 1):
+            repeated.add(path)
+            found.append((_numbered(path, number, taken), again))
+    return found, repeated
+
+
+def _times(inside: list[Parameter], scopes: Mapping[str, str]) -> list[list[Parameter]]:
+    """A block's kernels by the time at which they are there, where it is there several times.
+
+    What is there again has the same name, with a number; its ops are in another scope, and behind
+    those of the time before.
+    """
+    named = {p.name: p for p in inside}
+    alike: dict[str, list[Parameter]] = {}
+    for p in inside:
+        numbered = _NUMBERED.match(p.name)
+        alike.setdefault(numbered[1] if numbered and numbered[1] in named else p.name, []).append(p)
+    for some in alike.values():
+        known = [scope for p in some if (scope := scopes[p.name])]
+        if len(set(known)) < len(known):
+            return [inside]
+        some.sort(key=lambda p: (p.depth, p.name))
+    times = [[p for p in each if p] for each in zip_longest(*alike.values())]
+    depths = [[p.depth for p in each] for each in times]
+    apart = all(max(a) < min(b) for a, b in zip(depths, depths[1:], strict=False))
+    return times if apart else [inside]
+
+
+def _numbered(path: Path, number: int, taken: set[Path]) -> Path:
+    *above, last = path
+    while (new := (*above, f"{last}_{number}")) in taken:
+        number += 1
+    taken.add(new)
+    return new
 
 
 def _common(paths: list[Path]) -> int:
@@ -75,7 +131,7 @@ def _divided(
     *,
     top: bool = False,
     part: bool = False,
-) -> list[tuple[Path, list[Parameter]]]:
+) -> list[Block]:
     """The blocks of kernels that share the first `depth` components of their path.
 
     What is part of a chain already is taken apart only into layers of several kernels each: a

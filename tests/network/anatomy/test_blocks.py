@@ -1,5 +1,7 @@
 """Blocks found from names and graph."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -76,6 +78,53 @@ def test_blocks_are_found(layers, blocks):
         assert parameter.block in blocks
         if "/" in name and parameter.block != "block2a":
             assert f"/{parameter.block}/" in f"/{name}"
+
+
+@pytest.mark.parametrize("scoped", [True, False], ids=["scopes", "no scopes"])
+@pytest.mark.parametrize("inner", [[("conv",)], [("attention", "query"), ("attention", "out")]])
+def test_parts_of_one_name_are_blocks_each(scoped, inner):
+    """As of models within a model, exported without their names; norms go with their kernels."""
+    draw = np.random.default_rng(0)
+    parts = []
+    for part in ("lower", "upper"):
+        for names in inner:
+            values = draw.normal(0, 1, (1, 1, 3, 3)).astype(np.float32)
+            kernel = tf.Variable(values, name="/".join((*names, "kernel")))
+            scale = tf.Variable(np.ones(3, np.float32), name="norm/gamma")
+            parts.append((f"{part}/{'/'.join(names)}/" if scoped else "", kernel, scale))
+    head = tf.Variable(np.eye(3, dtype=np.float32), name="head/kernel")
+
+    @tf.function
+    def function(images):
+        x = images
+        for scope, kernel, scale in parts:
+            with tf.name_scope(scope) if scope else nullcontext():
+                x = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME") * scale)
+        return tf.reduce_mean(x, [1, 2]) @ head
+
+    found = Classifier(function, (4, 4, 3)).network
+    (name,) = {names[0] for names in inner}
+    assert found.blocks == ["head", f"{name}_1", name]
+    blocks = [p.block for p in sorted(found.parameters.values(), key=lambda p: p.depth)]
+    half = 2 * len(inner)
+    assert blocks == [name] * half + [f"{name}_1"] * half + ["head"]
+
+
+def test_what_one_layer_has_twice_stays_together():
+    kernels = [
+        tf.Variable(np.full((1, 1, 3, 3), i, np.float32), name="net/own/kernel") for i in (1, 2)
+    ]
+    head = tf.Variable(np.ones((3, 3), np.float32), name="net/head/kernel")
+
+    @tf.function
+    def function(images):
+        x = images
+        with tf.name_scope("own"):
+            for kernel in kernels:
+                x = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "SAME"))
+        return tf.reduce_mean(x, [1, 2]) @ head
+
+    assert Classifier(function, (4, 4, 3)).network.blocks == ["head", "own"]
 
 
 @pytest.mark.parametrize(
