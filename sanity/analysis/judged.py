@@ -34,7 +34,7 @@ class Judged:
         values: (images, seeds), mean scores over the early stages, finite; None where there are no
             early stages or no scale.
         nulls: Likewise.
-        all: How many images there are, also those without a score.
+        all: How many images all draws have, also those without a score.
         reason: Why some have none.
         early: The early similarity.
         p: Of it being the threshold.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sanity.analysis.alike import check_alike
 from sanity.errors import ConfigError
 from sanity.results.columns import counts, owner
 from sanity.results.load import load_completed, read_runs
@@ -29,7 +30,7 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
 
     Raises:
         ConfigError: There is no run, none is completed, a file is damaged, or runs of the same
-            settings have different scores.
+            settings have different scores or layers.
     """
     runs = read_runs(list(paths))
     left = Counter(run.status for run in runs)
@@ -56,12 +57,19 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
     twice = scores[scores.duplicated(keys, keep=False)]
     found = twice.groupby(keys, observed=True)["value"].agg(["min", "max"])
     if (found["max"] - found["min"] > _APART).any():
-        one, other = twice["path"].astype(str).drop_duplicates().iloc[:2]
+        one, *others = twice["path"].astype(str).drop_duplicates().iloc[:2]
+        if not others:
+            raise ConfigError(
+                f"{one} holds several scores of one image at one stage: force=true computes it anew"
+            )
+        other = others[0]
         raise ConfigError(
             f"{one} and {other} hold different scores of the same settings, as of a model, images "
             "or code that were changed in between: compare them one by one, or by --diff"
         )
     scores = scores.drop_duplicates(keys)
+    if len(runs) > 1:
+        check_alike(scores)
     scores.attrs = attrs
     return scores
 

@@ -19,6 +19,8 @@ from sanity.metrics.recorded import Recorded, read_recorded, remake
 from sanity.results.load import load_masks, load_predictions
 from sanity.results.recorded import (
     begins_at_output,
+    blends,
+    blocks,
     configuration,
     controls,
     metric_nodes,
@@ -151,7 +153,7 @@ def evidence(
             recorded = {name: Recorded.of(metric) for name, metric in metrics.items()} | recorded
         foreign |= others
         mine = [name for name in dict.fromkeys(part["method"].astype(str)) if name in passive]
-        stored = [row for info in infos for row in info.get("discrimination", [])]
+        stored = [row for info in infos for row in blends(info)]
         seeds = part.drop_duplicates("path")
         draws = seeds["seed"].nunique() == len(seeds) if "seed" in seeds else False
         final = draws and all(map(wholly_random, infos))
@@ -198,8 +200,8 @@ def wholly_random(info: Mapping[str, Any]) -> bool:
 
     Else networks of different draws share what was trained, and are not unrelated.
     """
-    blocks = [block for block in info.get("blocks", []) if block["parameters"]]
-    return all(2 * block["randomized"][-1] > block["parameters"] for block in blocks)
+    known = [block for block in blocks(info) if block["parameters"]]
+    return all(2 * block["randomized"][-1] > block["parameters"] for block in known)
 
 
 def _recorded(name: str, infos: Sequence[dict[str, Any]], node: Any) -> Recorded | None:

@@ -205,11 +205,19 @@ def _means(part: "pd.DataFrame", stages: range, column: str) -> "pd.DataFrame":
     return pd.DataFrame(values.sum(axis=2) / len(stages), pd.Index(images), seeds)
 
 
+def _in_all_draws(part: "pd.DataFrame") -> int:
+    """How many images have scores, or reasons for none, in every draw of the weights."""
+    if "seed" not in part or (draws := part["seed"].nunique()) < 2:
+        return int(part["image"].nunique())
+    each = part[["image", "seed"]].drop_duplicates()["image"].value_counts()
+    return int((each == draws).sum())
+
+
 def _measured(part: "pd.DataFrame", stages: range, metric: Described | None) -> Judged:
     """The early similarity, of how many images there are, and why others have none."""
     first = part.iloc[0]
     nothing = Estimate(math.nan, math.nan, math.nan, 0, 0)
-    everything = part["image"].nunique()
+    everything = _in_all_draws(part)
     one = Judged(
         str(first["method"]), str(first["metric"]), metric, None, None, everything, "", nothing
     )
@@ -273,6 +281,8 @@ def _excluded(
         return NONE, why_none
     if broken:
         return INVALID, broken
+    if not one.all:
+        return INVALID, "no image is in all draws of the weights"
     if 2 * early.images < one.all or not early.images:
         reason = one.reason or "no score"
         return INVALID, f"{reason} in {one.all - early.images} of {one.all} images"

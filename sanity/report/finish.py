@@ -216,7 +216,7 @@ def _draw_curves(run: Path, scores: pd.DataFrame) -> None:
 
 def _thresholds(config: Mapping[str, Any], info: dict[str, Any]) -> Thresholds | None:
     """Those of a run's verdicts; None if none of its methods has one from early stages."""
-    if not any(row.get("early") is not None for row in info.get("verdicts", [])):
+    if not any(row.get("early") is not None for row in recorded.verdict_rows(info)):
         return None
     return make(Thresholds, dict(config.get("verdict") or {}), "verdict")
 

@@ -1,7 +1,7 @@
 """What a finished run says of itself."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,6 +208,28 @@ def begins_at_output(info: dict[str, Any], config: dict[str, Any]) -> bool:
         return bool(info["begins_at_output"])
     blocks, layers = (config.get("model") or {}).get("blocks") or [], info.get("layers", [])
     return not (layers[1:] and layers[1] in blocks[1:])
+
+
+def blends(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run found of whether metrics discriminate, see `analysis.discrimination`."""
+    return _rows(info, "discrimination", ("method", "metric", "mostly_own", "mostly_other"))
+
+
+def verdict_rows(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A run's verdicts, see `analysis.verdicts.verdicts`."""
+    return _rows(info, "verdicts", ("method", "metric", "verdict", "evidence"))
+
+
+def blocks(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A network's blocks with their parameters and, by stage, how many of them are random."""
+    return _rows(info, "blocks", ("name", "parameters", "randomized"))
+
+
+def _rows(info: Mapping[str, Any], name: str, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a table in run.json that are whole; others are damaged, and none."""
+    found = info.get(name)
+    rows = found if isinstance(found, list) else []
+    return [row for row in rows if isinstance(row, dict) and set(keys) <= set(row)]
 
 
 # The controls of runs that did not record them yet: this package's classes of that time.

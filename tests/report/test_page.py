@@ -25,7 +25,7 @@ from sanity.report.page.estimates import Table
 from sanity.report.page.pictures import choose
 from sanity.report.page.run import Run
 from sanity.report.page.words import explanation, headline, title_of
-from sanity.report.page.write import as_json, write
+from sanity.report.page.write import as_json, render, write
 from sanity.results.load import load_images, load_masks, load_runs
 from tests.pieces import ANY, PICTURES
 from tests.report.runs import LAYERS, METHODS, METRICS, make_run, masks_of, scores_of
@@ -467,3 +467,14 @@ def test_a_page_on_some_metrics_knows_that_verdicts_had_more(run):
     scores = load_schemes([run])
     for some, whole in ((scores, True), (scores[scores["metric"] == "ssim"], False)):
         assert [group["whole"] for group in collect(some)["groups"]] == [whole]
+
+
+def test_each_group_is_answered_by_the_metric_that_decides_it(tmp_path):
+    for number, model in enumerate(("small", "large")):
+        run = make_run(tmp_path / model, model=model, masks=None)
+        info = json.loads((run / "run.json").read_text())
+        for row in info["verdicts"]:
+            row["primary"] = row["metric"] == ("ssim", "spearman")[number]
+        (run / "run.json").write_text(json.dumps(info))
+    page = render(collect(load_schemes([tmp_path])))
+    assert "Judged by ssim, " in page and "Judged by spearman, " in page

@@ -65,11 +65,10 @@ def collect(
                 own = part[of_part == i]
                 shown_runs[i]["curves"] = _table(own, [runs[i]], np.zeros(len(own), int)).curves()
     metrics = _primary_first(metrics, shown_groups)
-    primary = metrics[0]["name"]
     roles = []
     for one in shown_runs:
         group = shown_groups[one["group"]]
-        each = group["each"].get(primary, {})
+        each = group["each"].get(deciding(group["verdicts"], metrics[0]["name"]), {})
         judged = {name: each[name] for name in each if name not in controls}
         roles.append(choose(judged, group["images"]))
     carried = add_pictures(runs, shown_runs, methods, roles)
@@ -119,6 +118,11 @@ def _metrics(names: Sequence[str], runs: Sequence[Run]) -> list[Metric]:
             }
         )
     return found
+
+
+def deciding(verdicts: Sequence[Mapping[str, Any]], otherwise: str) -> str:
+    """The metric that a group's verdicts are made by; groups may have several."""
+    return next((row["metric"] for row in verdicts if row.get("primary")), otherwise)
 
 
 def _primary_first(metrics: list[Metric], shown: Sequence[Group]) -> list[Metric]:
@@ -180,7 +184,7 @@ def _group(
 def _blends(runs: Sequence[Run]) -> dict[str, dict[str, list[float]]]:
     """What run.json says of whether metrics discriminate, see `Group.blends`."""
     found: dict[str, dict[str, list[float]]] = {}
-    for row in (row for run in runs for row in run.info.get("discrimination", [])):
+    for row in (row for run in runs for row in recorded.blends(run.info)):
         both = [row["mostly_own"], row["mostly_other"]]
         found.setdefault(row["metric"], {}).setdefault(row["method"], both)
     return found
@@ -190,7 +194,7 @@ def _whole(scores: pd.DataFrame, runs: Sequence[Run]) -> bool:
     """Whether the scores have every method and metric that the runs have verdicts on."""
     named = scores[["method", "metric"]].astype(str).drop_duplicates()
     present = set(named.itertuples(index=False, name=None))
-    rows = [row for run in runs for row in run.info.get("verdicts", [])]
+    rows = [row for run in runs for row in recorded.verdict_rows(run.info)]
     return {(row["method"], row["metric"]) for row in rows} <= present
 
 
@@ -229,7 +233,7 @@ def _verdicts(
     said = scores.drop_duplicates(["method", "metric"])[["method", "metric", "scheme"]]
     wanted = {(m, k): scheme for m, k, scheme in said.astype(str).to_numpy().tolist()}
     if verdicts is None:
-        rows = [row for run in runs for row in run.info.get("verdicts", [])]
+        rows = [row for run in runs for row in recorded.verdict_rows(run.info)]
         return [row for row in rows if (row["method"], row["metric"]) in wanted]
     found = []
     for scheme, table in verdicts.items():

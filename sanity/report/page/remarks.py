@@ -7,12 +7,12 @@ from typing import Any
 from sanity.analysis.health import SAME, SEVERAL, outlives, survival
 from sanity.analysis.judged import INSENSITIVE, SENSITIVE
 from sanity.analysis.schemes import as_text as text
-from sanity.analysis.verdicts import early_stages
 from sanity.report.page.collect import MOST_ROWS, spans
 from sanity.report.page.data import Group, Page
 from sanity.report.page.run import Run
 from sanity.report.page.words import reason
 from sanity.results.columns import counts, flatten
+from sanity.results.recorded import blends, blocks
 
 
 def facts(
@@ -30,7 +30,7 @@ def facts(
         return text(columns.get(key, str(made_of).rpartition(".")[2] if made_of else None))
 
     done = info.get("counts", {})
-    parameters = [b["parameters"] for b in info.get("blocks", []) if b["parameters"] is not None]
+    parameters = [b["parameters"] for b in blocks(info) if b["parameters"] is not None]
     size = f", {sum(parameters):,} parameters in {len(parameters)} blocks" if parameters else ""
     stages = sorted({len(group["layers"]) for group in data["groups"]})
     seeds = list(dict.fromkeys(text(run.seed) for run in runs))
@@ -136,7 +136,7 @@ def _dead(group: Group, data: Page) -> list[str]:
             if what:
                 broken.setdefault(what.partition(":")[0], set()).add(stage)
     judged = any(row["verdict"] != "none" for row in group["verdicts"])
-    early = set(early_stages(len(group["layers"]) - 1)) if judged else set()
+    early = set(range(1, group["early"] + 1)) if judged else set()
     return [
         f"Stage 0: {what}: {SEVERAL}."
         if what == SAME
@@ -172,18 +172,18 @@ def _few(group: Group, thresholds: Mapping[str, Any]) -> list[str]:
 
 def _indiscriminate(runs: Sequence[Run], data: Page) -> list[str]:
     """Which metrics are too strict or too lenient here, and what is withheld for that."""
-    rows = [row for run in runs for row in run.info.get("discrimination", [])]
-    if not rows:
+    if not any(blends(run.info) for run in runs):
         return ["No masks are stored, so whether the metrics can tell here is not known."]
-    threshold = data["groups"][0]["thresholds"]["threshold"]
     metrics = {metric["name"] for metric in data["metrics"]}
     found: dict[tuple[str, str], dict[str, None]] = {}
-    for row in rows:
-        if row["method"] in data["methods"] and row["metric"] in metrics:
-            if not _above(row["mostly_own"], threshold):
-                found.setdefault((row["metric"], SENSITIVE), {})[row["method"]] = None
-            if not _above(threshold, row["mostly_other"]):
-                found.setdefault((row["metric"], INSENSITIVE), {})[row["method"]] = None
+    for group in data["groups"]:
+        threshold = group["thresholds"]["threshold"]
+        for row in (row for i in group["runs"] for row in blends(runs[i].info)):
+            if row["method"] in data["methods"] and row["metric"] in metrics:
+                if not _above(row["mostly_own"], threshold):
+                    found.setdefault((row["metric"], SENSITIVE), {})[row["method"]] = None
+                if not _above(threshold, row["mostly_other"]):
+                    found.setdefault((row["metric"], INSENSITIVE), {})[row["method"]] = None
     said = {
         SENSITIVE: "is too strict: even masks with a quarter of foreign tiles are low, so nothing"
         " is called sensitive by it",

@@ -7,8 +7,8 @@ from typing import Any
 
 from sanity.analysis.thresholds import Thresholds
 from sanity.files import read_json
+from sanity.results import recorded
 from sanity.results.columns import counts
-from sanity.results.recorded import configuration
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Run:
         # Runs of different blocks do not belong together; in random order seeds differ in theirs.
         stages = [layer for layer in info.get("layers", [])[1:] if layer]
         values["blocks"] = ", ".join(sorted(stages))
-        return cls(path, info, configuration(path), values)
+        return cls(path, info, recorded.configuration(path), values)
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -62,8 +62,8 @@ class Run:
 
         Of a run that did not record them: without numbers, as its order has them.
         """
-        if recorded := self.info.get("blocks"):
-            return list(recorded)
+        if known := recorded.blocks(self.info):
+            return known
         order = (self.config.get("randomization") or {}).get("order", "")
         stays = order.startswith(("cascading", "random"))
         layers = self.layers

@@ -22,7 +22,7 @@ import pandas as pd
 from sanity.analysis.schemes import differing
 from sanity.errors import ConfigError
 from sanity.files import replace_file, writing
-from sanity.report.page.collect import collect
+from sanity.report.page.collect import collect, deciding
 from sanity.report.page.data import Page
 from sanity.report.page.remarks import doubts, facts
 from sanity.report.page.run import Run
@@ -108,7 +108,8 @@ def render(data: Page, title: str = "") -> str:
     """
     runs = [Run.read(Path(run["path"])) for run in data["runs"]]
     looks = {name: _look(name, name in data["controls"]) for name in data["methods"]}
-    primary, controls = data["metrics"][0]["name"], data["controls"]
+    controls, first = data["controls"], data["metrics"][0]["name"]
+    judged = [(group, deciding(group["verdicts"], first)) for group in data["groups"]]
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     beside = {"looks": looks, "coolwarm": _coolwarm(), "symbols": _SYMBOLS, "roles": _ROLES}
@@ -116,9 +117,9 @@ def render(data: Page, title: str = "") -> str:
         title=title or title_of(runs, data["images"]),
         subtitle=data["runs"][0]["id"] if len(runs) == 1 else f"{len(runs)} runs compared",
         data=data,
-        headlines=[headline(group, primary, controls) for group in data["groups"]],
-        certainties=[certainty(group, primary, controls) for group in data["groups"]],
-        explanations=[explanation(group, primary, controls) for group in data["groups"]],
+        headlines=[headline(group, metric, controls) for group, metric in judged],
+        certainties=[certainty(group, metric, controls) for group, metric in judged],
+        explanations=[explanation(group, metric, controls) for group, metric in judged],
         glossary=GLOSSARY,
         papers=PAPERS,
         facts=facts(runs, differing([run.shown for run in runs]), data),

@@ -1,0 +1,87 @@
+"""Runs of the same settings that are of other things."""
+
+import json
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sanity.analysis.schemes import load_schemes
+from sanity.analysis.verdict_tables import verdict_tables
+from sanity.errors import ConfigError
+from sanity.report.page.collect import collect
+from tests.report.runs import make_run
+
+NAMES = ("one", "two", "three", "four")
+
+
+def make(path, seed, info=None, **options):
+    run = make_run(path / str(seed), seed=seed, methods=("gradient",), masks=None, **options)
+    known = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(known | (info or {})))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ({"format": 4}, {"format": 5}, "is of format 4 of the results"),
+        ({"sha256": {"model": "a"}}, {"sha256": {"model": "b"}}, "models with other weights"),
+        (
+            {"sha256": {"images": {"one": "a", "two": "b"}}},
+            {"sha256": {"images": {"two": "c", "three": "a"}}},
+            "other images under the same names, two for one",
+        ),
+        ({"sha256": {"model": "a"}}, {"sha256": {"model": "a"}}, ""),
+        ({"sha256": "damaged", "layers": 3}, {"format": 5}, ""),
+    ],
+)
+def test_what_runs_that_are_averaged_do_not_share_is_said(one, other, said, tmp_path, caplog):
+    make(tmp_path, 0, one)
+    make(tmp_path, 1, other)
+    assert load_schemes([tmp_path])["scheme"].unique().tolist() == [""]
+    assert said in caplog.text and bool(said) == bool(caplog.text)
+
+
+def test_runs_of_other_layers_are_not_averaged(tmp_path):
+    layers = ("", "top", "middle", "stem")
+    make(tmp_path, 0, layers=layers)
+    make(tmp_path, 1, layers=layers[:3])
+    with pytest.raises(ConfigError, match=r"0 and .*1 are of the same .*, stem\] and \[top, mid"):
+        load_schemes([tmp_path])
+    make(
+        tmp_path / "another", 0, layers=("", "stem", "top", "middle"), randomization="random_order"
+    )
+    make(tmp_path / "another", 1, layers=layers, randomization="random_order")
+    assert len(load_schemes([tmp_path / "another"]))
+
+
+def test_images_that_some_draws_lack_are_said_and_left_out(tmp_path, caplog):
+    """As where a shard of one draw is missing."""
+    make(tmp_path, 0, images=NAMES[1:])
+    make(tmp_path, 1, images=NAMES)
+    alone = verdict_tables([tmp_path], load_schemes([tmp_path]))[""]
+    assert "1 of 4 images are not in all 2 draws of the weights" in caplog.text
+    assert (alone["images"] == 3).all() and "left out" not in "".join(alone["evidence"])
+    make(tmp_path, 2, images=("five",))
+    found = verdict_tables([tmp_path], load_schemes([tmp_path]))[""]
+    assert set(found["verdict"]) == {"invalid"}
+    assert found["why"].str.contains("no image is in all draws").all()
+
+
+def test_two_scores_in_one_place_are_refused(tmp_path):
+    table = pq.read_table((run := make(tmp_path, 0)) / "scores.parquet").to_pandas()
+    twice = pd.concat([table, table.assign(value=table["value"] - 0.5)])
+    pq.write_table(pa.Table.from_pandas(twice), run / "scores.parquet")
+    with pytest.raises(ConfigError, match="several scores of one image"):
+        load_schemes([run])
+
+
+@pytest.mark.parametrize("damage", ["text", 3, [1], [{"method": "gradient"}]])
+def test_damaged_tables_in_run_json_are_none(damage, tmp_path):
+    named = ("discrimination", "verdicts", "blocks")
+    run = make(tmp_path, 0, dict.fromkeys(named, damage))
+    scores = load_schemes([run])
+    found = verdict_tables([run], scores)[""]
+    assert len(found) == 2 and collect(scores)["groups"][0]["verdicts"] == []
