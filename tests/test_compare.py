@@ -444,8 +444,27 @@ def test_diff(runs, tmp_path, capsys):
     assert "seed: 0 → 1" in out and "B − A" in out
     same = said(capsys, "--diff", a, runs / "y" / a.name)
     assert 'name: "x" → "y"' in same
-    assert (differences(a, runs / "y" / a.name)["largest"] == 0).all()
+    assert (differences(a, runs / "y" / a.name)[["largest", "alone"]] == 0).all(axis=None)
     assert "must be one run's folder" in refused(capsys, "--diff", a, runs)
+
+
+def test_a_difference_is_over_what_both_have(tmp_path, capsys):
+    one, other = make_run(tmp_path / "one"), make_run(tmp_path / "other", "seed=1")
+    table = pq.read_table(other / "scores.parquet").to_pandas()
+    mine = (table["method"] == "gradient") & (table["metric"] == "pearson")
+    gone = mine & (table["image"] == "image_0") & (table["stage"] == 3)
+    table.loc[gone, "value"] = np.nan
+    table = table[~(mine & (table["image"] == "image_1"))]
+    pq.write_table(pa.Table.from_pandas(table), other / "scores.parquet")
+    found = differences(one, other).set_index(["metric", "method"])
+    row = found.loc["pearson", "gradient"]
+    both = load_runs(one).merge(table, on=["image", "method", "stage", "metric"])
+    both = both[both["image"].isin([f"image_{k}" for k in range(2, 7)]) & (both["stage"] > 0)]
+    chosen = both[(both["method"] == "gradient") & (both["metric"] == "pearson")]
+    assert row["mean"] == pytest.approx((chosen["value_y"] - chosen["value_x"]).mean())
+    assert (row["images"], row["alone"]) == (5, 5)
+    assert found["alone"].sum() == 5
+    assert "5 scores are in one of the two alone" in said(capsys, "--diff", one, other)
 
 
 @pytest.mark.parametrize("null", ["other_image", "shuffled"])

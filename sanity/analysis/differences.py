@@ -1,6 +1,7 @@
 """What differs between two runs, and how much."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -27,9 +28,10 @@ def differences(a: Path, b: Path) -> pd.DataFrame:
     """How much the scores of two runs differ, b - a, one row a metric and method in both.
 
     Returns:
-        Columns metric, method, mean (over randomized stages and images, of the difference), low,
-        high, p (of no difference, corrected by Holm for the number of rows), largest (absolute
-        difference of any one score), images.
+        Columns metric, method, mean (over randomized stages and images, of the difference; of
+        images that have all of these in both), low, high, p (of no difference, corrected by Holm
+        for the number of rows), largest (absolute difference of any one score), images, alone (how
+        many scores one of the two has and the other has not).
 
     Raises:
         ConfigError: A run is not completed, they share no scores, or at a stage that they share
@@ -48,16 +50,27 @@ def differences(a: Path, b: Path) -> pd.DataFrame:
         raise ConfigError(
             f"the scores cannot be paired: at stage {stage} {a} randomizes {one}, {b} {other}"
         )
+    alone = _alone(*sides)
     rows = []
     for (metric, method), part in both.groupby(["metric", "method"], sort=False):
         apart = (part["value_b"] - part["value_a"]).abs()
-        later = part[part["stage"] > 0].groupby("image")[["value_a", "value_b"]].mean()
+        by_image = part[part["stage"] > 0].groupby("image")[["value_a", "value_b"]]
+        later = by_image.mean(skipna=False)  # or A's and B's would be over other stages
         estimate, p = intervals.difference(later["value_b"].to_numpy(), later["value_a"].to_numpy())
         rows.append(
             (metric, method, estimate.mean, estimate.low, estimate.high, p, apart.max())
-            + (estimate.images,)
+            + (estimate.images, alone.get(f"{metric} {method}", 0))
         )
-    columns = ["metric", "method", "mean", "low", "high", "p", "largest", "images"]
+    columns = ["metric", "method", "mean", "low", "high", "p", "largest", "images", "alone"]
     table = pd.DataFrame(rows, columns=columns)
     table["p"] = intervals.holm(table["p"].tolist())
     return table
+
+
+def _alone(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, int]:
+    """How many scores, by "METRIC METHOD", are in one of two tables and not in the other."""
+    keys = ["metric", "method", "image", "stage"]
+    known = [side.loc[side["value"].notna(), keys] for side in (a, b)]
+    joined = known[0].merge(known[1], how="outer", indicator="found")
+    one = joined[joined["found"] != "both"]
+    return dict(Counter(one["metric"] + " " + one["method"]))

@@ -48,7 +48,7 @@ def mean(
     """The mean of scores with its interval.
 
     Args:
-        values: (images,) or (images, seeds); images with NaN are left out.
+        values: (images,) or (images, seeds); images with NaN or infinity are left out.
         ends: Of the scale, see `scale`: the null, and the identity, beyond which there is no score.
             Without, the interval over images is Student's, which saturated scores make too short.
         level: Of confidence.
@@ -128,7 +128,7 @@ def ratio(
     """The ratio of two means with its interval; half an image is added at 0 and at 1.
 
     Args:
-        numerators: (images,) or (images, seeds); images with a NaN are left out.
+        numerators: (images,) or (images, seeds); images with NaN or infinity are left out.
         denominators: Of the same shape and of one sign; the ratio is at most 1.
         least: The least ratio that there can be.
         level: Of confidence.
@@ -334,14 +334,14 @@ def area(values: np.ndarray) -> np.ndarray:
 def _table(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, np.float64)
     values = values[:, None] if values.ndim == 1 else values
-    usable: np.ndarray = values[~np.isnan(values).any(axis=1)]
+    usable: np.ndarray = values[np.isfinite(values).all(axis=1)]
     return usable
 
 
 def _tables(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both, of the images that have no NaN in either."""
+    """Both, of the images that have finite numbers in either."""
     first, second = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (a, b))
-    whole = ~np.isnan(first + second).any(axis=1)
+    whole = np.isfinite(first + second).all(axis=1)
     return first[whole], second[whole]
 
 

@@ -137,6 +137,7 @@ def evidence(
         infos = [read_json(run / "run.json") or {} for run in runs]
         config = configuration(runs[0])
         _say_thresholds(runs, str(scheme))
+        _say_unknown(runs)
         names = list(dict.fromkeys(part["metric"].astype(str)))
         nodes: dict[str, Any] = {}
         passive: set[str] = set()
@@ -192,6 +193,17 @@ def _say_thresholds(runs: Sequence[Path], scheme: str) -> None:
             runs[0],
             said,
             said,
+        )
+
+
+def _say_unknown(runs: Sequence[Path]) -> None:
+    """Warns where nothing is known of networks that verdicts take to be alive."""
+    silent = [run for run in runs if not (run / "predictions.parquet").exists()]
+    if silent:
+        log.warning(
+            "%s has no predictions: whether its networks are dead, so that masks say nothing, is "
+            "not known",
+            silent[0],
         )
 
 

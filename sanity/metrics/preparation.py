@@ -140,6 +140,8 @@ class Preparation:
         # Channel by channel: several times as fast as a reduction over a short last axis.
         total = np.zeros((len(planes), *planes.shape[2:]))
         for channel in np.moveaxis(planes, 1, 0):
+            if channel.dtype.kind == "i":  # whose least value has no absolute one
+                channel = channel.astype(np.float64)
             if self.channels == "sum":
                 total += channel
             elif self.channels == "sum_abs":

@@ -98,6 +98,9 @@ def difference_parts(
     if not keys:
         yield Text("no key differs")
     yield from _title("scores at randomized stages, B − A, mean over images (p after Holm)")
+    if alone := int(found["alone"].sum()):
+        counted = "1 score is" if alone == 1 else f"{alone} scores are"
+        yield from _paragraph(f"{counted} in one of the two alone, and left out", width)
     shown = found.assign(
         p=_numbers(found["p"], 2),
         largest=_numbers(found["largest"], 2),

@@ -70,6 +70,14 @@ def test_images_that_some_draws_lack_are_said_and_left_out(tmp_path, caplog):
     assert found["why"].str.contains("no image is in all draws").all()
 
 
+def test_networks_of_which_nothing_is_known_are_said(tmp_path, caplog):
+    run = make(tmp_path, 0)
+    for said in ("", "has no predictions: whether its networks are dead"):
+        verdict_tables([run], load_schemes([run]))
+        assert said in caplog.text and bool(said) == bool(caplog.text)
+        (run / "predictions.parquet").unlink(missing_ok=True)
+
+
 def test_two_scores_in_one_place_are_refused(tmp_path):
     table = pq.read_table((run := make(tmp_path, 0)) / "scores.parquet").to_pandas()
     twice = pd.concat([table, table.assign(value=table["value"] - 0.5)])

@@ -66,6 +66,7 @@ def test_nan_are_left_out_and_one_image_has_no_interval():
     assert np.isnan(mean(np.array([0.5]), (0, 1)).low)
     assert np.isnan(mean(np.array([np.nan])).mean)
     assert mean(np.array([[1, 2], [np.nan, 2]])).mean == 1.5
+    assert mean(np.array([0.5, np.inf, 0.7]), (0, 1)) == mean(np.array([0.5, 0.7]), (0, 1))
     assert ratio(np.array([0.5, 0.7, np.nan]), np.array([1.0, np.nan, 1.0])).images == 1
 
 

@@ -133,6 +133,15 @@ def test_preparation_is_what_its_definition_says(channels, scale, kind):
         assert not found[constant].any()
 
 
+@pytest.mark.parametrize("channels", ["sum", "sum_abs", "max_abs", "keep"])
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.float16, bool])
+def test_masks_of_any_type_are_numbers(kind, channels):
+    """Also the least number of a type, whose absolute value it cannot hold."""
+    masks = np.array([[[-128, 127], [0, 1]], [[5, -128], [3, 2]]]).astype(kind)[..., None]
+    m = Preparation(channels=channels)
+    assert np.array_equal(m.prepare(masks)[0], m.prepare(masks.astype(np.float64))[0])
+
+
 @pytest.mark.parametrize("kind", ["normal", "cauchy", "tied", "negative"])
 def test_scales_of_pair(kind):
     masks = make(kind).astype(np.float64)
