@@ -175,6 +175,11 @@ def hash_parts(
     return [known[str(number)] for number in numbers]
 
 
+def is_own(made: Made) -> bool:
+    """Whether an object is of a class that is not this package's."""
+    return type(made.origin()).__module__.partition(".")[0] not in _ELSEWHERE
+
+
 def code_of(cls: type) -> list[str]:
     """Hashes of the files that a class and those it inherits from stand in, none of this package's.
 

@@ -31,6 +31,7 @@ from sanity.metrics import MaskMetric, as_metric, check_sizes
 from sanity.models import Model, as_model
 from sanity.randomization import Layers, Scheme, as_scheme
 from sanity.results.columns import RESULTS_FORMAT, counts
+from sanity.results.masks import TAKEN
 
 log = logging.getLogger(__name__)
 
@@ -320,6 +321,10 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     for name, node in nodes.items():
         if not re.fullmatch(r"\w[\w.+-]*", str(name)):  # it becomes a folder's and a column's
             raise ConfigError(f"{group}.{name} must have a plain name: letters, digits, _, -, +, .")
+        if group == "method" and name in TAKEN:
+            raise ConfigError(
+                f"method.{name} must have another name: stored masks have {', '.join(TAKEN)} too"
+            )
         if isinstance(node, dict) and "_target_" in node:
             chosen[name] = node
         elif node is not None and not isinstance(node, dict):

@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sanity.checked import read_only
+from sanity.contents import is_own
 from sanity.data import Images
 from sanity.data.ahead import read_ahead
 from sanity.methods import Cost, GradientMethod, Method, Plan, Subject
+from sanity.methods.masks import check_repeated, sound_masks
+from sanity.randomization.stage import explained_classes
 from sanity.results.units import cut_groups
 
 if TYPE_CHECKING:
@@ -141,12 +145,13 @@ class _Part:
     def of(
         cls, classifier: "Classifier", group: range, images: Images, targets: np.ndarray | None
     ) -> "_Part":
-        """Some of the images, at these positions among those that `targets` are of."""
+        """Some of the images, at these positions among those that `targets` are of; read-only."""
+        images = replace(images, x=read_only(images.x))
         if targets is not None:
-            return cls(group, images, targets[group])
+            return cls(group, images, read_only(targets[group]))
         classifier.weights.put({})
         logits = classifier.logits(images.x)
-        return cls(group, images, logits.argmax(axis=1), logits)
+        return cls(group, images, read_only(logits.argmax(axis=1)), logits)
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,7 @@ class _Explainer:
     seed: int
     done: Callable[[Cost], None]
     entered: Callable[[Entered], None]
+    checked: set[str] = field(default_factory=set)  # methods that gave the same masks again
 
     @cached_property
     def plan(self) -> Plan:
@@ -182,10 +188,10 @@ class _Explainer:
         for stage, (targets, sums) in zip(stages, computed, strict=True):
             found = dict(first) if stage is stages[0] else {}
             if sums:
-                found |= gradients.complete(self.classifier, sums, targets)
+                found |= self._sound(gradients.complete(self.classifier, sums, targets), some)
             for name, method in self.methods.items():
                 if name not in found:
-                    found[name] = self._by_itself(method, some, targets, stage.index)
+                    found[name] = self._by_itself(name, some, targets, stage.index)
                 else:
                     self.done(method.cost(self.classifier, some) * len(some))
             if kept and stage.index == 0:
@@ -210,7 +216,7 @@ class _Explainer:
 
         @cache
         def classes() -> np.ndarray:
-            found = stage.explained(self.classifier, part.images, part.targets)
+            found = explained_classes(stage, self.classifier, part.images, part.targets)
             logits = None if stage.variables else part.logits
             self.entered(Entered(part.group, stage, part.images, part.targets, found, logits))
             return found
@@ -221,28 +227,44 @@ class _Explainer:
 
         return enter
 
-    def _by_itself(
-        self, method: Method, images: Images, targets: np.ndarray, stage: int
-    ) -> np.ndarray:
+    def _by_itself(self, name: str, images: Images, targets: np.ndarray, stage: int) -> np.ndarray:
         """The masks of a method that leaves nothing to the plan.
 
         Image by image if each fills batches of its own, so that `done` is told often enough.
         """
+        method = self.methods[name]
         cost = method.cost(self.classifier, images)
         fills = cost.gradients + cost.forward >= self.classifier.batch_size
         size = 1 if fills else len(images)
         found = []
         for start in range(0, len(images), size):
             some = range(start, start + size)
-            part, chosen = images.take(some), targets[some]
-            found.append(method.masks(self.classifier, part, chosen, self.seed, stage))
+            part = images.take(some)  # a copy, to which it may write, as of the classes
+            masks = method.masks(self.classifier, part, targets[some], self.seed, stage)
+            found.append(sound_masks(masks, name, size, images.x.shape[1:]))
             self.done(cost * size)
+        if not stage and name not in self.checked and is_own(method):
+            self.checked.add(name)
+            few = range(size)
+            check_repeated(
+                name, method, self.classifier, images.take(few), targets[few], self.seed, found[0]
+            )
         return np.concatenate(found)
+
+    def _sound(self, masks: Mapping[str, np.ndarray], images: Images) -> dict[str, np.ndarray]:
+        shape = images.x.shape[1:]
+        return {name: sound_masks(own, name, len(images), shape) for name, own in masks.items()}
 
 
 def gradient_plan(methods: Mapping[str, Method]) -> Plan:
-    """The plan of those methods that are made of gradients."""
-    return Plan({name: m for name, m in methods.items() if isinstance(m, GradientMethod)})
+    """The plan of those methods that are made of gradients, and not of a `masks` of their own."""
+    return Plan(
+        {
+            name: method
+            for name, method in methods.items()
+            if isinstance(method, GradientMethod) and type(method).masks is GradientMethod.masks
+        }
+    )
 
 
 def count_at_once(

@@ -22,7 +22,7 @@ from sanity.contents import digest_of
 from sanity.errors import ConfigError, did_you_mean
 from sanity.experiment.references import choose, hold_apart, write_references
 from sanity.experiment.result import Result
-from sanity.methods.sums import in_float32
+from sanity.methods.masks import in_float32
 from sanity.metrics import check_sizes
 from sanity.metrics.recorded import Recorded
 from sanity.metrics.scoring import References, Scorer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from sanity.checked import read_only
 from sanity.errors import ConfigError
 from sanity.methods.coordinates import PIXELS, zero_of
 
@@ -48,11 +49,16 @@ def check_baseline(baseline: Baseline, shape: tuple[int, int, int]) -> None:
 
 @lru_cache(maxsize=64)
 def baseline_image(key: BaselineKey, subject: "Subject") -> np.ndarray:
-    """The baseline (H, W, C) float32 of an image; not to be written to.
+    """The baseline (H, W, C) float32 of an image, read-only.
 
     "mean" is the image's mean colour, "blurred" the image under a Gaussian whose standard
     deviation is a tenth of its shorter side, "uniform" noise over [0, 1], one draw an image.
     """
+    made: np.ndarray = read_only(_make(key, subject))
+    return made
+
+
+def _make(key: BaselineKey, subject: "Subject") -> np.ndarray:
     image = subject.image
     if key == "mean":
         return np.broadcast_to(image.mean((0, 1), np.float64).astype(np.float32), image.shape)

@@ -70,7 +70,8 @@ class Denoised(GradientMethod):
     def _is_of_gradients(cls, value: Any) -> Any:
         if not isinstance(value, GradientMethod):
             raise ValueError("must have the _target_ of a method made of gradients")
-        if type(value).complete is not GradientMethod.complete:
+        own = type(value).complete, type(value).masks
+        if own != (GradientMethod.complete, GradientMethod.masks):
             raise ValueError("must be made of gradients alone")
         return value
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from sanity.methods.base import GradientMethod
 from sanity.methods.fetching import Fetching
+from sanity.methods.masks import sound_points
 from sanity.methods.points import Point
 from sanity.methods.subject import Subject
 from sanity.methods.sums import Asked, Batch, Part, Sums, terms
@@ -35,9 +36,14 @@ class Plan:
     methods: Mapping[str, GradientMethod]
 
     @cached_property
+    def weights(self) -> dict[str, Mapping[Point, float]]:
+        """The points that each method needs, each with its weight in the sum."""
+        return {name: sound_points(name, method) for name, method in self.methods.items()}
+
+    @property
     def asked(self) -> dict[str, int]:
         """Gradients that each method needs of an image."""
-        return {name: len(method.points()) for name, method in self.methods.items()}
+        return {name: len(points) for name, points in self.weights.items()}
 
     @cached_property
     def points(self) -> dict[str, list[Point]]:
@@ -46,8 +52,8 @@ class Plan:
         Sorted, so that a method's sum runs in the same order whichever methods share its points.
         """
         union: dict[str, set[Point]] = {}
-        for method in self.methods.values():
-            union.setdefault(method.rule, set()).update(method.points())
+        for name, method in self.methods.items():
+            union.setdefault(method.rule, set()).update(self.weights[name])
         return {rule: sorted(points, key=repr) for rule, points in union.items()}
 
     @property
@@ -78,7 +84,7 @@ class Gradients:
         self, plan: Plan, subjects: Sequence[Subject], targets: np.ndarray, batch_size: int
     ):
         self._methods = plan.methods
-        self._weights = {name: method.points() for name, method in plan.methods.items()}
+        self._weights = plan.weights
         self._subjects = list(subjects)
         self._targets = targets  # where no state gives others
         self._batches: list[Batch] = []

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sanity.checked import read_only
 from sanity.contents import digest_of
 from sanity.data.base import Dataset
 from sanity.methods.baselines import BaselineKey, baseline_image
@@ -62,6 +63,7 @@ def _noisy_image(point: Noisy, subject: Subject) -> np.ndarray:
         image.shape, np.float32
     )
     noisy: np.ndarray = image + np.float32(point.noise * (image.max() - image.min())) * draw
+    noisy.flags.writeable = False
     return noisy
 
 
@@ -147,7 +149,7 @@ class References:
     @lru_cache(maxsize=4)  # noqa: B019 - a spec is small, and few are ever made
     def images(self, shape: tuple[int, int, int]) -> np.ndarray:
         """The images (n, H, W, C) float32 as a model with inputs of this shape takes them."""
-        images: np.ndarray = self._spec.load(shape).x
+        images: np.ndarray = read_only(self._spec.load(shape).x)
         return images
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sanity.checked import read_only
 from sanity.randomness import Key, generator
 
 
@@ -12,7 +13,7 @@ class Subject:
     """An image that is explained.
 
     Attributes:
-        image: (H, W, C) float32 in [0, 1].
+        image: (H, W, C) float32 in [0, 1]; read-only, as all methods see it.
         name: Its name, to which draws are keyed.
         seed: The run's seed.
     """
@@ -20,6 +21,9 @@ class Subject:
     image: np.ndarray
     name: str
     seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image", read_only(self.image))
 
     def random(self, *key: Key) -> np.random.Generator:
         """A generator keyed by (seed, image, key): the same at every stage."""

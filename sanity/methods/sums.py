@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sanity.checked import own_code
+from sanity.errors import ConfigError
 from sanity.methods.base import GradientMethod
+from sanity.methods.masks import in_float32, sound_mask
 from sanity.methods.points import Point
 from sanity.methods.subject import Subject
 
 log = logging.getLogger(__name__)
-
-_SMALLEST = 2.0**-100  # a largest value, below which 24 bits of smaller ones are lost in float32
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,16 @@ def terms(
     for position, row in gradients:
         owner, point = batch.owners[position]
         subject, gradient = asked.subjects[owner], row.astype(np.float64)
+        gradient.flags.writeable = False  # all methods see it
         for name, method in asked.methods.items():
             weight = asked.weights[name].get(point)
             if weight is None or method.rule != batch.rule or (name, owner) in others:
                 continue
-            yield Part(name, owner, 1, weight * method.term(gradient, point, subject))
+            with own_code(f"method.{name}"):
+                term = np.asarray(method.term(gradient, point, subject))
+            if term.dtype.kind not in "fiub":
+                raise ConfigError(f"method.{name}: term() must give an array of real numbers")
+            yield Part(name, owner, 1, weight * term)
 
 
 class Sums:
@@ -100,18 +106,25 @@ class Sums:
         """Adds a batch's parts; those of a method come image by image, in the plan's order."""
         for part in parts():
             name = part.method
-            if name in self._totals:
-                self._totals[name] += part.value
-            else:
+            if name not in self._totals:
                 self._totals[name] = part.value
                 self._missing[name] = len(self._asked.weights[name])
+            elif self._totals[name].shape == part.value.shape:
+                self._totals[name] += part.value
+            else:
+                raise ConfigError(
+                    f"method.{name}: term() gives arrays of several shapes, as "
+                    f"{self._totals[name].shape} and {part.value.shape}, which cannot be added up"
+                )
             self._missing[name] -= part.points
             if not self._missing[name]:
                 self._finish(name, self._asked.subjects[part.owner])
 
     def _finish(self, name: str, subject: Subject) -> None:
         method = self._asked.methods[name]
-        mask, power = in_float32(method.finish(self._totals.pop(name), subject))
+        with own_code(f"method.{name}"):
+            whole = method.finish(self._totals.pop(name), subject)
+        mask, power = in_float32(sound_mask(whole, name, subject.image.shape))
         self._masks[name].append(mask)
         if power and name not in self._scaled:
             self._scaled.add(name)
@@ -126,21 +139,3 @@ class Sums:
     def masks(self) -> dict[str, np.ndarray]:
         """(n, H, W, C) float32 by method, when all batches have been added; can be had once."""
         return {name: np.stack(self._masks.pop(name)) for name in self._asked.methods}
-
-
-def in_float32(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """A mask in single precision, and the exponent of the power of two that it was multiplied by.
-
-    That is 0 unless float32 cannot hold the mask: squares of gradients below 1e-23 or above 1e19
-    would become 0 or infinite. Then its largest value comes to lie in [1, 2). Metrics that bring
-    masks to one scale, as all do by default, do not see it.
-    """
-    with np.errstate(over="ignore"):
-        single = mask.astype(np.float32)
-    largest = np.abs(mask).max()
-    if not np.isfinite(largest) or _SMALLEST <= largest <= np.finfo(np.float32).max:
-        return single, 0
-    if np.array_equal(single, mask):
-        return single, 0
-    power = 1 - int(np.frexp(largest)[1])
-    return np.ldexp(mask, power).astype(np.float32), power

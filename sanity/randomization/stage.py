@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.checked import own_code, read_only
+from sanity.errors import ConfigError
+
 if TYPE_CHECKING:
     from sanity.data import Images
     from sanity.network.anatomy.parameters import Parameter
@@ -66,6 +69,27 @@ class Stage:
     def make_weights(self) -> dict[str, np.ndarray]:
         """Draws what differs from the trained weights; statistics go through the network."""
         return {name: self.draw(name) for name in self.variables}
+
+
+def explained_classes(
+    stage: Stage, classifier: "Classifier", images: "Images", targets: np.ndarray
+) -> np.ndarray:
+    """The class that a stage explains of each of n images, (n,), read-only: see `Stage.explained`.
+
+    Raises:
+        ConfigError: A stage of one's own gives something else.
+    """
+    with own_code(f"randomization: classes of the stage {stage.layer}"):
+        given = stage.explained(classifier, images, targets)
+    found, n, count = np.asarray(given), len(images), classifier.n_classes
+    whole = found.dtype.kind in "iu" and found.shape == (n,)
+    if not whole or found.min(initial=0) < 0 or found.max(initial=0) >= max(count, 1):
+        raise ConfigError(
+            f"randomization: the stage {stage.layer} must give a class from 0 to {count - 1} for "
+            f"each of {n} images, of the shape ({n},), not {given}"
+        )
+    classes: np.ndarray = read_only(found)
+    return classes
 
 
 def predicted(classifier: "Classifier", images: "Images", targets: np.ndarray) -> np.ndarray:

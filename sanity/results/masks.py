@@ -14,11 +14,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from sanity.errors import ConfigError
 from sanity.files import check_codecs, quiet, remove, sync, writing
 from sanity.results.tables import damage
 
 COORDINATES = ("image", "stage", "layer", "channel")
 DIMENSIONS = ("image", "stage", "y", "x", "channel")
+TAKEN = tuple(dict.fromkeys(COORDINATES + DIMENSIONS))  # names that no method can have
 
 Shapes = Mapping[str, tuple[int, ...]]
 Layout = tuple[list[str], list[str], dict[str, tuple[int, ...]]]
@@ -78,7 +80,10 @@ class MaskStore:
         """Stores the masks, (n, H, W[, C]), of the images from `start` on; drops those beyond."""
         array = self._arrays[method]
         if masks.shape[1:] != array.shape[2:]:
-            raise ValueError(f"{method}: masks of shape {masks.shape[1:]}, not {array.shape[2:]}")
+            raise ConfigError(
+                f"method.{method} gives masks of the shape {masks.shape[1:]} after those of the "
+                f"shape {array.shape[2:]}: they must be of one shape at all stages"
+            )
         stop = min(start + len(masks), self.n_images)
         if stop <= start:
             return
@@ -114,16 +119,19 @@ def layout_of(images: Sequence[str], stages: Sequence[str], methods: Shapes) -> 
     """What tells one store from another: names of images, layers of stages, shapes of masks.
 
     Raises:
-        ValueError: The methods' masks do not fit into one dataset.
+        ConfigError: The methods' masks do not fit into one dataset.
     """
     shapes = {name: tuple(shape) for name, shape in methods.items()}
-    if clash := set(shapes) & {*COORDINATES, *DIMENSIONS}:
-        raise ValueError(f"no method can be called {clash.pop()}")
+    if clash := set(shapes) & {*TAKEN}:
+        raise ConfigError(f"no method can be called {clash.pop()}: give it another name")
     if (
         len({s[:2] for s in shapes.values()}) > 1
         or len({s[2:] for s in shapes.values()} - {()}) > 1
     ):
-        raise ValueError(f"masks of one run need one height, width and depth: {shapes}")
+        raise ConfigError(
+            "masks of one run need one height, width and number of channels, if they have any, "
+            f"which is not so of {', '.join(f'{k} {v}' for k, v in shapes.items())}"
+        )
     return list(images), list(stages), shapes
 
 

@@ -112,6 +112,10 @@ def test_every_experiment_is_composed(experiment, folder_of_images):
         (["target=[1,2]"], r"target=\[1, 2\] must be one class: a sweep, -m target=1,2,"),
         (["target=-1"], r"target=-1 should be greater than or equal to 0"),
         (["name=../elsewhere"], r"name=\.\./elsewhere must be a plain name"),
+        (
+            ["+method.image={_target_: sanity.methods.Gradient}"],
+            r"method\.image must have another name: stored masks have image, stage, layer,",
+        ),
         (["name=a/b"], r"name=a/b must be a plain name"),
         (
             ["+method.smoothgrad.sampels=3"],

@@ -14,7 +14,7 @@ from sanity.methods import (
     RandomMask,
     SmoothGrad,
 )
-from sanity.methods.sums import in_float32
+from sanity.methods.masks import in_float32
 from sanity.network.classifier import Classifier
 from sanity.randomization.weights import Randomization
 from sanity.results.units import cut_groups

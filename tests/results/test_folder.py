@@ -259,7 +259,7 @@ def test_a_unit_needs_a_name_that_a_file_can_have(started, unit):
 
 @pytest.mark.parametrize("name", ["image", "stage", "layer", "channel", "x"])
 def test_no_method_is_called_like_an_axis(started, name):
-    with pytest.raises(ValueError, match="no method can be called"):
+    with pytest.raises(ConfigError, match="no method can be called"):
         started.create_masks(IMAGES, LAYERS, {name: (2, 2)})
 
 
@@ -275,7 +275,7 @@ def test_programming_mistakes(tmp_path):
         with pytest.raises(ValueError, match="no masks are kept"):
             run.read_masks("gradient", slice(0, 1), 0)
         for other in ((3, 2), (2, 2, 1)):
-            with pytest.raises(ValueError, match="need one height, width and depth"):
+            with pytest.raises(ConfigError, match="need one height, width and number of channels"):
                 run.create_masks(IMAGES, LAYERS, {"a": (2, 2), "b": (2, 2, 3), "c": other})
 
 

@@ -231,11 +231,14 @@ def rule(name: str) -> Rule:
     """The rule of a name: one of `RULES`, `"epsilon_lrp:EPSILON"` or `"attn_lrp:EPSILON"`.
 
     Raises:
-        KeyError: There is none.
+        ConfigError: There is none.
     """
     base, _, parameter = name.partition(":")
     if base in _OF_EPSILON:
         return _OF_EPSILON[base](float(parameter))
+    if name not in RULES:
+        known = ", ".join([*RULES, *(f"{base}:EPSILON" for base in _OF_EPSILON)])
+        raise ConfigError(f"rule={name} is no backprop rule: there are {known}")
     return RULES[name]
 
 

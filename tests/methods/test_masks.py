@@ -1,0 +1,192 @@
+"""Methods of one's own with something about them that is easily done wrong."""
+
+import numpy as np
+import pytest
+
+from sanity.data import Images
+from sanity.errors import ConfigError
+from sanity.experiment.explaining import explain
+from sanity.methods import Cost, Gradient, Method, Noisy, Original
+from sanity.methods.masks import sound_masks
+from sanity.methods.points import noisy
+from sanity.randomization.stage import Stage
+from tests.networks import small_classifier
+
+TARGETS = np.array([1, 5, 2])
+BESIDE = {"before": Gradient(), "after": Gradient()}
+
+
+class Own(Method):
+    """A gradient, of which `change` makes something else; it sees all that the method is given."""
+
+    def __init__(self, change, gradients=0):
+        self.change, self.gradients = change, gradients
+
+    def masks(self, classifier, images, targets, seed, stage=0):
+        return self.change(classifier.gradients(images.x, targets), images, targets)
+
+    def cost(self, classifier, images):
+        return Cost(gradients=self.gradients)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_classifier()
+
+
+def masks_of(network, method, classes=None):
+    """The method's masks of three images, and those of a method on either side of it."""
+    x = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
+    images = Images(x, ["a", "b", "c"], [None] * 3, [None] * 3, [""] * 3)
+    methods = {"before": BESIDE["before"], "mine": method, "after": BESIDE["after"]}
+    stage = Stage(0, "", (), network.trained.__getitem__, classes=classes)
+    (found,) = explain(network, images, TARGETS, methods, [stage])
+    np.testing.assert_array_equal(x, np.random.default_rng(0).random(x.shape, np.float32))
+    assert found.targets.tolist() == TARGETS.tolist()
+    plain = network.gradients(x, TARGETS)
+    for name in BESIDE:
+        np.testing.assert_allclose(found.masks[name], plain, rtol=1e-4, atol=1e-5)
+    return found.masks["mine"], plain
+
+
+def test_a_method_may_write_to_what_it_is_given(network):
+    def change(gradients, images, targets):
+        images.x[...] = 0
+        targets[...] = 0
+        images.names[0] = "other"
+        return gradients
+
+    found, plain = masks_of(network, Own(change))
+    np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_may_give_one_array_again_and_again(network):
+    kept = np.zeros((1, 16, 16, 3), np.float32)
+
+    def change(gradients, images, targets):
+        kept[...] = gradients
+        return kept
+
+    found, plain = masks_of(network, Own(change, gradients=100))  # image by image
+    np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_a_method_that_gives_other_masks_when_asked_again_is_refused(network):
+    seen = []
+
+    def remember(gradients, images, targets):
+        seen.append(gradients.mean())
+        return gradients + len(seen)
+
+    draw = np.random.default_rng(0)
+    for change in (remember, lambda g, images, targets: draw.standard_normal(g.shape)):
+        with pytest.raises(ConfigError, match=r"method\.mine gives other masks of the same images"):
+            masks_of(network, Own(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda g: g[:, ::2, ::2], r"masks of the shape \(3, 8, 8, 3\)"),
+        (lambda g: g.transpose(0, 3, 1, 2), r"masks of the shape \(3, 3, 16, 16\)"),
+        (lambda g: g[:1], r"masks of the shape \(1, 16, 16, 3\)"),
+        (lambda g: g[0], r"masks of the shape \(16, 16, 3\)"),
+        (lambda g: g + 1j, "ndarray"),
+        (lambda g: None, "NoneType"),
+        (lambda g: (one for one in g), "generator"),
+        (lambda g: [g[0], g[1, :2]], "list"),
+    ],
+)
+def test_masks_that_are_none_of_the_images(network, change, said):
+    with pytest.raises(ConfigError, match=rf"^method\.mine gives {said} for 3 images of 16 × 16:"):
+        masks_of(network, Own(lambda g, images, targets: change(g)))
+
+
+def test_masks_of_other_kinds_are_taken_as_float32():
+    values = np.random.default_rng(0).standard_normal((2, 4, 4))
+    for masks in (list(values), values, values.astype(np.float16), (9 * values).astype(int)):
+        found = sound_masks(masks, "mine", 2, (4, 4, 3))
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, np.asarray(masks).astype(np.float32))
+    masked = sound_masks(np.ma.masked_less(values, 0), "mine", 2, (4, 4, 3))
+    assert (np.isnan(masked) == (values < 0)).all()
+    large = sound_masks(1e300 * values, "mine", 2, (4, 4, 3))  # float32 has none of these
+    assert np.isfinite(large).all() and (1 <= np.abs(large).max((1, 2))).all()
+
+
+def test_a_gradient_methods_own_masks_are_asked_for(network):
+    class Absolute(Gradient):
+        def masks(self, *given, **more):
+            return np.abs(super().masks(*given, **more))
+
+    found, plain = masks_of(network, Absolute())
+    np.testing.assert_allclose(found, np.abs(plain), rtol=1e-4, atol=1e-5)
+
+
+def writes_gradient(self, gradient, point, subject):
+    gradient *= 0
+    return gradient
+
+
+def writes_image(self, gradient, point, subject):
+    subject.image[...] = 0
+    return gradient
+
+
+def writes_copy(self, gradient, point, subject):
+    noisy(0.1, 0).at(subject)[...] = 0
+    return gradient
+
+
+@pytest.mark.parametrize("term", [writes_gradient, writes_image, writes_copy])
+def test_a_term_that_writes_to_what_others_see_is_refused(network, term):
+    with pytest.raises(ConfigError, match=r"method\.mine writes to an array that it is given"):
+        masks_of(network, type("Writes", (Gradient,), {"term": term})())
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        ([{}], "must give at least one point"),
+        ([[Original()]], "must give at least one point"),
+        ([{"image": 1.0}], "must give at least one point"),
+        ([{Original(): np.nan}], "must give at least one point"),
+        ([{Noisy(0.1, n): 1.0} for n in (1, 2)], "gives other points when it is asked again"),
+    ],
+)
+def test_points_that_are_none(network, points, said):
+    given = iter(points * 2)
+    wrong = type("Wrong", (Gradient,), {"points": lambda self: next(given)})
+    with pytest.raises(ConfigError, match=rf"^method\.mine: points\(\) {said}"):
+        masks_of(network, wrong())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("term", lambda self, g, point, subject: None, r": term\(\) must give an array of real"),
+        ("finish", lambda self, total, subject: total[::2], r" gives a mask of the shape \(8, 16"),
+        ("finish", lambda self, total, subject: None, " gives NoneType for an image of 16 × 16"),
+        ("complete", lambda self, masks, *more: masks[:1], " gives masks of the shape "),
+    ],
+)
+def test_what_a_gradient_method_makes_of_gradients(network, field, value, said):
+    with pytest.raises(ConfigError, match=f"^method.mine{said}"):
+        masks_of(network, type("Wrong", (Gradient,), {field: value})())
+
+
+@pytest.mark.parametrize(
+    "classes", [lambda c, images, targets: targets + 100, lambda *given: 3, lambda *given: None]
+)
+def test_a_stage_explains_a_class_of_each_image(network, classes):
+    with pytest.raises(ConfigError, match="must give a class from 0 to 6 for each of 3 images"):
+        masks_of(network, Gradient(), classes)
+
+
+def test_a_stage_that_writes_to_the_classes_is_refused(network):
+    def classes(classifier, images, targets):
+        targets[...] = 0
+        return targets
+
+    with pytest.raises(ConfigError, match="writes to an array that it is given"):
+        masks_of(network, Gradient(), classes)
