@@ -1,6 +1,7 @@
 """Methods run by PAIR's `saliency`, against that package called by hand."""
 
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -62,9 +63,17 @@ def test_pairs(case, name):
 
 
 @pytest.mark.slow
-def test_pairs_on_the_embedded_model(lite0, samples):
+def test_pairs_on_the_embedded_model(lite0, samples, monkeypatch):
     from tests.methods.test_perturbation import Occlusion, pairs_occlusion
 
+    # The same function of theirs finds the segments for both.
+    segment = cache(lambda data, shape: find(np.frombuffer(data, np.float32).reshape(shape)))
+    find = saliency.xrai._get_segments_felzenszwalb
+    monkeypatch.setattr(
+        saliency.xrai,
+        "_get_segments_felzenszwalb",
+        lambda image: segment(image.astype(np.float32).tobytes(), image.shape),
+    )
     images = samples.take([0])
     image, target = images.x[0], int(lite0.logits(images.x).argmax())
     for name in ("blur_ig", "guided_ig", "xrai_fast"):
