@@ -1,5 +1,6 @@
 """The contract of data sets: what a model asks of them, and what they give."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -83,13 +84,17 @@ class Dataset(Made, ABC):
             ConfigError: See `read`; what is read later is checked then.
         """
         wanted = spec if isinstance(spec, ImageSpec) else ImageSpec(spec)
-        images, name, shape = self.read(wanted), type(self).__name__, wanted.shape
+        images, name, shape = self.read(wanted), type(self.origin()).__name__, wanted.shape
+        if not isinstance(images, Images):
+            raise ConfigError(
+                f"data={name} must give sanity.data.Images, not {type(images).__name__}"
+            )
         if isinstance(images.x, Pixels):
             if not len(images):
                 raise _unfit(name, shape, np.empty(images.x.shape, np.float32))
             return replace(images, x=_Checked(images.x, name, shape))
         _check(images.x, name, shape)
-        return images
+        return replace(images, sha256=list(map(_hash, images.sha256, images.x)))
 
     def load(self, spec: ImageSpec | Shape) -> Images:
         """The images as a model takes them, all in memory; see `open`.
@@ -137,6 +142,11 @@ class _Checked(Pixels):
         return x
 
 
+def _hash(known: str, x: np.ndarray) -> str:
+    """An image's hash, of its pixels where its data set knows none."""
+    return known or hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()
+
+
 def _check(x: np.ndarray, name: str, shape: Shape) -> None:
     """Refuses images that are not as a model takes them (ConfigError)."""
     inside = x.size and x.dtype == np.float32 and 0 <= x.min() and x.max() <= 1
@@ -146,6 +156,8 @@ def _check(x: np.ndarray, name: str, shape: Shape) -> None:
 
 def _unfit(name: str, shape: Shape, x: np.ndarray) -> ConfigError:
     ends = f" from {x.min():g} to {x.max():g}" if x.size else ""
+    if x.dtype.kind == "f" and np.isnan(x).any():
+        ends = " with NaN among them"
     return ConfigError(
         f"data={name} must give float32 images {shape} in [0, 1], not {x.dtype} {x.shape[1:]}{ends}"
     )

@@ -60,13 +60,23 @@ class Images:
     regions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(self.x), len(self.names), len(self.labels)}
-        if len(lengths | {len(self.label_names), len(self.sha256)}) != 1:
-            raise ValueError("every field of Images holds one entry an image")
-        if self.regions is not None and self.regions.shape != self.x.shape[:3]:
-            raise ValueError("regions have the height and width of the images")
+        if len(getattr(self.x, "shape", ())) != 4:
+            raise _unsound("x must be an array (n, height, width, channels)")
+        for name in ("names", "labels", "label_names", "sha256"):
+            given = getattr(self, name)
+            if not isinstance(given, Sequence | np.ndarray) or len(given) != len(self.x):
+                raise _unsound(f"{name} must be a list of one entry an image, {len(self.x)} here")
+            object.__setattr__(self, name, list(given))
+        if not all(isinstance(name, str) for name in self.names):
+            raise _unsound("names must be text")
+        object.__setattr__(self, "labels", list(map(_label, self.labels)))
+        if self.regions is not None and (
+            self.regions.shape != self.x.shape[:3] or self.regions.dtype != bool
+        ):
+            raise _unsound("regions must be bool, of the height and width of the images")
         if len(set(self.names)) != len(self.names):
-            raise ValueError("the names of images must differ")
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise _unsound(f"names must differ, and {twice!r} stands twice")
 
     def __repr__(self) -> str:
         size = "×".join(map(str, self.x.shape[1:]))
@@ -93,6 +103,20 @@ class Images:
             sha256=[self.sha256[i] for i in where],
             regions=None if self.regions is None else self.regions[where],
         )
+
+
+def _unsound(what: str) -> ConfigError:
+    return ConfigError(f"Images: {what}")
+
+
+def _label(value: Any) -> int | None:
+    """A class as an integer; None where it is unknown (ConfigError: it is something else)."""
+    if value is None:
+        return None
+    whole = isinstance(value, int | np.integer | float | np.floating) and value == int(value)
+    if not whole or isinstance(value, bool) or value < 0:
+        raise _unsound(f"labels must be classes from 0, or None where unknown, not {value!r}")
+    return int(value)
 
 
 def name_some(words: Sequence[str], most: int = 20) -> str:

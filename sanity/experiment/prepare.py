@@ -20,6 +20,7 @@ from sanity.methods import Cost, Plan
 from sanity.metrics import check_sizes
 from sanity.models.kept import load_kept
 from sanity.network.tensorflow import start_tensorflow
+from sanity.randomization.own import stages_of
 from sanity.randomization.stage import predicted as predicted_classes
 from sanity.randomization.stage import randomized
 
@@ -173,7 +174,7 @@ def prepare(job: Job) -> Experiment:
     classifier.batch_size = settings.runtime.first_batch_size
     classifier.precision = settings.precision
     layers = job.layers.select(classifier.blocks)
-    stages = job.randomization.stages(classifier, layers, settings.seed)
+    stages = stages_of(job.randomization, classifier, layers, settings.seed)
     left_out = _refused(job, classifier)
     methods = {name: method for name, method in job.methods.items() if name not in left_out}
     small = check_sizes(job.metrics, classifier.input_shape, job.demanded_metrics)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from sanity.checked import read_only
+
 
 class Weights:
     """The values of a network's variables, which can be exchanged at any time.
@@ -26,10 +28,10 @@ class Weights:
 
     @cached_property
     def trained(self) -> dict[str, np.ndarray]:
-        """The weights as the model came, by name."""
+        """The weights as the model came, by name; read-only, as all later runs have them."""
         if self.changed:
             raise RuntimeError("the weights were changed before they were first read")
-        return self.read()
+        return {name: read_only(value) for name, value in self.read().items()}
 
     @cached_property
     def sha256(self) -> str:

@@ -153,6 +153,18 @@ def test_its_repr(name):
     check_repr(data_of(name))
 
 
+def test_images_without_hashes_get_those_of_their_pixels():
+    """So a run that goes on sees that they have changed."""
+    first, again = (as_dataset(OWN["own"], "data").open(COLOUR) for _ in range(2))
+    assert len(set(first.sha256)) == 4 and first.sha256 == again.sha256
+
+
+def test_what_are_no_images():
+    wrong = type("Wrong", (Structural,), {"load": lambda self, *given: None})()
+    with pytest.raises(ConfigError, match="data=Wrong must give sanity.data.Images, not NoneType"):
+        as_dataset(wrong, "data").open(COLOUR)
+
+
 def test_what_is_no_data_set():
     with pytest.raises(ConfigError, match="data=object is no data set: derive it from"):
         as_dataset(object(), "data")

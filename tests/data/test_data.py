@@ -82,10 +82,30 @@ def test_take_keeps_fields_together():
 
 
 def test_images_must_be_consistent():
-    with pytest.raises(ValueError, match="one entry an image"):
+    with pytest.raises(ConfigError, match="one entry an image"):
         replace(some_images(), sha256=[])
-    with pytest.raises(ValueError, match="must differ"):
+    with pytest.raises(ConfigError, match="must differ, and 'a' stands twice"):
         replace(some_images(), names=["a", "b", "a"])
+    assert replace(some_images(), labels=np.array([0.0, 1, 2])).labels == [0, 1, 2]
+    assert replace(some_images(), names=np.array(["a", "b", "c"])).names == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("names", [0, 1, 2], "names must be text"),
+        ("names", (name for name in "abc"), "names must be a list"),
+        ("labels", ["0", "1", "2"], "labels must be classes from 0, or None .*, not '0'"),
+        ("labels", [0, -1, None], "not -1"),
+        ("labels", [0, 1.5, None], "not 1.5"),
+        ("label_names", None, "label_names must be a list of one entry an image, 3 here"),
+        ("x", [np.zeros((2, 2, 3))] * 3, r"x must be an array \(n, height, width, channels\)"),
+        ("regions", np.zeros((3, 2, 2)), "regions must be bool"),
+    ],
+)
+def test_what_images_cannot_be(field, value, said):
+    with pytest.raises(ConfigError, match=f"^Images: .*{said}"):
+        replace(some_images(), **{field: value})
 
 
 @checked
