@@ -49,6 +49,7 @@ class SanitySweeper(BasicSweeper):
         from sanity.app import Ends
         from sanity.sweeping import report
 
+        self._refuse_empty(arguments)
         batches = super().sweep([*arguments, *self._shards(arguments)])
         jobs = [job for batch in batches for job in batch]
         code = report([(_own(job.overrides or []), job.return_value) for job in jobs])
@@ -59,6 +60,18 @@ class SanitySweeper(BasicSweeper):
             if isinstance(callback, Ends):
                 callback.code = code
         return batches
+
+    def _refuse_empty(self, arguments: Sequence[str]) -> None:
+        """Refuses a sweep over nothing, as over a range or a pattern without values."""
+        from sanity.errors import ConfigError
+
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        for override in parser.parse_overrides([*self._parse_config(), *arguments]):
+            if override.is_discrete_sweep() and not list(override.sweep_iterator()):
+                raise ConfigError(
+                    f"{override.input_line} has no values: a sweep over it has no job"
+                )
 
     def places_at_once(self) -> int | None:
         """How many jobs are handed to the launcher at a time; None for all."""

@@ -20,7 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from sanity import __version__
 from sanity.arguments import quiet_when_unread
 from sanity.config.given import check
-from sanity.config.hydra_api import command, get_args_parser, outcome, register_resolver
+from sanity.config.hydra_api import (
+    command,
+    get_args_parser,
+    given_overrides,
+    outcome,
+    register_resolver,
+)
 from sanity.config.job import Job, refuse_own_folders, resolve
 from sanity.config.options import conf_folder, existing_folder, look_in, with_open_keys
 from sanity.config.sentences import sentence
@@ -72,7 +78,7 @@ def job(config: DictConfig) -> Outcome:
 def _run(config: DictConfig, own: Any, swept: bool) -> Outcome:
     hydra_config: Any = OmegaConf.to_container(own)
     launcher: Mapping[str, Any] = own.launcher if swept else {}
-    overrides = list(own.overrides.task)
+    overrides = given_overrides(own)
     if swept:
         number = int(own.job.env_set.get(NUMBER) or own.job.num)
         if is_shared(launcher):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-from sanity.errors import ConfigError, did_you_mean
+from sanity.errors import ConfigError, did_you_mean, fault_outside
 
 _WORDS = (  # argparse's complaints in ours
     (re.compile(r"argument (\S+): expected (?:one argument|at least one argument)"), "{} needs {}"),
@@ -70,8 +70,11 @@ def mistakes_told(program: str) -> Iterator[None]:
     with quiet_when_unread():
         try:
             yield
-        except ConfigError as error:
-            print(f"{program}: {error}", file=sys.stderr)
+        except (ConfigError, OSError) as error:
+            said = str(error) if isinstance(error, ConfigError) else fault_outside(error)
+            if said is None:
+                raise
+            print(f"{program}: {said}", file=sys.stderr)
             sys.exit(2)
 
 

@@ -4,21 +4,36 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, dataclass_transform
+from functools import wraps
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
-from pydantic import ConfigDict, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
-from sanity.errors import ConfigError, did_you_mean
+from sanity.errors import ConfigError, did_you_mean, shown
 
 T = TypeVar("T")
 
 _decorate = dataclass(
     frozen=True,
     kw_only=True,
-    config=ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True),
+    config=ConfigDict(
+        strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    ),
 )
+
+
+def _can_be_a_path(text: str) -> str:
+    if "\0" in text or any(len(part.encode()) > _LONGEST for part in text.split("/")):
+        raise ValueError("is no name that a file can have")
+    return text
+
+
+_LONGEST = 255  # bytes that file systems allow in a name
+# A path, or another name that is looked for among files.
+Text = Annotated[str, Field(min_length=1), AfterValidator(_can_be_a_path)]
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -26,9 +41,20 @@ def checked(cls: type) -> Any:
     """Makes a frozen, keyword-only dataclass that refuses wrong types, ranges and unknown fields.
 
     Raises (when an instance is made):
-        pydantic.ValidationError: `make` turns it into a sentence that names the key.
+        ConfigError: A field is unknown, missing, or has a wrong type or value.
     """
-    return _decorate(cls)
+    made: Any = _decorate(cls)
+    construct = made.__init__
+
+    @wraps(construct)
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            construct(self, *args, **values)
+        except ValidationError as error:
+            raise ConfigError(_of_call(error, type(self))) from error
+
+    made.__init__ = __init__
+    return made
 
 
 # Where classes that a stored run or a user's YAML may name by an earlier module are now.
@@ -90,12 +116,12 @@ def class_of(target: Any, key: str) -> Callable[..., Any]:
     """
     target = current_target(target)
     if not isinstance(target, str) or "." not in target:
-        raise ConfigError(f"{key}._target_={target} must be the dotted name of a class")
+        raise ConfigError(f"{key}._target_={shown(target)} must be the dotted name of a class")
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(f"{key}._target_={target} cannot be imported: {error}") from error
+        raise ConfigError(f"{key}._target_={shown(target)} cannot be imported: {error}") from error
     if not callable(cls):
         raise ConfigError(f"{key}._target_={target} must be the dotted name of a class")
     return cls  # type: ignore[no-any-return]
@@ -138,8 +164,10 @@ def as_wanted(cls: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, A
         return taken
     try:
         cls(**taken)
-    except ValidationError as error:
-        errors = [one for one in error.errors() if one["loc"]]
+    except ConfigError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        errors = [one for one in error.__cause__.errors() if one["loc"]]
         # What has a wrong value is of a right type, whatever else would be taken there.
         values_wrong = {one["loc"][0] for one in errors if not _is_of_types(one["type"])}
         for one in errors:
@@ -206,12 +234,14 @@ def make(cls: Callable[..., T], values: Mapping[str, Any], key: str) -> T:
                 hint = did_you_mean(name, known, prefix)
                 allowed = ", ".join(known) or "none"
                 raise ConfigError(
-                    f"{prefix}{name}={values[name]} is no key here{hint} (keys: {allowed})"
+                    f"{prefix}{name}={shown(values[name])} is no key here{hint} (keys: {allowed})"
                 )
     try:
         return cls(**values)
-    except ValidationError as error:
-        raise ConfigError(_sentence(error, prefix)) from error
+    except ConfigError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        raise ConfigError(_sentence(error.__cause__, prefix)) from error.__cause__
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key or 'the configuration'} is not accepted: {error}") from error
 
@@ -227,7 +257,14 @@ def _check_complete(cls: Any, key: str) -> None:
         )
 
 
-def _sentence(error: ValidationError, prefix: str) -> str:
+def _sentence(error: ValidationError, prefix: str, written: Callable[[Any], str] = shown) -> str:
+    """What pydantic refuses, in one sentence.
+
+    Args:
+        error: Its complaints.
+        prefix: What stands before a field's name: the path of the node, or the class.
+        written: How a value is written: as on a command line, or as in Python.
+    """
     first = error.errors()[0]
     if first["type"].startswith("missing"):
         return f"{prefix}{first['loc'][0]} must be given"
@@ -239,20 +276,50 @@ def _sentence(error: ValidationError, prefix: str) -> str:
     while len(path) > 1 and not path[-1].isidentifier():
         path.pop()
     problems = dict.fromkeys(
-        e["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        for e in error.errors()
-        if e["loc"][:1] == first["loc"][:1]
+        _problem(e) for e in error.errors() if e["loc"][:1] == first["loc"][:1]
     )
     names = ".".join(path[:1] if len(problems) > 1 else path)
     if len(problems) == 1 and first["type"] in ("list_type", "tuple_type"):
         if isinstance(given := first["input"], str | int | float):
-            return f"{prefix}{names}={given} should be a list: '{prefix}{names}=[{given}]'"
+            said = written(given)
+            listed = f"'{prefix}{names}=[{said}]'" if written is shown else f"[{said}]"
+            return f"{prefix}{names}={said} should be a list: {listed}"
     if len(problems) == 1 and first["type"] in ("too_long", "too_short"):
         bounds, given = first.get("ctx", {}), first["input"]
         most = bounds.get("max_length")
         wanted = f"at most {most}" if most else f"at least {bounds.get('min_length')}"
-        return f"{prefix}{names}={given} should have {wanted} entries, it has {len(given)}"
-    return f"{prefix}{names}={first['input']} {' or '.join(problems)}"
+        return f"{prefix}{names}={written(given)} should have {wanted} entries, it has {len(given)}"
+    others = [problem.removeprefix("should be ") for problem in list(problems)[1:]]
+    return (
+        f"{prefix}{names}={written(first['input'])} {' or '.join([next(iter(problems)), *others])}"
+    )
+
+
+def _of_call(error: ValidationError, cls: type) -> str:
+    """What is wrong with a call of a class, in one sentence as of Python."""
+    known = [field.name for field in fields(cls)]
+    for one in error.errors():
+        name = str(one["loc"][0]) if one["loc"] else ""
+        if one["type"] == "unexpected_positional_argument":
+            return f"{cls.__name__} takes its fields by name: {', '.join(known) or 'it has none'}"
+        if one["type"] == "unexpected_keyword_argument":
+            return (
+                f"{cls.__name__}.{name} is no field{did_you_mean(name, known)} "
+                f"(fields: {', '.join(known) or 'none'})"
+            )
+    return _sentence(error, f"{cls.__name__}.", repr)
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with a value, in this project's words where pydantic's are of Python."""
+    kind = error["type"]
+    if kind == "string_too_short":
+        return "should not be empty"
+    if kind == "dict_type":
+        return "should be names with values: {NAME: VALUE}"
+    if kind in ("dataclass_type", "dataclass_exact_type"):
+        return f"should be a set of keys: {'.'.join(map(str, error['loc']))}.KEY=… changes one"
+    return error["msg"].removeprefix("Input ").removeprefix("Value error, ")
 
 
 @contextmanager

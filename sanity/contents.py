@@ -53,6 +53,12 @@ class Made:
         return self
 
 
+def files_among(**values: str | None) -> dict[str, Content]:
+    """The values that are paths of files; what lies below a folder given by mistake is not read."""
+    found = {name: os.path.expanduser(value) for name, value in values.items() if value is not None}
+    return {name: Path(value) for name, value in found.items() if os.path.isfile(value)}
+
+
 def paths_among(values: Mapping[str, Any]) -> dict[str, Content]:
     """The values that are paths of files or folders; a bare word is none."""
     return {

@@ -57,6 +57,8 @@ ELSEWHERE = "hydra_plugins.hydra_elsewhere_launcher.Launcher"
         (["-m", "seed=0,1", "method=[nonsense]"], "method=nonsense is none of"),
         (["output=/dev/null/x"], "output=/dev/null/x says so: output=FOLDER takes another"),
         (["-m", "seed=0,1", "output=/dev/null/x"], "output=/dev/null/x cannot be written"),
+        (["-m", "seed=range(2,1)"], "seed=range(2,1) has no values: a sweep over it has no job"),
+        (["seed=${nope}"], "sanity: seed=${nope}: nope is no key"),
         (["-m", "hydra/launcher=nonsense"], "hydra/launcher=nonsense is none of"),
         (
             ["-m", "hydra/launcher=local_joblib", f"hydra.launcher._target_={ELSEWHERE}"],

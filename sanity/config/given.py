@@ -20,6 +20,8 @@ from sanity.errors import ConfigError, did_you_mean
 
 Overrides = str | Sequence[str] | Mapping[str, Any]
 
+ONE = ("model", "data", "layers", "randomization")  # groups of which one option is chosen
+SEVERAL = ("method", "metric")  # and those of which several are
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")  # text that is text to Hydra without quotes
 _WORDS = ("null", "true", "false", "nan", "inf")  # and what would not be
 _CLOSES = {"[": "]", "{": "}", "(": ")"}
@@ -68,8 +70,22 @@ def check(overrides: Sequence[str], *, sweep: bool) -> None:
             )
         if override.is_sweep_override() and not sweep:
             raise ConfigError(several(text))
-        if (known := options(key)) and isinstance(value, int | float | bool):
-            raise ConfigError(f"{text} must be one of: {', '.join(known)}")
+        if (known := options(key)) and not override.is_delete():
+            _check_options(text, key, value, known)
+
+
+def _check_options(text: str, key: str, value: Any, known: Sequence[str]) -> None:
+    """Refuses what names no option of a group, whichever there are (ConfigError)."""
+    if isinstance(value, Mapping):
+        raise ConfigError(
+            f"{text} must be one of: {', '.join(known)}; {key}.KEY=VALUE sets a key of it"
+        )
+    names = value if isinstance(value, list) else [value]
+    if any(isinstance(name, int | float | bool | list | None) or name == "" for name in names):
+        raise ConfigError(f"{text} must be one of: {', '.join(known)}")
+    if key in ONE and len(names) != 1:
+        listed = ",".join(map(str, names))
+        raise ConfigError(f"{text} must be one option; a sweep, -m {key}={listed}, takes each")
 
 
 def several(text: str) -> str:
@@ -130,7 +146,7 @@ def _unreadable(text: str, before: Sequence[str], after: Sequence[str]) -> str:
     """What to say of an override that cannot be read."""
     key, equals, value = text.partition("=")
     if not equals:
-        return _no_pair(text, before)
+        return _no_pair(text, before, after)
     if not re.fullmatch(r"[+~]{0,2}[\w.$/:@-]+", key):
         return f"{text} names no key that there can be: KEY=VALUE is wanted"
     if (whole := _closed(text, after)) is not None:
@@ -146,13 +162,29 @@ def _unreadable(text: str, before: Sequence[str], after: Sequence[str]) -> str:
     return f"{text} cannot be read as KEY=VALUE"
 
 
-def _no_pair(text: str, before: Sequence[str]) -> str:
+def _no_pair(text: str, before: Sequence[str], after: Sequence[str]) -> str:
+    if not text:
+        return "'' is no KEY=VALUE: an empty word stands among the overrides"
+    if (meant := _apart(text, after)) and _parse(meant) is not None:
+        return f"{text} is no KEY=VALUE; did you mean {meant}?"
     if before and "=" in before[-1]:
         key, _, value = before[-1].partition("=")
-        whole = _for_shells(f"{key}={quote(f'{value} {text}')}")
+        whole = _for_shells(f"{key}={quote(f'{value} {text}'.strip())}")
         return f"{text} is no KEY=VALUE; if it goes on with the word before, write {whole}"
     hint = did_you_mean(text, ["--multirun", "--help", "--cfg", "--version"])
     return f"{text} is no KEY=VALUE{hint}"
+
+
+def _apart(text: str, after: Sequence[str]) -> str | None:
+    """A pair of which blanks stand around the sign, or whose sign is a colon or a blank."""
+    if re.fullmatch(r"[\w./@]+:[^/].*", text):
+        return text.replace(":", "=", 1)
+    if not re.fullmatch(r"[\w./@]+", text) or not after or after[0].startswith("-"):
+        return None
+    first, *rest = after
+    if first == "=" and rest:
+        return f"{text}={rest[0]}"
+    return f"{text}{first}" if first.startswith("=") else f"{text}={first}" * ("=" not in first)
 
 
 def _for_shells(text: str) -> str:

@@ -130,7 +130,17 @@ def root(node: Container) -> Any:
     return node._get_root()
 
 
+def given_overrides(own: Any) -> list[str]:
+    """The overrides that Hydra's own node records, as they were typed: `seed=${noise_seed}`."""
+    found: list[str] = OmegaConf.to_container(own.overrides.task)  # type: ignore[assignment]  # of a list
+    return found
+
+
+def raw_value(node: Any) -> Any:
+    """What a node holds, an interpolation as it is written."""
+    return node if node is None or isinstance(node, Container) else node._value()
+
+
 def uninterpolated(node: Container, key: str) -> Any:
     """What stands under a key: an interpolation as it is written, not what it leads to."""
-    found: Any = node._get_node(key)
-    return found if found is None or isinstance(found, Container) else found._value()
+    return raw_value(node._get_node(key))

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from sanity.analysis.objective import check_objective, objective
 from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import as_wanted, instantiate, make, with_current_targets, with_wanted_types
-from sanity.config.given import Overrides, check, words
-from sanity.config.hydra_api import uninterpolated
+from sanity.config.given import ONE, SEVERAL, Overrides, check, words
+from sanity.config.hydra_api import given_overrides, uninterpolated
 from sanity.config.options import LIKE, conf_folder, look_in, options, own_hydra, with_open_keys
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
@@ -25,18 +25,15 @@ from sanity.config.shares import take_share
 from sanity.config.variants import with_variants
 from sanity.contents import by_content
 from sanity.data import Dataset, as_dataset
-from sanity.errors import ConfigError, did_you_mean
+from sanity.errors import ConfigError, did_you_mean, shown
 from sanity.methods import Method, as_method
 from sanity.metrics import MaskMetric, as_metric, check_sizes
 from sanity.models import Model, as_model
-from sanity.randomization import Layers, Scheme, as_scheme
+from sanity.randomization import Layers, Scheme, as_layers, as_scheme
 from sanity.results.columns import RESULTS_FORMAT, counts
 from sanity.results.masks import TAKEN
 
 log = logging.getLogger(__name__)
-
-_ONE = ("model", "data", "layers", "randomization")
-_SEVERAL = ("method", "metric")
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Job:
             ConfigError: A file cannot be read.
         """
         found = {key: value for key, value in self.config.items() if counts(key).identity}
-        for group in _ONE:
+        for group in ONE:
             found[group] = by_content(found[group], getattr(self, group))
         for group, made in (("method", self.methods), ("metric", self.metrics)):
             found[group] = {name: by_content(found[group][name], made[name]) for name in made}
@@ -136,7 +133,8 @@ def resolve(
     Raises:
         ConfigError: A key, a type or a value is wrong.
     """
-    config = with_variants(config, _SEVERAL)
+    _say_twice(overrides)
+    config = with_variants(config, SEVERAL)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(f"{missing[0]} must be given: {missing[0]}=…")
@@ -144,21 +142,22 @@ def resolve(
     _refuse_unpacked(plain.pop("experiment", None), choices or {})
     plain = with_current_targets(plain)
     settings = _settings(plain)
-    for group in _SEVERAL:
+    for group in SEVERAL:
         chosen = _chosen(group, plain.get(group))
         plain[group] = {k: with_wanted_types(v, f"{group}.{k}") for k, v in chosen.items()}
         if not sweep:
             _refuse_idle(group, plain[group], overrides)
-    for group in _ONE:
+    for group in ONE:
         if not isinstance(plain.get(group), dict):
-            raise ConfigError(f"{group}={plain.get(group)} must be one of: {_list(group)}")
+            given = shown(plain.get(group))
+            raise ConfigError(f"{group}={given} must be one of: {_list(group)}")
         plain[group] = with_wanted_types(plain[group], group)
     plain["data"] = take_share(plain["data"])
     job = Job(
         settings=settings,
         model=as_model(instantiate(plain["model"], "model"), "model._target_"),
         data=as_dataset(instantiate(plain["data"], "data"), "data._target_"),
-        layers=instantiate(plain["layers"], "layers"),
+        layers=as_layers(instantiate(plain["layers"], "layers"), "layers._target_"),
         randomization=as_scheme(
             instantiate(plain["randomization"], "randomization"), "randomization._target_"
         ),
@@ -171,7 +170,7 @@ def resolve(
             for name, node in plain["metric"].items()
         },
         config=plain,
-        choices={**(choices or {}), **{group: list(plain[group]) for group in _SEVERAL}},
+        choices={**(choices or {}), **{group: list(plain[group]) for group in SEVERAL}},
         overrides=list(overrides),
         demanded=frozenset() if sweep else _demanded("method", plain, overrides),
         demanded_metrics=frozenset() if sweep else _demanded("metric", plain, overrides),
@@ -241,7 +240,7 @@ def composed(
         )
     refuse_own_folders(config.hydra)
     choices = dict(config.hydra.runtime.choices)
-    overrides = overrides or list(config.hydra.overrides.task)
+    overrides = overrides or given_overrides(config.hydra)
     _say_sweep(choices.get("experiment"), config.hydra.sweeper.get("params"), overrides)
     config = config.copy()
     with open_dict(config):
@@ -285,6 +284,16 @@ def _refuse_unpacked(node: Any, choices: Mapping[str, Any]) -> None:
         )
 
 
+def _say_twice(overrides: Sequence[str]) -> None:
+    """Says which override another one takes the place of: the last of two counts."""
+    last: dict[str, str] = {}
+    for text in overrides:
+        key = text.partition("=")[0]
+        if last.get(key, text) != text:
+            log.warning("%s counts, not %s, which stands before it", text, last[key])
+        last[key] = text
+
+
 def _say_sweep(
     preset: str | None, params: Mapping[str, Any] | None, overrides: Sequence[str]
 ) -> None:
@@ -304,7 +313,7 @@ def _say_sweep(
 def _settings(plain: dict[str, Any]) -> Settings:
     """The keys outside the groups, which are put into the configuration as they are wanted."""
     nested: dict[str, Any] = {"masks": Masks, "verdict": Thresholds, "runtime": Runtime}
-    outside = {k: v for k, v in plain.items() if k not in _ONE + _SEVERAL}
+    outside = {k: v for k, v in plain.items() if k not in ONE + SEVERAL}
     parts = {key: outside.pop(key) for key in nested if isinstance(outside.get(key), dict)}
     outside = as_wanted(Settings, outside)
     parts = {key: as_wanted(nested[key], part) for key, part in parts.items()}
@@ -316,7 +325,8 @@ def _settings(plain: dict[str, Any]) -> Settings:
 def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     """The options of a list group, without what a preset left for those that are not chosen."""
     if not isinstance(nodes, dict):
-        raise ConfigError(f"{group}={nodes} must name at least one of: {_list(group)}")
+        given = "[]" if nodes is None else shown(nodes)
+        raise ConfigError(f"{group}={given} must name at least one of: {_list(group)}")
     chosen = {}
     for name, node in nodes.items():
         if not re.fullmatch(r"\w[\w.+-]*", str(name)):  # it becomes a folder's and a column's

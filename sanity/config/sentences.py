@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from sanity.config.given import several
+from sanity.config.hydra_api import raw_value, root
 from sanity.config.options import folders, options
-from sanity.errors import ConfigError, did_you_mean, how_to_install, near
+from sanity.errors import ConfigError, did_you_mean, fault_outside, how_to_install, near
 
 _OPTION = re.compile(r"Could not (?:find|load) '([^']+)/([^/']+)'")
 _OPTIONS = re.compile(r"Available options in '[^']+':\n((?:\t.+\n?)+)")
@@ -23,6 +24,8 @@ _SEVERAL = re.compile(
     r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)' requires --multirun"
 )
 _VARIABLE = re.compile(r"Environment variable '([^']+)' not found")
+_NO_KEY = re.compile(r"Interpolation key '([^']+)' not found")
+_TO_MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 _SWEEP = re.compile(r"does not support sweep type : (\w+)")
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See ")
 _PLUGINS = {"optuna": "optuna"}  # sweepers that plugins bring, and the extra that has them
@@ -32,6 +35,8 @@ def sentence(error: BaseException) -> str | None:
     """What to tell the user; None if the error is no user's mistake but a fault of the program."""
     if isinstance(error, ConfigError):
         return str(error)
+    if (outside := fault_outside(error)) is not None:
+        return outside
     if not isinstance(error, HydraException | OmegaConfBaseException) and not _from_hydra(error):
         return None
     text = str(error)
@@ -52,7 +57,9 @@ def sentence(error: BaseException) -> str | None:
         return several(match[1] or match[2])
     if match := _GONE.search(text):
         return f"~{match[1]} would remove what is not there (sanity --cfg job shows what is)"
-    if match := _VARIABLE.search(text):
+    if isinstance(error, InterpolationResolutionError):
+        return _unresolved(error)
+    if match := _VARIABLE.search(text):  # where Hydra composes
         return f"${{oc.env:{match[1]}}}: the environment has no variable {match[1]}"
     if match := _SWEEP.search(text):
         kind = match[1].lower().removesuffix("_sweep")
@@ -64,6 +71,23 @@ def sentence(error: BaseException) -> str | None:
     text = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     cause = error.__cause__
     return f"{text} ({sentence(cause)})" if isinstance(cause, OmegaConfBaseException) else text
+
+
+def _unresolved(error: InterpolationResolutionError) -> str:
+    """What to say of a value that is taken from elsewhere, `${…}`, and cannot be."""
+    text = str(error)
+    given = f"{error.full_key}={raw_value(error.child_node)}"
+    if match := _VARIABLE.search(text):
+        return f"{given}: the environment has no variable {match[1]}"
+    if match := _NO_KEY.search(text):
+        known = _paths(OmegaConf.to_container(root(error.parent_node)))
+        hint = did_you_mean(match[1], known)
+        return f"{given}: {match[1]} is no key{hint} (sanity --cfg job shows them)"
+    if match := _TO_MISSING.search(text):
+        return f"{given}: {match[1]} must be given: {match[1]}=…"
+    if "Recursive" in text:
+        return f"{given} leads back to itself"
+    return f"{given} leads to nothing (${{KEY}} is a key's value, ${{oc.env:NAME}} a variable's)"
 
 
 def _from_hydra(error: BaseException) -> bool:

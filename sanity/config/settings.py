@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from sanity.analysis.thresholds import Thresholds
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.errors import ConfigError
 from sanity.methods.coordinates import Coordinates
 
@@ -52,6 +52,12 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _folder(path: str) -> str:
+    if not path.strip():
+        raise ValueError("must name a folder; the current one is output=.")
+    return os.path.expanduser(path)
+
+
 def _one_class(target: object) -> object:
     if isinstance(target, list | tuple):
         names = ",".join(map(str, target))
@@ -63,7 +69,7 @@ def _one_class(target: object) -> object:
 class Settings:
     """The keys outside the groups; `conf/config.yaml` says what each is."""
 
-    name: Annotated[str, AfterValidator(_folder_name)] = "default"
+    name: Annotated[Text, AfterValidator(_folder_name)] = "default"
     seed: Annotated[int, Field(ge=0)] = 0
     noise_seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[Annotated[int, Field(ge=0)] | str, BeforeValidator(_one_class)] = "predicted"
@@ -75,7 +81,7 @@ class Settings:
     figures: Literal["grids", "stages", "none"] = "grids"
     report: bool = True
     objective: str | list[str] | None = None
-    output: Annotated[str, AfterValidator(os.path.expanduser)] = "outputs"
+    output: Annotated[Text, AfterValidator(_folder)] = "outputs"
     originals: bool = True
     dry_run: bool = False
     force: bool = False

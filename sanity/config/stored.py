@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sanity.checked import current_target
-from sanity.config.given import check
+from sanity.config.given import ONE, SEVERAL, check
 from sanity.config.hydra_api import parse, root, uninterpolated
 from sanity.config.job import Job, resolve
 from sanity.config.options import conf_folder, own_hydra, with_open_keys
@@ -17,8 +17,6 @@ from sanity.errors import ConfigError, did_you_mean
 from sanity.results.columns import flatten
 from sanity.results.recorded import configuration
 
-_ONE = ("model", "data", "layers", "randomization")
-_SEVERAL = ("method", "metric")
 _LINK = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -53,7 +51,7 @@ def stored_job(
     for text in given:
         _change(config, choices, text)
     before = _yaml(run / ".hydra" / "overrides.yaml")
-    replaced = {text.partition("=")[0] for text in given} & {*_ONE, *_SEVERAL}
+    replaced = {text.partition("=")[0] for text in given} & {*ONE, *SEVERAL}
     kept = [
         text
         for text in (before if isinstance(before, list) else [])
@@ -102,7 +100,7 @@ def _linked(record: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, 
     """The record, in which what an option takes from elsewhere (`${seed}`) follows that again."""
     linked = dict(record)
     flat = flatten(record)
-    for group in _ONE:
+    for group in ONE:
         path = conf_folder() / group / f"{choices.get(group)}.yaml"
         option = _yaml(path) if path.exists() else None
         node = linked.get(group)
@@ -126,11 +124,11 @@ def _change(config: DictConfig, choices: dict[str, Any], text: str) -> None:
     key, value = override.key_or_group, override.value()
     if override.is_delete() or key == "experiment" or key.startswith("hydra"):
         raise ConfigError(f"{text} is for sanity itself: here, KEY=VALUE changes a run's own keys")
-    if key in _ONE:
+    if key in ONE:
         config[key] = _option(text, key)
         choices[key] = value
         return
-    if key in _SEVERAL:
+    if key in SEVERAL:
         names = [str(name) for name in (value if isinstance(value, list) else [value])]
         there = dict(config[key].items_ex(resolve=False))
         config[key] = {

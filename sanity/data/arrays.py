@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.contents import Content, hash_parts, paths_among
 from sanity.data.base import ImageSpec
 from sanity.data.folder import Label, find_label
@@ -45,9 +45,9 @@ class Arrays(Selection):
         range: The values of black and white, which become 0 and 1; None for 0 to 255 of bytes.
     """
 
-    path: Annotated[str, Field(min_length=1)]
+    path: Text
     images: str | None = None
-    labels: Annotated[str, Field(min_length=1)] | None = None
+    labels: Text | None = None
     range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     resample: Resample = "bilinear"
     fit: Fit = "stretch"

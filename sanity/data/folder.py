@@ -11,11 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated
 
-from pydantic import Field
-
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.contents import Content, check_files, hash_files
 from sanity.data.base import ImageSpec
 from sanity.data.encoded import Encoded
@@ -150,8 +147,8 @@ class Folder(Selection):
             its number, counted from 0 without a background class.
     """
 
-    path: Annotated[str, Field(min_length=1)]
-    labels: Annotated[str, Field(min_length=1)] | None = None
+    path: Text
+    labels: Text | None = None
     resample: Resample = "bilinear"
     fit: Fit = "stretch"
 

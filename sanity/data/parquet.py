@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.contents import Content, hash_parts
 from sanity.data.base import ImageSpec
 from sanity.data.encoded import Encoded
@@ -49,9 +47,9 @@ class Parquet(Selection):
             numbers are looked up among the model's, where that has names.
     """
 
-    path: Annotated[str, Field(min_length=1)]
+    path: Text
     images: str | None = None
-    labels: Annotated[str, Field(min_length=1)] | None = None
+    labels: Text | None = None
     resample: Resample = "bilinear"
     fit: Fit = "stretch"
 

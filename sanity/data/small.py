@@ -8,12 +8,11 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.data.base import ImageSpec, Split, TrainingData
 from sanity.data.folder import package_folder
 from sanity.data.idx import read_splits
@@ -179,7 +178,7 @@ class _KerasImages(SmallImages):
             else what Keras fetches on first use.
     """
 
-    path: Annotated[str, Field(min_length=1)] | None = None
+    path: Text | None = None
 
     option: ClassVar[str]
     files: ClassVar[tuple[str, ...]]

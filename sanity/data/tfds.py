@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.contents import Content, hash_parts
 from sanity.data.base import ImageSpec
 from sanity.data.encoded import Encoded
@@ -46,11 +44,11 @@ class Tfds(Selection):
         labels: The feature of class labels, `auto` for the only one if there is one; None for none.
     """
 
-    source: Annotated[str, Field(min_length=1)]
-    split: Annotated[str, Field(min_length=1)] = "test"
+    source: Text
+    split: Text = "test"
     data_dir: str | None = None
     images: str | None = None
-    labels: Annotated[str, Field(min_length=1)] | None = "auto"
+    labels: Text | None = "auto"
     resample: Resample = "bilinear"
     fit: Fit = "stretch"
 

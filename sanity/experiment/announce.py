@@ -56,7 +56,7 @@ def announce(experiment: Experiment) -> Times:
         total.forward
     )
     if passes:
-        scoring = seconds_a_mask(job.metrics, experiment.images, job.settings.null_images)
+        scoring = seconds_a_mask(job.metrics, experiment.images, experiment.nulls)
         seconds = times.seconds(total) + scoring * units * len(job.methods)
         log.info("  %s: about %s", ", ".join(passes), duration(max(seconds, 1)))
     return times

@@ -99,7 +99,7 @@ def forecast(experiment: Experiment, times: Times) -> Forecast:
         len(images),
         {
             "gradients and forward passes": (passes + predicted) * len(stages),
-            "scores": seconds_a_mask(job.metrics, images, job.settings.null_images)
+            "scores": seconds_a_mask(job.metrics, images, experiment.nulls)
             * len(stages)
             * len(job.methods),
             "figures and page": pictures / len(images),

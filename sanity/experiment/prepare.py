@@ -100,6 +100,11 @@ class Experiment:
         return 0 if self.others is None else len(self.others.images)
 
     @property
+    def nulls(self) -> int:
+        """How many masks a null is the mean over."""
+        return self.beside or 1
+
+    @property
     def mask_bytes(self) -> int:
         """Bytes of an image's masks at one stage, if all have channels."""
         return mask_bytes(self.images, self.job.methods)

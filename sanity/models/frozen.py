@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sanity.checked import checked
-from sanity.contents import Content
+from sanity.checked import Text, checked
+from sanity.contents import Content, files_among
 from sanity.errors import ConfigError
 from sanity.models.inputs import Input
 from sanity.models.kinds import DETAILS, file_of_kind
@@ -33,11 +33,11 @@ class Frozen(ScaledSource):
         path: The file.
     """
 
-    path: str
+    path: Text
 
     def sources(self) -> dict[str, Content]:
         """The graph, and the file of class names."""
-        return {**super().sources(), "path": Path(self.path).expanduser()}
+        return {**super().sources(), **files_among(path=self.path)}
 
     def load(self) -> "Classifier":
         """The classifier.

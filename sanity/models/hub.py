@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.contents import Content
 from sanity.errors import ConfigError, how_to_install
 from sanity.files import cache_folder
@@ -47,8 +47,8 @@ class Hub(ScaledSource):
             module's own call (without training, with endpoints where it gives them) in TF2's.
     """
 
-    handle: str
-    signature: str | None = None
+    handle: Text
+    signature: Text | None = None
 
     def folder(self) -> Path:
         """Where the module lies; downloads it on first use.
@@ -62,7 +62,7 @@ class Hub(ScaledSource):
         """A module in a folder, and the file of class names; an address counts as it is."""
         local = Path(self.handle).expanduser()
         found = super().sources()
-        return {**found, "handle": local} if local.is_dir() else found
+        return {**found, "handle": local} if kind_of(local) == "saved_model" else found
 
     def load(self) -> "Classifier":
         """The classifier; downloads the module on first use.

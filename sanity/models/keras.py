@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
-from sanity.checked import checked
-from sanity.contents import Content
+from sanity.checked import Text, checked
+from sanity.contents import Content, files_among
 from sanity.errors import ConfigError
 from sanity.models.inputs import Input
 from sanity.models.keras_file import keras_3, open_model, own_objects, read, refuse_code
@@ -60,16 +60,17 @@ class Keras(ScaledSource):
         trust: Whether code in the file (a Lambda layer) may run.
     """
 
-    path: str
-    architecture: str | None = None
-    module: str | None = None
+    path: Text
+    architecture: Text | None = None
+    module: Text | None = None
     trust: bool = False
 
     def sources(self) -> dict[str, Content]:
         """The model's files, a module of one's own, and the file of class names."""
-        found = {**super().sources(), "path": Path(self.path).expanduser()}
-        if self.architecture is not None:
-            found["architecture"] = Path(self.architecture).expanduser()
+        found = {
+            **super().sources(),
+            **files_among(path=self.path, architecture=self.architecture),
+        }
         if self.module is not None:
             file = _module_file(self.module)
             found |= {} if file is None else {"module": file}
@@ -100,7 +101,7 @@ class KerasApplication(Source):
     """
 
     application: str
-    weights: str | None = "imagenet"
+    weights: Text | None = "imagenet"
     n_classes: Positive = 1000
 
     @field_validator("application")
@@ -115,7 +116,7 @@ class KerasApplication(Source):
         found = super().sources()
         if self.weights in (None, "imagenet"):
             return found
-        return {**found, "weights": Path(str(self.weights))}
+        return {**found, **files_among(weights=self.weights)}
 
     def load(self) -> "Classifier":
         """The classifier.

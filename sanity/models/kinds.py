@@ -1,5 +1,6 @@
 """Which kind of model file lies at a path, told from its content, and which option takes it."""
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -45,12 +46,12 @@ def kind_of(path: Path) -> Kind:
     `keras` is a whole model of Keras, `weights` an HDF5 file without a network, `part` a file of a
     SavedModel, `folder` one without a SavedModel.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib raises what a name too long for the disk comes upon
         whole = any((path / f"saved_model.{suffix}").is_file() for suffix in ("pb", "pbtxt"))
         if whole:
             return "saved_model"
         return "checkpoint" if any(path.glob("*.index")) else "folder"
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "checkpoint" if list(path.parent.glob(f"{path.name}.index")) else "nothing"
     with open(path, "rb") as file:
         head = file.read(8)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.contents import Content
 from sanity.models.importing.file import files_of, read
 from sanity.models.source import ScaledSource
@@ -20,7 +20,7 @@ class Onnx(ScaledSource):
         path: The file; files of weights that it names must lie in its folder.
     """
 
-    path: str
+    path: Text
 
     def sources(self) -> dict[str, Content]:
         """The model's files, and the file of class names."""

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sanity.checked import checked
+from sanity.checked import Text, checked
 from sanity.contents import Content
+from sanity.models.kinds import kind_of
 from sanity.models.module import entry
 from sanity.models.source import ScaledSource
 
@@ -21,8 +22,8 @@ class SavedModel(ScaledSource):
         signature: Which one classifies; None for `serving_default`.
     """
 
-    path: str
-    signature: str | None = None
+    path: Text
+    signature: Text | None = None
 
     def folder(self) -> Path:
         """Where it lies."""
@@ -30,7 +31,8 @@ class SavedModel(ScaledSource):
 
     def sources(self) -> dict[str, Content]:
         """The SavedModel, and the file of class names."""
-        return {**super().sources(), "path": self.folder()}
+        folder = self.folder()
+        return super().sources() | ({"path": folder} if kind_of(folder) == "saved_model" else {})
 
     def load(self) -> "Classifier":
         """The classifier.

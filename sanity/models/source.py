@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from sanity.checked import checked
-from sanity.contents import Content
+from sanity.checked import Text, checked
+from sanity.contents import Content, files_among
 from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 from sanity.models.base import Declared, Model
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Positive = Annotated[int, Field(ge=1)]
+_GREATEST = 1e30  # of scales: what is divided by one and multiplied by another stays in float32
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+def _apart(names: list[str]) -> list[str]:
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"holds {twice} more than once")
+    return names
 
 
 @checked
@@ -46,14 +53,14 @@ class Source(Model):
     """
 
     input_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)] | None = None
-    output: str | None = None
+    output: Text | None = None
     activation: Literal["softmax", "sigmoid", "none"] | None = None
     reduce: Literal["mean", "max"] | list[Annotated[int, Field(ge=0)]] | None = None
     n_classes: Positive | None = None
     class_offset: Annotated[int, Field(ge=0)] = 0
-    class_names: str | None = None
-    blocks: list[str] | None = None
-    sha256: str | None = None
+    class_names: Text | None = None
+    blocks: Annotated[list[Text], Field(min_length=1), AfterValidator(_apart)] | None = None
+    sha256: Text | None = None
 
     def declared(self) -> Declared:
         """What its keys say."""
@@ -127,6 +134,11 @@ class Source(Model):
                 f"model.n_classes={self.n_classes} is not what the output "
                 f"{classifier.ending.output} of {name} has: {classifier.n_classes}"
             )
+        if self.class_offset >= classifier.n_classes:
+            raise ConfigError(
+                f"model.class_offset={self.class_offset} must be below the number of classes, "
+                f"{classifier.n_classes}: it is the class that label 0 stands for"
+            )
         if names is not None and len(names) != classifier.n_classes:
             raise ConfigError(
                 f"model.class_names={self.class_names} has {len(names)} names, "
@@ -151,7 +163,7 @@ class Source(Model):
         """The file of class names."""
         if self.class_names in (None, "imagenet"):
             return {}
-        return {"class_names": Path(str(self.class_names)).expanduser()}
+        return files_among(class_names=self.class_names)
 
     def _names(self) -> list[str] | None:
         if self.class_names is None:
@@ -185,6 +197,15 @@ class ScaledSource(Source):
     mean: float | list[float] | None = None
     std: float | list[float] | None = None
     inputs: dict[str, Any] = Field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.range is not None and self.range[0] >= self.range[1]:
+            raise ConfigError(f"model.range={self.range} must be a lower and a higher number")
+        for key, value in (("range", self.range), ("mean", self.mean), ("std", self.std)):
+            if value is not None and np.abs(value).max(initial=0) > _GREATEST:
+                raise ConfigError(f"model.{key}={value} is too great for the network's float32")
+        if self.std is not None and not np.all(np.asarray(self.std) > 1 / _GREATEST):
+            raise ConfigError(f"model.std={self.std} must be above 0")
 
     def classifier_of(
         self,
@@ -231,10 +252,6 @@ class ScaledSource(Source):
         for key, value in (("mean", self.mean), ("std", self.std)):
             if isinstance(value, list) and len(value) != shape[2]:
                 raise ConfigError(f"model.{key}={value} must be {shape[2]} numbers, or one")
-        if self.range is not None and self.range[0] >= self.range[1]:
-            raise ConfigError(f"model.range={self.range} must be a lower and a higher number")
-        if not np.all(np.asarray(1.0 if self.std is None else self.std) > 0):
-            raise ConfigError(f"model.std={self.std} must be above 0")
         return shape
 
     def scaled(self, images: Any) -> Any:

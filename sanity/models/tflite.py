@@ -10,13 +10,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sanity.checked import checked
-from sanity.contents import Content
+from sanity.checked import Text, checked
+from sanity.contents import Content, files_among
 from sanity.errors import ConfigError
 from sanity.models.inputs import Input
 from sanity.models.kinds import DETAILS, file_of_kind
@@ -39,11 +38,11 @@ class TFLite(ScaledSource):
         path: The file.
     """
 
-    path: str
+    path: Text
 
     def sources(self) -> dict[str, Content]:
         """The model, and the file of class names."""
-        return {**super().sources(), "path": Path(self.path).expanduser()}
+        return {**super().sources(), **files_among(path=self.path)}
 
     def load(self) -> "Classifier":
         """The classifier.

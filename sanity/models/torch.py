@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
-from sanity.checked import checked
-from sanity.contents import Content, digest_of
+from sanity.checked import Text, checked
+from sanity.contents import Content, digest_of, files_among
 from sanity.errors import ConfigError
 from sanity.files import FolderLock, cache_folder, writing
 from sanity.models.importing import export
@@ -42,8 +42,8 @@ class Torch(ScaledSource):
     """
 
     input_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)]
-    module: str
-    checkpoint: str | None = None
+    module: Text
+    checkpoint: Text | None = None
     python: str | None = None
 
     @field_validator("module")
@@ -56,10 +56,8 @@ class Torch(ScaledSource):
 
     def sources(self) -> dict[str, Content]:
         """The code around the function, the checkpoint, and the file of class names."""
-        found = {**super().sources(), "module": code_around(self.module)}
-        if self.checkpoint is not None:
-            found["checkpoint"] = Path(self.checkpoint).expanduser()
-        return found
+        own = {"module": code_around(self.module)}
+        return {**super().sources(), **own, **files_among(checkpoint=self.checkpoint)}
 
     def load(self) -> "Classifier":
         """The classifier.

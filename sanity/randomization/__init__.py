@@ -21,7 +21,7 @@ from sanity.randomization.initializers import (
     Variable,
     Zeros,
 )
-from sanity.randomization.layers import Layers
+from sanity.randomization.layers import Layers, as_layers
 from sanity.randomization.other_class import OtherClass
 from sanity.randomization.permuted_labels import PermutedLabels
 from sanity.randomization.stage import Stage, predicted, randomized
@@ -47,6 +47,7 @@ __all__ = [
     "Uniform",
     "Variable",
     "Zeros",
+    "as_layers",
     "as_scheme",
     "predicted",
     "randomized",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -50,7 +50,21 @@ class Layers:
         chosen = [block for block in blocks if self.names is None or block in self.names]
         chosen = [block for block in chosen if pattern.search(block)][: self.last]
         if not chosen:
-            raise ConfigError(
-                f"layers.names={self.names} layers.pattern={self.pattern} leaves no block; {there}"
-            )
+            keys = {"names": self.names, "pattern": self.pattern}
+            given = " ".join(f"layers.{k}={v}" for k, v in keys.items() if v is not None)
+            raise ConfigError(f"{given} leaves no block; {there}")
         return chosen
+
+
+def as_layers(value: Any, key: str) -> Layers:
+    """A choice of blocks; a class that is not derived from `Layers` must have `select`.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if callable(getattr(value, "select", None)):
+        return value  # type: ignore[no-any-return]  # of one's own
+    raise ConfigError(
+        f"{key}={type(value).__name__} chooses no blocks: derive it from "
+        "sanity.randomization.Layers and give it select(blocks)"
+    )

@@ -26,6 +26,13 @@ from sanity.errors import ConfigError
         ("seed=0,1", "of which -m makes a job each; in brackets they are a list: 'seed=[0,1]'"),
         ("seed=range(3)", "of which -m makes a job each"),
         ("=3", "names no key"),
+        ("seed:3", "did you mean seed=3?"),
+        ("model={cnn:1}", "model.KEY=VALUE sets a key of it"),
+        ("model=", "must be one of: cnn, "),
+        ("model=null", "must be one of: cnn, "),
+        ("model=[cnn,mlp]", "a sweep, -m model=cnn,mlp, takes each"),
+        ("method=[null]", "must be one of: attention_relevance, "),
+        ("method=[[gradient]]", "must be one of: attention_relevance, "),
         ("word", "is no KEY=VALUE"),
         ("-mulitrun", "did you mean --multirun"),
         ("model=3", "must be one of: cnn, "),
@@ -45,6 +52,14 @@ def test_a_word_that_a_blank_has_cut_is_put_together():
         check(["seed=1", "data.path=/a", "b/c"], sweep=False)
     with pytest.raises(ConfigError, match=r"write 'method=\[gradient,vargrad\]'"):
         check(["method=[gradient,", "vargrad]"], sweep=False)
+
+
+@pytest.mark.parametrize("given", [["seed", "=", "3"], ["seed", "=3"], ["seed", "3"]])
+def test_blanks_around_the_sign_are_put_right(given):
+    with pytest.raises(ConfigError, match=r"seed is no KEY=VALUE; did you mean seed=3\?"):
+        check(given, sweep=False)
+    with pytest.raises(ConfigError, match="an empty word stands among the overrides"):
+        check([""], sweep=False)
 
 
 def test_a_sweep_takes_several_values():
@@ -149,7 +164,14 @@ def test_text_that_reads_as_what_is_wanted_is_it(override, key, value, monkeypat
     ("override", "said"),
     [
         ("seed=${oc.env:RATE}", r"seed=0\.25 should be a valid integer"),
-        ("seed=${oc.env:NOWHERE}", "the environment has no variable NOWHERE"),
+        ("seed=${oc.env:NOWHERE}", r"seed=.* the environment has no variable NOWHERE"),
+        (
+            "seed=${noise_sed}",
+            r"seed=\${noise_sed}: noise_sed is no key; did you mean noise_seed\?",
+        ),
+        ("seed=${seed}", r"seed=\${seed} leads back to itself"),
+        ("seed=${data.name}", r"seed=\${data.name}: data.name is no key; did you mean data\.names"),
+        ("method.smoothgrad.samples=${x:}", r"method\.smoothgrad\.samples=\${x:} leads to nothing"),
         ("name=1.50", r"name=1\.5 should be a valid string"),  # what was typed can no more be told
     ],
 )

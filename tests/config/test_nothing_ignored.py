@@ -42,6 +42,16 @@ def test_keys_that_a_preset_left_are_dropped_but_not_the_users():
         compose(["experiment=paper", "method=[gradient]", "+method.occlusion.size=3"])
 
 
+def test_overrides_are_kept_as_they_were_typed():
+    job = compose(["noise_seed=3", "seed=${noise_seed}"])
+    assert job.settings.seed == 3 and job.overrides[-1] == "seed=${noise_seed}"
+
+
+def test_a_key_that_is_given_twice_is_said(caplog):
+    assert compose(["seed=1", "data.limit=2", "seed=2"]).settings.seed == 2
+    assert caplog.messages == ["seed=2 counts, not seed=1, which stands before it"]
+
+
 def test_in_a_sweep_keys_may_be_meant_for_other_jobs():
     from omegaconf import OmegaConf
 
