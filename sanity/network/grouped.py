@@ -1,7 +1,7 @@
 """Convolutions in groups and with holes on a CPU, where TensorFlow has no gradient of some of them.
 
-With oneDNN it has none of those in groups with explicit padding, as PyTorch's are; without, of none
-in groups and of none with holes (dilations).
+With oneDNN it has none of those in groups, or with holes (dilations), with explicit padding, as
+PyTorch's are; without, of none in groups and of none with holes.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def make_differentiable(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
         node
         for node in graph.graph_def.node
         if node.op == "Conv2D"
-        and not (has_gradient(node.attr["padding"].s == b"EXPLICIT") and _holes_have(node))
+        and not (has_gradient(_is_explicit(node.attr["padding"].s)) and _holes_have(node))
     ]
     if not convolutions:
         return graph
@@ -74,7 +74,14 @@ def has_gradient(explicit: bool = False, groups: int = 2, holes: int = 1) -> boo
 
 def _holes_have(node: NodeDef) -> bool:
     """Whether a convolution has no holes, or they have a gradient here."""
-    return max(node.attr["dilations"].list.i, default=1) == 1 or has_gradient(groups=1, holes=2)
+    explicit = _is_explicit(node.attr["padding"].s)
+    if max(node.attr["dilations"].list.i, default=1) == 1:
+        return True
+    return has_gradient(explicit, groups=1, holes=2)
+
+
+def _is_explicit(padding: bytes) -> bool:
+    return padding == b"EXPLICIT"
 
 
 def _count(images: tf.TensorShape, kernel: tf.TensorShape) -> int:
@@ -89,7 +96,8 @@ def _gradient(op: tf.Operation, upper: Any) -> list[Any]:
     images, kernel = op.inputs
     like = {name: op.get_attr(name) for name in _LIKE}
     _, *steps, _ = like["dilations"]
-    spread = max(steps) > 1 and not has_gradient(groups=1, holes=2)
+    explicit = _is_explicit(like["padding"])
+    spread = max(steps) > 1 and not has_gradient(explicit, groups=1, holes=2)
     if spread:
         kernel, like["dilations"] = _with_holes(kernel, steps), [1, 1, 1, 1]
     groups = _count(images.shape, kernel.shape)

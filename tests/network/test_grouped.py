@@ -84,6 +84,20 @@ def test_one_with_padding_given_as_numbers_has_a_gradient_here():
     assert near(found.gradients(x, targets), expected.gradients(x, targets))
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", [[0, 0], [2, 1], [3, 2], [0, 0]]], ids=str)
+def test_holes_have_a_gradient_here(padding, groups):
+    """Whatever kernels this processor has: of holes with padding as numbers oneDNN has none."""
+    own, dense = kernel_of(groups)
+    larger = np.zeros((5, 7, *dense.shape[2:]), np.float32)
+    larger[::2, ::3] = dense
+    found = classifier_of(own, {"strides": 1, "padding": padding, "dilations": [2, 3]})
+    expected = classifier_of(larger, {"strides": 1, "padding": padding})
+    x, targets = np.random.default_rng(2).random((3, 9, 8, 3), np.float32), np.array([0, 3, 1])
+    for rule in ("plain", "guided_backprop"):
+        assert near(found.gradients(x, targets, rule), expected.gradients(x, targets, rule))
+
+
 def test_it_is_that_of_the_kernel_as_well(without_gradient):
     """Where a network computes a kernel from the image."""
     own, dense = kernel_of(2)
