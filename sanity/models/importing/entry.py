@@ -54,7 +54,7 @@ def entry(model: "ModelProto", asked: Sequence[int] | None, key: str) -> Entry:
         ) from error
     check_operators(graph, key)
     taken = [one for one in graph.input if one.name not in constants]
-    weights = find_weights(graph, constants, [one.name for one in taken])
+    weights = find_weights(model, constants, [one.name for one in taken])
     variables = {name: _variable(weight) for name, weight in weights.items()}
     known = {name: Value(value) for name, value in constants.items() if name not in weights}
     arranged = [_arranged(graph, _input(one, key), asked) for one in taken]

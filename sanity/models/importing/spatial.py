@@ -31,6 +31,8 @@ def conv(node: Node, x: Value, kernel: Value, bias: Value | None = None) -> Valu
     strides = node.get("strides", [1] * places)
     dilations = node.get("dilations", [1] * places)
     pads = _pads(node, data.shape[1:-1], window, strides, dilations)
+    if places == 3 and groups > 1:
+        raise Unsupported("it is of three axes and in groups")
     if places != 2:
         data = tf.nn.convolution(_padded(data, pads), weights, strides, "VALID", None, dilations)
     elif depthwise and strides[0] == strides[1] and (max(strides) == 1 or max(dilations) == 1):

@@ -1,5 +1,6 @@
 """Which constants of an ONNX graph are weights, and what they are called."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,14 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+    from onnx import ModelProto, NodeProto
+
+log = logging.getLogger(__name__)
 
 PRODUCTS = frozenset("Conv ConvTranspose MatMul Gemm Einsum".split())
 NORMS = frozenset(
     "BatchNormalization InstanceNormalization LayerNormalization GroupNormalization "
     "RMSNormalization SimplifiedLayerNormalization".split()
 )
-_LATER = frozenset("Add Sub Sum Mul Div PRelu Concat Gather Where Pow".split())
+_LATER = frozenset("Add Sub Sum Mul Div Concat Gather Where Pow".split())
+_SLOPES = frozenset({"PRelu"})
+_OF_WEIGHTS = PRODUCTS | NORMS | _SLOPES  # they take nothing else beside values
 _VALUELESS = frozenset("Shape Size".split())
 # What exporters call a constant that has no name in the code that it was exported from.
 _ANONYMOUS = re.compile(r"^(onnx::|_?val_?\d|const|/|\d+$|.*_output_\d+$|.*::)")
@@ -42,18 +47,21 @@ class Weight:
 
 
 def find_weights(
-    graph: "GraphProto", constants: Mapping[str, np.ndarray], images: Iterable[str]
+    model: "ModelProto", constants: Mapping[str, np.ndarray], images: Iterable[str]
 ) -> dict[str, Weight]:
     """The constants that are weights, by their names in the graph.
 
     As in `sanity.network.promoting`: arrays that products and norms of the images' values take, and
     those that meet these values behind the first product; what stands before is preprocessing.
+    Single numbers are more often of a formula than learned: they are weights where products, norms
+    and slopes take them as they are, and where PyTorch names them as parameters.
 
     Args:
-        graph: The graph.
+        model: With the graph.
         constants: Its constants.
         images: The names of its inputs.
     """
+    graph = model.graph
     valued, after = set(images), set[str]()
     readers: dict[str, list[tuple[NodeProto, int]]] = {}
     for node in graph.node:
@@ -65,22 +73,59 @@ def find_weights(
         valued.update(node.output)
         if node.op_type in PRODUCTS or after.intersection(inputs):
             after.update(node.output)
+    learned, maybe = _parameters(model)
+    untold: list[str] = []
     found: dict[str, Weight] = {}
     taken: set[str] = set()
     for name, value in constants.items():
-        if value.size < 2 or value.dtype.kind not in "fV":
+        if not value.size or value.dtype.kind not in "fV":
             continue
         met = [*_meetings(name, readers, valued)]
-        if not any(
-            node.op_type in PRODUCTS | NORMS or (node.op_type in _LATER and {*node.input} & after)
-            for node, _ in met
-        ):
+        if not any(_takes_weights(node, after) for node, _ in met):
+            continue
+        if value.size == 1 and name not in learned and not _is_taken(name, met):
+            untold += [name] if name in maybe else []
             continue
         if _is_made_up(name, value, {node.op_type for node, _ in met}):
             continue
         own = unique(_path(name, met), taken)
         found[name] = Weight(own, value, _groups(readers[name]))
+    if untold:
+        log.info(
+            "nothing tells whether single numbers of the graph were learned: %s stay as they are",
+            ", ".join(untold),
+        )
     return found
+
+
+def _takes_weights(node: "NodeProto", after: set[str]) -> bool:
+    """Whether the images' values meet weights here; `after` is what is behind a product."""
+    return node.op_type in _OF_WEIGHTS or (
+        node.op_type in _LATER and not after.isdisjoint(node.input)
+    )
+
+
+def _is_taken(name: str, met: list[tuple["NodeProto", int]]) -> bool:
+    """Whether what takes nothing but weights beside values takes this constant as it is."""
+    return any(node.op_type in _OF_WEIGHTS and name in node.input for node, _ in met)
+
+
+def _parameters(model: "ModelProto") -> tuple[set[str], set[str]]:
+    """Initializers that PyTorch's exporters name as parameters, and those that may be.
+
+    The older one has constants as nodes; the newer one calls what it has computed beforehand like
+    the op that did, so that only a module's name before it tells.
+    """
+    if model.producer_name != "pytorch":
+        return set(), set()
+    named = {one.name for one in model.graph.initializer if not _ANONYMOUS.match(one.name)}
+    newer = any(
+        entry.key.startswith("pkg.torch")
+        for node in model.graph.node
+        for entry in node.metadata_props
+    )
+    known = {name for name in named if "." in name} if newer else named
+    return known, named - known
 
 
 def _is_made_up(name: str, value: np.ndarray, ops: set[str]) -> bool:
@@ -89,7 +134,7 @@ def _is_made_up(name: str, value: np.ndarray, ops: set[str]) -> bool:
     So is one of two numbers, as a mask of attention, and one of a single number where a norm
     scales by it: exporters write group norm as instance norm that scales by 1, and then scale.
     """
-    if not _ANONYMOUS.match(name) or ops & PRODUCTS:
+    if not _ANONYMOUS.match(name) or ops & (PRODUCTS | _SLOPES):
         return False
     return np.unique(value).size < (2 if ops & NORMS else 3)
 

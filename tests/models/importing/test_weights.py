@@ -1,0 +1,79 @@
+"""Which constants of an ONNX graph are weights."""
+
+import numpy as np
+import pytest
+from onnx import StringStringEntryProto, TensorProto, helper, numpy_helper
+
+from sanity.models.importing.graph import constants_of
+from sanity.models.importing.weights import find_weights
+
+DRAW = np.random.default_rng(0)
+
+
+def number(value, rank=0):
+    return np.full([1] * rank, value, np.float32)
+
+
+def model_of(nodes, constants, producer="pytorch", newer=False):
+    """A convolution of one filter, then these nodes in a row: op and names of its constants."""
+    every = {"0.weight": DRAW.normal(size=(1, 3, 3, 3)).astype(np.float32), **constants}
+    protos, last = [helper.make_node("Conv", ["images", "0.weight"], ["y"])], "y"
+    for k, (op, *names) in enumerate(nodes):
+        protos.append(helper.make_node(op, [last, *names], [f"y{k}"]))
+        last = f"y{k}"
+    if newer:
+        said = StringStringEntryProto(key="pkg.torch.onnx.name_scopes", value="['', '0', 'conv']")
+        protos[0].metadata_props.append(said)
+    graph = helper.make_graph(
+        protos,
+        "g",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [None, 3, 8, 8])],
+        [helper.make_tensor_value_info(last, TensorProto.UNDEFINED, None)],
+        [numpy_helper.from_array(value, name) for name, value in every.items()],
+    )
+    return helper.make_model(graph, producer_name=producer)
+
+
+def found(model):
+    weights = find_weights(model, constants_of(model.graph), ["images"])
+    return {name for name in weights if name != "0.weight"}
+
+
+@pytest.mark.parametrize("producer", ["pytorch", "tf2onnx"])
+@pytest.mark.parametrize("name", ["1.weight", "onnx::PRelu_7"])
+def test_a_slope_of_one_number_is_a_weight(producer, name):
+    assert found(model_of([("PRelu", name)], {name: number(0.25, 3)}, producer)) == {name}
+
+
+def test_a_norm_of_one_channel_has_weights():
+    names = [f"1.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    model = model_of([("BatchNormalization", *names)], {name: number(0.5, 1) for name in names})
+    assert found(model) == {*names}
+
+
+@pytest.mark.parametrize(
+    ("producer", "newer", "weights", "said"),
+    [
+        ("pytorch", False, {"block.alpha", "scale"}, False),
+        ("pytorch", True, {"block.alpha"}, True),
+        ("tf2onnx", False, set(), False),
+    ],
+    ids=["older exporter", "newer exporter", "another"],
+)
+def test_a_number_is_a_weight_where_pytorch_names_it(producer, newer, weights, said, caplog):
+    """What has no name of its own is of a formula: 0.5 of GELU, sizes, epsilons."""
+    caplog.set_level("INFO", logger="sanity")
+    names = ["block.alpha", "scale", "/Constant_output_0", "val_3"]
+    constants = {name: number(1.3, rank) for rank, name in enumerate(names)}
+    assert found(model_of([("Mul", name) for name in names], constants, producer, newer)) == weights
+    assert ("learned: scale stay" in caplog.text) == said
+
+
+def test_what_is_computed_with_a_number_makes_it_no_weight():
+    """An epsilon on a kernel's way to its product."""
+    model = model_of([("MatMul", "kernel")], {"eps": number(1e-12)})
+    kernel = numpy_helper.from_array(DRAW.normal(size=(6, 5)).astype(np.float32), "raw")
+    model.graph.initializer.append(kernel)
+    model.graph.node.insert(0, helper.make_node("Max", ["raw", "eps"], ["kernel"]))
+    model.producer_name = ""
+    assert found(model) == {"raw"}
