@@ -137,7 +137,8 @@ def _softmax(op: Op) -> Any:
 
 
 def _prelu(op: Op) -> Any:
-    x, slope = op.tensor(0), op.tensor(1)
+    # By this name it is known for a weight, though it may be a single number.
+    x, slope = op.tensor(0), tf.identity(op.tensor(1), name=f"{op.name}/slope/read")
     return tf.nn.relu(x) - slope * tf.nn.relu(-x)
 
 

@@ -70,6 +70,38 @@ def test_all_weights_are_found_and_drawn_anew(form, tmp_path):
         assert not np.allclose(classifier.logits(X), expected)
 
 
+def test_single_numbers_are_weights_where_they_were_learned():
+    """A bias, a norm of one channel, and what was a variable; not what is of a formula."""
+    draw = np.random.default_rng(2)
+    kernel, head = (draw.normal(size=s).astype(np.float32) for s in ((3, 3, 3, 1), (36, 1)))
+
+    def one(value, name, shape=(1,)):
+        return tf.constant(value, tf.float32, shape, name=name)
+
+    def function(x):
+        x = tf.nn.conv2d(x, tf.constant(kernel, name="conv/kernel"), 1, "VALID")
+        x = tf.nn.bias_add(x, one(0.1, "conv/bias"))
+        parts = [one(0.5, f"norm/{part}") for part in ("gamma", "beta", "mean", "variance")]
+        x, *_ = tf.compat.v1.nn.fused_batch_norm(x, *parts, is_training=False)
+        x = x * tf.identity(one(0.7, "gain/resource", ()), name="gain/ReadVariableOp")
+        x = 0.5 * x * (1 + tf.tanh(0.8 * x + 1e-3))
+        x = tf.reshape(x, [-1, 36]) @ tf.constant(head, name="head/kernel")
+        return x + tf.identity(one(0.2, "head/bias"), name="head/bias/read")
+
+    kinds = {n: p.kind for n, p in Classifier(function, (8, 8, 3)).parameters.items()}
+    assert kinds == {
+        "conv/kernel": "kernel",
+        "conv/bias": "bias",
+        "norm/gamma": "scale",
+        "norm/beta": "offset",
+        "norm/mean": "moving_mean",
+        "norm/variance": "moving_variance",
+        "gain/resource": "scale",
+        "head/kernel": "kernel",
+        "head/bias": "bias",
+    }
+
+
 def test_constants_beside_variables_stay():
     kernel = tf.Variable(WEIGHTS["conv/kernel"], dtype=tf.float32, name="kernel")
 
