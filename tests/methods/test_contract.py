@@ -78,10 +78,15 @@ def method_of(name):
     return replace(made, **few)
 
 
-@cache
 def network_for(name, seed=0):
     """A network that the method is for; leave its weights as you found them."""
-    return (small_transformer if name in OF_TRANSFORMERS else small_classifier)(seed=seed)
+    return network(small_transformer if name in OF_TRANSFORMERS else small_classifier, seed)
+
+
+@cache
+def network(kind, seed):
+    """One for all methods that are for its kind."""
+    return kind(seed=seed)
 
 
 def images(seed=0, prefix="image"):
