@@ -1,5 +1,6 @@
 """What is built for the package index: its name, what is in it, and that it runs elsewhere."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 import sanity as library
-from tests.command import ROOT, command
+from tests.command import ROOT, THREADS, command
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAME, EXTRAS = PROJECT["name"], PROJECT["optional-dependencies"]
@@ -108,9 +109,10 @@ def test_wheel_runs_in_an_empty_folder(built, tmp_path):
     subprocess.run([*pip, str(built[1])], check=True)
     arguments = ["data.limit=1", "method=[gradient]", "metric=[spearman]", "layers.last=1"]
     command = [str(target / "bin" / "sanity"), *arguments]
-    done = subprocess.run(
-        command, cwd=empty, env={"PYTHONPATH": str(target)}, capture_output=True, text=True
-    )
+    kept = ("SANITY_CACHE", "CUDA_VISIBLE_DEVICES", *THREADS)
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment["PYTHONPATH"] = str(target)
+    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (run,) = (empty / "outputs" / "default").glob("*/run.json")
     code = "import sanity; print(sanity.__file__, sanity.__version__)"

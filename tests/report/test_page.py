@@ -401,14 +401,21 @@ def test_masks_that_are_not_stored(tmp_path):
     assert "No masks are stored" in page.read_text()
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run whose figures and page this process wrote."""
+    path = make_run(tmp_path_factory.mktemp("alone") / "run")
+    finish(path)
+    return path
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("works", [True, False])
-def test_a_second_process_writes_the_same(tmp_path, monkeypatch, works):
+def test_a_second_process_writes_the_same(alone, tmp_path, monkeypatch, works):
     def files(path):
         return {p.name: p.read_bytes() for p in (path / "figures").iterdir()}
 
-    alone, beside = (make_run(tmp_path / name / "run") for name in ("alone", "beside"))
-    finish(alone)
+    beside = make_run(tmp_path / "beside" / "run")
     monkeypatch.setattr("sanity.report.finish.LARGE", 0)
     if works:  # so this process has none to draw
         monkeypatch.setattr("sanity.report.finish.draw", None)
