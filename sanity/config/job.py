@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from sanity.analysis.objective import check_objective, objective
 from sanity.analysis.thresholds import Thresholds, primary_metric
@@ -242,10 +242,8 @@ def composed(
     choices = dict(config.hydra.runtime.choices)
     overrides = overrides or given_overrides(config.hydra)
     _say_sweep(choices.get("experiment"), config.hydra.sweeper.get("params"), overrides)
-    config = config.copy()
-    with open_dict(config):
-        del config["hydra"]
-    return resolve(config, choices, overrides, sweep=sweep, scored=scored)
+    ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return resolve(ours, choices, overrides, sweep=sweep, scored=scored)
 
 
 def refuse_own_folders(hydra: DictConfig) -> None:

@@ -23,24 +23,34 @@ def with_variants(config: DictConfig, groups: Sequence[str]) -> DictConfig:
         config: As Hydra composed it; left as it is.
         groups: Those whose options go by name.
 
+    Returns:
+        A copy, or the same configuration where it has no variants.
+
     Raises:
         ConfigError: There is no such option, or a variant is called like one.
     """
+    found = [(group, name) for group in groups for name in _variants(config, group)]
+    if not found:
+        return config
     config = config.copy()
     OmegaConf.set_struct(config, False)
-    for group in groups:
-        nodes = config.get(group)
-        for name in list(nodes) if isinstance(nodes, DictConfig) else ():
-            node = hydra_api.uninterpolated(nodes, name)
-            if isinstance(node, DictConfig) and LIKE in node:
-                own = dict(node.items_ex(resolve=False))
-                option = _option(group, str(name), own.pop(LIKE))
-                if "_target_" in own:
-                    raise ConfigError(
-                        f"{group}.{name} has {LIKE} and _target_, which both say what it is"
-                    )
-                nodes[name] = OmegaConf.merge(option, own)
+    for group, name in found:
+        nodes = config[group]
+        own = dict(hydra_api.uninterpolated(nodes, name).items_ex(resolve=False))
+        option = _option(group, str(name), own.pop(LIKE))
+        if "_target_" in own:
+            raise ConfigError(f"{group}.{name} has {LIKE} and _target_, which both say what it is")
+        nodes[name] = OmegaConf.merge(option, own)
     return config
+
+
+def _variants(config: DictConfig, group: str) -> list[Any]:
+    """The names of a group's variants."""
+    nodes = config[group] if group in config else None
+    if not isinstance(nodes, DictConfig):
+        return []
+    found = {name: hydra_api.uninterpolated(nodes, str(name)) for name in nodes}
+    return [name for name, node in found.items() if isinstance(node, DictConfig) and LIKE in node]
 
 
 def _option(group: str, name: str, option: Any) -> Any:
