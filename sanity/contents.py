@@ -4,6 +4,7 @@ They stand in a run's identity where paths stood, so that the same content by an
 same, and changed content is not.
 """
 
+import ast
 import hashlib
 import inspect
 import json
@@ -29,6 +30,7 @@ _SETTLED = 2 * 10**9  # ns after which a change of a file is sure to change its 
 _MOST = 500_000  # files that are remembered
 _MANY = 2_000  # files that take a while to read
 _THREADS = 4
+_INSTALLED = {"site-packages", "dist-packages"}
 T = TypeVar("T")
 _ELSEWHERE = (
     "builtins",
@@ -183,34 +185,31 @@ def hash_parts(
 
 def is_own(made: Made) -> bool:
     """Whether an object is of a class that is not this package's."""
-    return type(made.origin()).__module__.partition(".")[0] not in _ELSEWHERE
+    return bool(_bases_of(type(made.origin())))
 
 
 def code_of(cls: type) -> list[str]:
     """Hashes of the files that a class and those it inherits from stand in, none of this package's.
 
-    As they were when first asked for: what is imported does not change with its file. What those
-    files import does not count.
+    With the files that these import, and so on, of no installed package. As they were when first
+    asked for: what is imported does not change with its file.
     """
     return [text for text in _code(cls) if text]
 
 
 def code_is_known(cls: type) -> bool:
-    """Whether the code of a class and of those it inherits from can be read."""
-    return all(_code(cls))
+    """Whether all code of a class and of those it inherits from can be read, as that of files."""
+    return all(map(_file_of, _bases_of(cls))) and all(_code(cls))
 
 
 @cache
 def _code(cls: type) -> list[str]:
     """One hash a class, "" of one whose code cannot be read."""
     found = []
-    for base in cls.__mro__:
-        if base.__module__.partition(".")[0] in _ELSEWHERE:
-            continue
-        path = getattr(sys.modules.get(base.__module__), "__file__", None)
+    for base in _bases_of(cls):
+        path = _file_of(base)
         try:
-            content = Path(path).read_bytes() if path else inspect.getsource(base).encode()
-            found.append(hashlib.sha256(content).hexdigest())
+            found.append(_hash_code(path) if path else _sha256_of(inspect.getsource(base).encode()))
         except (OSError, TypeError):
             log.warning(
                 "The code of %s cannot be read, so a run does not know it from a changed one.",
@@ -218,6 +217,71 @@ def _code(cls: type) -> list[str]:
             )
             found.append("")
     return found
+
+
+def _bases_of(cls: type) -> list[type]:
+    """A class and those it inherits from, none of this package's."""
+    return [b for b in cls.__mro__ if b.__module__.partition(".")[0] not in _ELSEWHERE]
+
+
+def _file_of(cls: type) -> Path | None:
+    """The file that a class stands in; None of one that was typed in, as in a notebook."""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return Path(path) if path else None
+
+
+def _hash_code(path: Path) -> str:
+    """Hash of a file; with those that it imports, in no order, so that no path counts."""
+    seen: set[Path] = set()
+    left, hashes = [path.resolve()], []
+    while left:
+        file = left.pop()
+        if file not in seen:
+            seen.add(file)
+            content = file.read_bytes()
+            hashes.append(_sha256_of(content))
+            left += _imported(file, content)
+    return hashes[0] if len(hashes) == 1 else _sha256_of("".join(sorted(hashes)).encode())
+
+
+def _imported(file: Path, content: bytes) -> Iterator[Path]:
+    """The files of one's own that a file's import statements name, packages' own among them."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError):
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files_of(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            place = file.parents[node.level - 1] if node.level else None
+            for alias in node.names:  # each of which may be a module
+                parts = [*(node.module or "").split("."), alias.name]
+                yield from _files_of([part for part in parts if part], place)
+
+
+def _files_of(parts: Sequence[str], place: Path | None = None) -> Iterator[Path]:
+    """The files that are run to import `a.b.c`, from a place or the first that has an `a`.
+
+    None of what is installed, or comes with Python.
+    """
+    if place is None:
+        if parts[0] in sys.stdlib_module_names or parts[0] in _ELSEWHERE:
+            return
+        places = [p for p in map(Path, sys.path) if not _INSTALLED & {*p.parts}]
+        there = [p for p in places if (p / parts[0]).is_dir() or (p / f"{parts[0]}.py").is_file()]
+        if not there:
+            return
+        place = there[0]
+    for end in range(1, len(parts) + 1):
+        module = place.joinpath(*parts[:end])
+        files = (module / "__init__.py", module.with_name(f"{module.name}.py"))
+        yield from (file.resolve() for file in files if file.is_file())
+
+
+def _sha256_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 class _Index:

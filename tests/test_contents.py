@@ -159,6 +159,38 @@ def test_a_class_of_ones_own_that_was_edited_is_another_run(tmp_path, monkeypatc
     assert run_id(mine) != before
 
 
+@pytest.mark.parametrize("edited", ["helpers.py", "deep/__init__.py", "deep/more.py"])
+def test_what_a_class_of_ones_own_imports_counts(tmp_path, monkeypatch, edited):
+    """However it is imported, and what that imports; not what nobody imports."""
+    place, package = (
+        tmp_path / "place",
+        f"own_package_with_{edited.split('.')[0].replace('/', '_')}",
+    )
+    inside = place / package
+    (inside / "deep").mkdir(parents=True)
+    monkeypatch.syspath_prepend(place)
+    text = MINE.replace("{base}", "Gradient").format(factor=1.0)
+    files = {
+        "methods.py": f"import numpy, os\nfrom {package}.helpers import a\n{text}",
+        "helpers.py": "from .deep import more\na = 1\n",
+        "deep/__init__.py": "",
+        "deep/more.py": "from .. import helpers\n",
+        "alone.py": "",
+    }
+    for name, text in files.items():
+        (inside / name).write_text(text)
+
+    def found():
+        contents._code.cache_clear()
+        return run_id(f"+method.mine={{_target_: {package}.methods.Mine}}")
+
+    before = found()
+    (inside / "alone.py").write_text("b = 2\n")
+    assert found() == before
+    (inside / edited).write_text(files[edited] + "b = 2\n")
+    assert found() != before
+
+
 def test_paths_among_the_fields_of_ones_own_class_lead_to_content(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "module_with_path.py").write_text(

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from threading import RLock
 
 from sanity.errors import ConfigError
 
 LIKE = "like"  # the key of a variant that names its option, see `config.variants`
 _OPEN = ("model.inputs.",)  # keys that take any name below them
+_TURN = RLock()  # Hydra's set-up is one for all threads
 _own: ContextVar[tuple[Path, ...]] = ContextVar("own", default=())
 
 
@@ -67,7 +69,7 @@ def own_hydra(config_dir: str | os.PathLike[str] | None = None) -> Iterator[None
     from sanity.config.hydra_api import set_up
 
     first = None if config_dir is None else str(existing_folder(config_dir))
-    with set_up(str(conf_folder()), first):
+    with _TURN, set_up(str(conf_folder()), first):
         yield
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+_TURN = RLock()  # jobs of one process share its networks, whose weights each of them changes
 _VERSIONS = ("tensorflow", "tensorflow-hub", "keras", "saliency", "numpy", "scikit-image")
 
 
@@ -50,7 +52,8 @@ def run(
 ) -> Result:
     """Runs a job, or what is left of it; where it was interrupted, the same call goes on.
 
-    What it logs is printed where logging is not set up, as in a notebook.
+    What it logs is printed where logging is not set up, as in a notebook. Calls from several
+    threads wait for each other.
 
     Args:
         job: A checked job, a configuration as `hydra.compose(…, return_hydra_config=True)` gives
@@ -65,7 +68,7 @@ def run(
         job = composed(job)
     elif not isinstance(job, Job):
         job = compose([*words(job or ()), *words(overrides)])
-    with show_log():
+    with _TURN, show_log():
         execute(job, hydra or in_place_of_hydra(job))
     return Result(job.folder.absolute())
 
@@ -100,10 +103,11 @@ class Done:
 
 
 def execute(job: Job, hydra: dict[str, Any] | None = None) -> Done:
-    """Runs a job as `run` does, and says what it did."""
-    logging.getLogger("sanity").setLevel(job.settings.runtime.log_level.upper())
-    with show_progress(job.settings.runtime.progress):
-        return _execute(job, hydra)
+    """Runs a job as `run` does, and says what it did; jobs of several threads take turns."""
+    with _TURN:
+        logging.getLogger("sanity").setLevel(job.settings.runtime.log_level.upper())
+        with show_progress(job.settings.runtime.progress):
+            return _execute(job, hydra)
 
 
 def _execute(job: Job, hydra: dict[str, Any] | None) -> Done:

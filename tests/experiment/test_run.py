@@ -1,6 +1,8 @@
 """What a run says at its end: verdicts that cannot be given, and scores that are NaN."""
 
 import json
+import time
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -158,3 +160,30 @@ def test_seeds_share_noise_and_originals(tmp_path, monkeypatch):
         np.testing.assert_array_equal(other[name][:, 0], first[name][:, 0])
         assert (other[name][:, 1:] != first[name][:, 1:]).any() == changes
         assert (noisier[name][:, 0] != first[name][:, 0]).any()
+
+
+def test_jobs_of_several_threads_take_turns(tmp_path, monkeypatch):
+    """They share the network that is kept, whose weights each of them changes."""
+    monkeypatch.chdir(tmp_path)
+    at_work, together, errors = [], [], []
+
+    def execute(job, hydra):
+        at_work.append(job.settings.seed)
+        time.sleep(0.05)
+        together.append(len(at_work))
+        at_work.remove(job.settings.seed)
+
+    def run(seed):
+        try:
+            sanity.run(overrides=[*ANY, "method=[gradient]", f"seed={seed}"])
+        except Exception as error:
+            errors.append(error)
+
+    monkeypatch.setattr("sanity.experiment.run._execute", execute)
+    threads = [Thread(target=run, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert together == [1, 1, 1]
