@@ -253,7 +253,7 @@ def _print_means(table: "pd.DataFrame", judged: Sequence[Judged], options: Names
         others = [name for name in known if name not in shown]
         table = table[table["metric"].isin(shown)]
     wide = pivot(table, options.digits)
-    print(f"{caption(table)}\n{for_console(partial(means_parts, wide))}")
+    print(f"{wrapped(caption(table))}\n{for_console(partial(means_parts, wide))}")
     if others:
         print(wrapped(f"by others: --metric {','.join(others)}"))
 

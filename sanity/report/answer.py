@@ -109,8 +109,8 @@ def _command(said: str, command: str, width: int) -> list[RenderableType]:
 def _verdicts(first: Sequence[Mapping[str, Any]], width: int, threshold: float) -> RenderableType:
     """A line a method: name, verdict, similarity with its interval, a bar."""
     words, numbers = [_word(row) for row in first], [_number(row) for row in first]
-    name = max(cell_len(row["method"]) for row in first)
-    fixed = max(map(len, words)) + max(map(len, numbers)) + 4
+    name = max(map(cell_len, ["method", *(row["method"] for row in first)]))
+    fixed = max(map(len, ["verdict", *words])) + max(map(len, ["similarity", *numbers])) + 4
     bar = width - fixed - name - 2
     if bar < _BAR[0]:  # then names break, if enough of them is left
         bar = _BAR[0] if width - fixed - _BAR[0] - 2 >= _NAME else 0

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from sanity.analysis.settling import Settling
 from sanity.analysis.thresholds import Thresholds
@@ -178,3 +179,14 @@ def test_a_terminal_without_unicode_can_show_it():
     parts = answer(scores_of(change={("gradient", "pearson"): 0.9})).parts
     said = for_console(parts, Ascii())
     assert said.isascii() and "gradient" in said
+
+
+@pytest.mark.parametrize("width", range(48, 79, 3))
+def test_numbers_and_words_are_not_broken(width):
+    """Also where methods have shorter names than the heading above them."""
+    parts = answer(scores_of({"gb": 0.98, "grad": 0.2}, images=6)).parts(width)
+    text = io.StringIO()
+    Console(file=text, width=width).print(parts[0])
+    found = [line.split() for line in text.getvalue().splitlines()]
+    assert [line[0] for line in found] == ["method", "gb", "grad"]
+    assert all(re.search(r"0\.\d\d \[0\.\d\d, 0\.\d\d\]", " ".join(line)) for line in found[1:])
