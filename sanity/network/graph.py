@@ -238,7 +238,8 @@ class FlatGraph:
                 found[name] = tf.TensorSpec(tensor.shape, tensor.dtype)
             return images
 
-        trace_graph(trace, [images])
+        if names:
+            trace_graph(trace, [images])
         return found
 
     def op_counts(self) -> Counter[str]:
