@@ -34,6 +34,7 @@ class SanitySweeper(BasicSweeper):
         params: dict[str, str] | None = None,
         retries: int = 0,
     ):
+        _check_settings(max_batch_size, params, retries)
         super().__init__(max_batch_size, params)
         self.retries = retries
 
@@ -108,6 +109,26 @@ class SanitySweeper(BasicSweeper):
     def jobs(self) -> list[list[str]]:
         """The overrides of each job, of all batches."""
         return [_own(list(job)) for batch in self.overrides or [] for job in batch]
+
+
+def _check_settings(max_batch_size: Any, params: Any, retries: Any) -> None:
+    """Refuses what a preset or a command line says wrongly of the sweep (ConfigError)."""
+    from sanity.config.given import check
+    from sanity.errors import ConfigError, shown
+
+    at_least = {"max_batch_size": (max_batch_size, 1), "retries": (retries, 0)}
+    for key, (value, least) in at_least.items():
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if not whole and (key, value) != ("max_batch_size", None):
+            raise ConfigError(
+                f"hydra.sweeper.{key}={shown(value)} must be a whole number, at least {least}"
+            )
+    if params is not None and not isinstance(params, Mapping | DictConfig):
+        raise ConfigError(
+            f"hydra.sweeper.params={shown(params)} must be keys with what each takes in turn: "
+            "'{seed: \"0,1\"}'"
+        )
+    check([f"{key}={value}" for key, value in (params or {}).items()], sweep=True)
 
 
 def _own(overrides: Sequence[str]) -> list[str]:

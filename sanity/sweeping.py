@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sanity.config.sentences import sentence
+from sanity.errors import ConfigError, shown
 from sanity.files import read_json
 from sanity.progress import duration
 
@@ -76,7 +77,6 @@ class Outcome:
     @property
     def scores(self) -> "pd.DataFrame":
         """The run's scores, as `sanity.load_runs` gives them (ConfigError: there are none)."""
-        from sanity.errors import ConfigError
         from sanity.results import load_runs
 
         if self.folder is None:
@@ -282,14 +282,23 @@ def _cores() -> int:
     return cores or 1
 
 
+def _whole(value: Any, key: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"hydra.launcher.{key}={shown(value)} must be a whole number") from None
+
+
 def at_once(launcher: Mapping[str, Any]) -> int:
     """How many jobs a launcher runs at once on this machine, as far as its configuration says."""
     if "n_jobs" in launcher:  # joblib
-        jobs = int(launcher["n_jobs"])
+        jobs = _whole(launcher["n_jobs"], "n_jobs")
+        if not jobs:
+            raise ConfigError("hydra.launcher.n_jobs=0 runs no job: 2 at once, or -1, one a core")
         return jobs if jobs > 0 else max(1, _cores() + 1 + jobs)
     if "ray" in launcher:
         total = launcher["ray"].get("init", {}).get("num_cpus") or _cores()
-        return max(1, int(total) // (threads(launcher) or 1))
+        return max(1, _whole(total, "ray.init.num_cpus") // (threads(launcher) or 1))
     return 1
 
 
@@ -302,9 +311,10 @@ def threads(launcher: Mapping[str, Any]) -> int | None:
     if "n_jobs" in launcher:  # joblib
         return max(1, _cores() // at_once(launcher))
     if launcher.get("cpus_per_task"):  # submitit
-        return int(launcher["cpus_per_task"])
+        return _whole(launcher["cpus_per_task"], "cpus_per_task")
     if "ray" in launcher:
-        return max(1, int(launcher["ray"]["remote"].get("num_cpus", 1)))  # Ray's own default
+        asked = launcher["ray"]["remote"].get("num_cpus", 1)  # Ray's own default
+        return max(1, _whole(asked, "ray.remote.num_cpus"))
     return None
 
 

@@ -43,12 +43,19 @@ def look_in(config_dir: str | os.PathLike[str] | None, overrides: Sequence[str])
     Args:
         config_dir: Of `--config-dir`.
         overrides: Which may have `hydra.searchpath=[…]`.
+
+    Raises:
+        ConfigError: A folder among those is not there.
     """
     named = [] if config_dir is None else [os.fspath(config_dir)]
     for text in overrides:
         key, _, value = text.partition("=")
         if key.lstrip("+") == "hydra.searchpath":
-            named += [path.strip(" '\"").removeprefix("file://") for path in _items(value)]
+            found = [path.strip(" '\"").removeprefix("file://") for path in _items(value)]
+            for path in found:
+                if not path.startswith("pkg:") and "${" not in path and not os.path.isdir(path):
+                    raise ConfigError(f"hydra.searchpath={path}: there is no such folder")
+            named += found
     token = _own.set(tuple(Path(path) for path in named if not path.startswith("pkg:")))
     try:
         yield

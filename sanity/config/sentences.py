@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+)
 
 from sanity.config.given import several
 from sanity.config.hydra_api import raw_value, root
@@ -25,6 +29,7 @@ _SEVERAL = re.compile(
 )
 _VARIABLE = re.compile(r"Environment variable '([^']+)' not found")
 _NO_KEY = re.compile(r"Interpolation key '([^']+)' not found")
+_REFUSED = re.compile(r"Error merging override (.+)")
 _TO_MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 _SWEEP = re.compile(r"does not support sweep type : (\w+)")
 _NOISE = ("full_key:", "object_type=", "reference_type=", "Config search path", "provider=", "See ")
@@ -39,6 +44,8 @@ def sentence(error: BaseException) -> str | None:
         return outside
     if not isinstance(error, HydraException | OmegaConfBaseException) and not _from_hydra(error):
         return None
+    if isinstance(error.__cause__, ConfigError):  # of what Hydra makes: a sweeper, a callback
+        return str(error.__cause__)
     text = str(error)
     if match := _OPTION.search(text):
         group, option = match.groups()
@@ -56,7 +63,7 @@ def sentence(error: BaseException) -> str | None:
     if match := _SEVERAL.search(text):
         return several(match[1] or match[2])
     if match := _GONE.search(text):
-        return f"~{match[1]} would remove what is not there (sanity --cfg job shows what is)"
+        return f"~{match[1]} removes nothing: it is not there, or null (see sanity --cfg job)"
     if isinstance(error, InterpolationResolutionError):
         return _unresolved(error)
     if match := _VARIABLE.search(text):  # where Hydra composes
@@ -67,6 +74,10 @@ def sentence(error: BaseException) -> str | None:
             f"{kind}(…) is for hydra/sweeper=optuna: a sweep over all values takes KEY=V1,V2, "
             "range(…) or glob(…)"
         )
+    if match := _REFUSED.search(text):
+        if error.__cause__ is None or isinstance(error.__cause__, GrammarParseError):
+            return f"{match[1]} cannot be read as KEY=VALUE"
+        return f"{match[1]} is not taken: {str(error.__cause__).splitlines()[0]}"
     lines = (line.strip() for line in text.splitlines())
     text = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     cause = error.__cause__
@@ -76,11 +87,14 @@ def sentence(error: BaseException) -> str | None:
 def _unresolved(error: InterpolationResolutionError) -> str:
     """What to say of a value that is taken from elsewhere, `${…}`, and cannot be."""
     text = str(error)
-    given = f"{error.full_key}={raw_value(error.child_node)}"
+    given = "a value"  # where Hydra prints a configuration it does not say of which key
+    if error.full_key:
+        given = f"{error.full_key}={raw_value(error.child_node)}"
     if match := _VARIABLE.search(text):
         return f"{given}: the environment has no variable {match[1]}"
     if match := _NO_KEY.search(text):
-        known = _paths(OmegaConf.to_container(root(error.parent_node)))
+        there = error.parent_node
+        known = [] if there is None else _paths(OmegaConf.to_container(root(there)))
         hint = did_you_mean(match[1], known)
         return f"{given}: {match[1]} is no key{hint} (sanity --cfg job shows them)"
     if match := _TO_MISSING.search(text):

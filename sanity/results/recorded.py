@@ -179,7 +179,7 @@ def _of_hydra(run: Path, name: str) -> Any:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
         return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read, so {run} cannot be compared") from error
+        raise ConfigError(f"{path} cannot be read, the record of the run {run}") from error
 
 
 def model_file(config: Mapping[str, Any]) -> str | None:

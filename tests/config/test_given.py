@@ -203,7 +203,7 @@ def own(tmp_path_factory):
         ("experiment=mine", "the first line of its YAML must be # @package _global_"),
         ("method=[owm]", r"did you mean method=own\?"),
         ("+seed=3", r"\+seed would add what is there already: seed=… changes it"),
-        ("~metric.nothing", "~metric.nothing would remove what is not there"),
+        ("~metric.nothing", "~metric.nothing removes nothing: it is not there, or null"),
     ],
 )
 def test_suggestions(own, override, said):
