@@ -120,8 +120,11 @@ def class_of(target: Any, key: str) -> Callable[..., Any]:
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
+    except (ImportError, AttributeError) as error:
         raise ConfigError(f"{key}._target_={shown(target)} cannot be imported: {error}") from error
+    except Exception as error:  # a user's own module
+        why = f"{type(error).__name__} ({shown(error)})"
+        raise ConfigError(f"{key}._target_={shown(target)} cannot be imported: {why}") from error
     if not callable(cls):
         raise ConfigError(f"{key}._target_={target} must be the dotted name of a class")
     return cls  # type: ignore[no-any-return]
@@ -244,6 +247,11 @@ def make(cls: Callable[..., T], values: Mapping[str, Any], key: str) -> T:
         raise ConfigError(_sentence(error.__cause__, prefix)) from error.__cause__
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key or 'the configuration'} is not accepted: {error}") from error
+    except Exception as error:
+        if str(getattr(cls, "__module__", "")).startswith("sanity."):
+            raise
+        why = f"{type(error).__name__} ({shown(error)}); HYDRA_FULL_ERROR=1 shows where"
+        raise ConfigError(f"{key}: making {getattr(cls, '__name__', cls)} fails: {why}") from error
 
 
 def _check_complete(cls: Any, key: str) -> None:

@@ -18,7 +18,15 @@ from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import as_wanted, instantiate, make, with_current_targets, with_wanted_types
 from sanity.config.given import ONE, SEVERAL, Overrides, check, words
 from sanity.config.hydra_api import given_overrides, uninterpolated
-from sanity.config.options import LIKE, conf_folder, look_in, options, own_hydra, with_open_keys
+from sanity.config.options import (
+    LIKE,
+    choose_in_preset,
+    conf_folder,
+    look_in,
+    options,
+    own_hydra,
+    with_open_keys,
+)
 from sanity.config.sentences import sentence
 from sanity.config.settings import Masks, Runtime, Settings
 from sanity.config.shares import take_share
@@ -143,13 +151,18 @@ def resolve(
     plain = with_current_targets(plain)
     settings = _settings(plain)
     for group in SEVERAL:
+        _refuse_bare(group, plain.get(group), overrides)
         chosen = _chosen(group, plain.get(group))
         plain[group] = {k: with_wanted_types(v, f"{group}.{k}") for k, v in chosen.items()}
         if not sweep:
             _refuse_idle(group, plain[group], overrides)
     for group in ONE:
         if not isinstance(plain.get(group), dict):
-            given = shown(plain.get(group))
+            if isinstance(given := plain.get(group), str) and given in options(group):
+                raise ConfigError(
+                    f"{group}={given} is set as a value: {choose_in_preset(group, given)}"
+                )
+            given = shown(given)
             raise ConfigError(f"{group}={given} must be one of: {_list(group)}")
         plain[group] = with_wanted_types(plain[group], group)
     plain["data"] = take_share(plain["data"])
@@ -320,6 +333,27 @@ def _settings(plain: dict[str, Any]) -> Settings:
     return make(Settings, {**outside, **made}, "")
 
 
+def _refuse_bare(group: str, nodes: Any, overrides: Sequence[str]) -> None:
+    """Refuses an option that an override chooses and whose YAML makes nothing (ConfigError)."""
+    there = nodes if isinstance(nodes, dict) else {}
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key.lstrip("+") != group:
+            continue
+        names = [name.strip(" \"'") for name in value.strip("[]").split(",")]
+        strange = set(there) - set(names) - set(options(group))  # what the YAML of one calls it
+        bare = [n for n in names if n in options(group) and not _makes(there.get(n))]
+        if bare and not strange:
+            raise ConfigError(
+                f"{text}: {group}/{bare[0]}.yaml makes nothing: the key {bare[0]}, and below it "
+                "the _target_ of a class, are wanted"
+            )
+
+
+def _makes(node: Any) -> bool:
+    return isinstance(node, dict) and "_target_" in node
+
+
 def _chosen(group: str, nodes: Any) -> dict[str, Any]:
     """The options of a list group, without what a preset left for those that are not chosen."""
     if not isinstance(nodes, dict):
@@ -333,7 +367,7 @@ def _chosen(group: str, nodes: Any) -> dict[str, Any]:
             raise ConfigError(
                 f"method.{name} must have another name: stored masks have {', '.join(TAKEN)} too"
             )
-        if isinstance(node, dict) and "_target_" in node:
+        if _makes(node):
             chosen[name] = node
         elif node is not None and not isinstance(node, dict):
             raise ConfigError(f"{group}.{name}={node} must be a set of keys, or {name}.KEY=…")

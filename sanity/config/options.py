@@ -92,6 +92,11 @@ def existing_folder(config_dir: str | os.PathLike[str]) -> Path:
     return path
 
 
+def choose_in_preset(group: str = "method", option: str = "[gradient]") -> str:
+    """How a YAML of a preset chooses an option, for messages."""
+    return f"a preset chooses options by a line below defaults:, - override /{group}: {option}"
+
+
 def _items(value: str) -> list[str]:
     return value.strip("[]").split(",")
 

@@ -5,6 +5,7 @@ import re
 import traceback
 from collections.abc import Sequence
 
+import yaml
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import (
@@ -15,7 +16,7 @@ from omegaconf.errors import (
 
 from sanity.config.given import several
 from sanity.config.hydra_api import raw_value, root
-from sanity.config.options import folders, options
+from sanity.config.options import choose_in_preset, folders, options
 from sanity.errors import ConfigError, did_you_mean, fault_outside, how_to_install, near
 
 _OPTION = re.compile(r"Could not (?:find|load) '([^']+)/([^/']+)'")
@@ -29,6 +30,7 @@ _SEVERAL = re.compile(
 )
 _VARIABLE = re.compile(r"Environment variable '([^']+)' not found")
 _NO_KEY = re.compile(r"Interpolation key '([^']+)' not found")
+_UNMERGED = re.compile(r"In '([^']+)': \w+ raised while composing config:")
 _REFUSED = re.compile(r"Error merging override (.+)")
 _TO_MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 _SWEEP = re.compile(r"does not support sweep type : (\w+)")
@@ -40,7 +42,7 @@ def sentence(error: BaseException) -> str | None:
     """What to tell the user; None if the error is no user's mistake but a fault of the program."""
     if isinstance(error, ConfigError):
         return str(error)
-    if (outside := fault_outside(error)) is not None:
+    if (outside := fault_outside(error) or _unread(error)) is not None:
         return outside
     if not isinstance(error, HydraException | OmegaConfBaseException) and not _from_hydra(error):
         return None
@@ -74,6 +76,10 @@ def sentence(error: BaseException) -> str | None:
             f"{kind}(…) is for hydra/sweeper=optuna: a sweep over all values takes KEY=V1,V2, "
             "range(…) or glob(…)"
         )
+    if match := _UNMERGED.search(text):
+        return (
+            f"{match[1]}.yaml sets a list or one value where there are keys: {choose_in_preset()}"
+        )
     if match := _REFUSED.search(text):
         if error.__cause__ is None or isinstance(error.__cause__, GrammarParseError):
             return f"{match[1]} cannot be read as KEY=VALUE"
@@ -82,6 +88,18 @@ def sentence(error: BaseException) -> str | None:
     text = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     cause = error.__cause__
     return f"{text} ({sentence(cause)})" if isinstance(cause, OmegaConfBaseException) else text
+
+
+def _unread(error: BaseException) -> str | None:
+    """What to say of a YAML that cannot be read; None of all other errors."""
+    if isinstance(error, yaml.MarkedYAMLError) and (mark := error.problem_mark) is not None:
+        return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}"
+    if isinstance(error, yaml.YAMLError) or (
+        isinstance(error, UnicodeDecodeError) and _within(error, "load_config")
+    ):
+        said = str(error).splitlines()[0]
+        return f"a YAML of the configuration cannot be read: {said}; it must be text in UTF-8"
+    return None
 
 
 def _unresolved(error: InterpolationResolutionError) -> str:
@@ -102,6 +120,11 @@ def _unresolved(error: InterpolationResolutionError) -> str:
     if "Recursive" in text:
         return f"{given} leads back to itself"
     return f"{given} leads to nothing (${{KEY}} is a key's value, ${{oc.env:NAME}} a variable's)"
+
+
+def _within(error: BaseException, function: str) -> bool:
+    """Whether it was raised below a function of that name."""
+    return any(f.f_code.co_name == function for f, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _from_hydra(error: BaseException) -> bool:
@@ -131,7 +154,10 @@ def _unknown_key(key: str) -> str:
     for folder in folders():
         for path in sorted(folder.glob("**/*.yaml"), key=lambda path: len(path.parts)):
             group = path.parent.relative_to(folder).as_posix()
-            nodes = OmegaConf.to_container(OmegaConf.load(path))
+            try:
+                nodes = OmegaConf.to_container(OmegaConf.load(path))
+            except (yaml.YAMLError, UnicodeDecodeError, OSError):
+                continue  # it is not what was asked about
             if group != "." and not group.startswith("experiment"):
                 found[group] = None
                 found |= dict.fromkeys(f"{group}.{name}" for name in _paths(nodes))

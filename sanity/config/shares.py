@@ -47,23 +47,34 @@ def _own_share(environ: Mapping[str, str]) -> tuple[int, int]:
     SLURM's variables; SLURM_STEP_NUM_TASKS is there in what `srun` started only, and not in a batch
     script, which is one process however many tasks it was given.
     """
-    task, tasks = 0, int(environ.get("SLURM_STEP_NUM_TASKS") or 1)
+    task, tasks = 0, _number(environ, "SLURM_STEP_NUM_TASKS", 1)
     if tasks > 1:
-        task = int(environ.get("SLURM_PROCID") or 0)
-    if not (identity := environ.get("SLURM_ARRAY_TASK_ID")):
+        task = _number(environ, "SLURM_PROCID", 0)
+    if not environ.get("SLURM_ARRAY_TASK_ID"):
         return task, tasks
+    identity = _number(environ, "SLURM_ARRAY_TASK_ID", 0)
     first, last, step, count = (
-        int(environ.get(f"SLURM_ARRAY_TASK_{name}") or default)
+        _number(environ, f"SLURM_ARRAY_TASK_{name}", default)
         for name, default in (("MIN", 0), ("MAX", identity), ("STEP", 1), ("COUNT", 0))
     )
     step = max(step, 1)
-    if not count or last - first != step * (count - 1) or (int(identity) - first) % step:
+    if not count or last - first != step * (count - 1) or (identity - first) % step:
         raise ConfigError(
             f"data.shards=auto divides the images among a SLURM array without gaps, and this one "
             f"has {count or 'an unknown number of'} elements from {first} to {last}: "
             "sbatch --array=0-7, say"
         )
-    return (int(identity) - first) // step * tasks + task, count * tasks
+    return (identity - first) // step * tasks + task, count * tasks
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    """A variable of SLURM's (ConfigError: it holds no number)."""
+    try:
+        return int(environ.get(name) or default)
+    except ValueError:
+        raise ConfigError(
+            f"data.shards=auto: the variable {name}={environ[name]} is no whole number"
+        ) from None
 
 
 def count_places(launcher: Mapping[str, Any], at_once: int, gpus_per_job: int | None) -> int:

@@ -181,6 +181,16 @@ def test_text_that_reads_as_something_else_is_refused(override, said, monkeypatc
         compose([override])
 
 
+# Presets of one's own with a mistake in them.
+PRESETS = {
+    "open": "seed: [1",
+    "twice": "seed: 1\nseed: 2",
+    "latin": "name: \xfcmlaut",
+    "listed": "method: [gradient]",
+    "valued": "model: keras",
+}
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """A configuration folder of one's own, with a preset that lacks its first line."""
@@ -190,6 +200,12 @@ def own(tmp_path_factory):
     (path / "experiment" / "mine.yaml").write_text("seed: 3\n")
     gradient = "sanity.methods.Gradient"
     (path / "method" / "own.yaml").write_text(f"own:\n  _target_: {gradient}\n")
+    (path / "method" / "bare.yaml").write_text("bare:\n  samples: 3\n")
+    (path / "method" / "empty.yaml").touch()
+    for name, text in PRESETS.items():
+        (path / "experiment" / f"{name}.yaml").write_bytes(
+            f"# @package _global_\n{text}".encode("latin-1")
+        )
     return path
 
 
@@ -199,8 +215,18 @@ def own(tmp_path_factory):
         ("methods=[gradient]", r"did you mean method\?"),
         ("method=[gradiant]", r"did you mean method=gradient\?"),
         ("method=[known_*con*]", r"mean method=\[known_constant,known_noisy_constant\]\?"),
-        ("experiment=mime", r"did you mean experiment=mine\? \(all: .*known_truth, mine, "),
+        ("experiment=mime", r"did you mean experiment=mine\? \(all: .*known_truth, .*mine, "),
         ("experiment=mine", "the first line of its YAML must be # @package _global_"),
+        (
+            "method=[bare]",
+            r"method/bare\.yaml makes nothing: the key bare, and below it the _target_",
+        ),
+        ("method=[empty,gradient]", r"method/empty\.yaml makes nothing"),
+        ("experiment=open", r", is no YAML: expected ',' or ']'"),
+        ("experiment=twice", r", is no YAML: found duplicate key seed"),
+        ("experiment=latin", r"cannot be read: .*; it must be text in UTF-8"),
+        ("experiment=listed", r"listed\.yaml sets a list .*: a preset chooses options by a line"),
+        ("experiment=valued", r"model=keras is set as a value: .* - override /model: keras"),
         ("method=[owm]", r"did you mean method=own\?"),
         ("+seed=3", r"\+seed would add what is there already: seed=… changes it"),
         ("~metric.nothing", "~metric.nothing removes nothing: it is not there, or null"),

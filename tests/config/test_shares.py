@@ -55,6 +55,11 @@ def test_an_array_with_gaps_is_refused(environ):
         take_share({"shards": "auto"}, environ)
 
 
+def test_variables_that_hold_no_number_are_named():
+    with pytest.raises(ConfigError, match="variable SLURM_PROCID=x is no whole number"):
+        take_share({"shards": "auto"}, task("x", 2))
+
+
 def test_a_number_of_shards_is_taken_as_it_is():
     data = {"shard": 1, "shards": 2}
     assert take_share(data, array(3, 0, 7, 1, 8)) == data
