@@ -8,13 +8,17 @@ from sanity.network.anatomy.parameters import UNKNOWN, Parameter, meeting
 from sanity.network.graph import FlatGraph, op_of
 
 # Keras names the layers of a residual block alike, without a folder: block2a_expand_conv.
-_RESIDUAL = re.compile(r"^(.*?(?:block|expanded_conv)_?\d*[a-z]?)(?=_|$)", re.IGNORECASE)
+# But `blocks_token_only` beside `blocks` is a row of blocks of its own.
+_RESIDUAL = re.compile(
+    r"^(.*?(?:block|expanded_conv)(?:_?\d+[a-z]?|_[a-z]|[a-rt-z])?)(?=_|$)", re.IGNORECASE
+)
 
 # What a name gets that is there already: `conv/kernel_1`.
 _NUMBERED = re.compile(r"^(.+/.+)_(\d+)$")
 
 Path = tuple[str, ...]
 Block = tuple[Path, list[Parameter]]  # and its kernels
+Children = dict[str, list[tuple[Path, Parameter]]]  # kernels by the next part of their path
 
 
 def find_blocks(
@@ -135,19 +139,20 @@ def _divided(
     """The blocks of kernels that share the first `depth` components of their path.
 
     What is part of a chain already is taken apart only into layers of several kernels each: a
-    convolution with its batch norm is none. A row of layers is where it has `most` of the kernels.
+    convolution with its batch norm is none. Where a part holds a chain, as a stage its blocks, what
+    stands before or behind that is a block as well. A row of layers is where it has `most` of the
+    kernels.
     """
     whole = [(kernels[0][0][:depth], [p for _, p in kernels])]
     if any(len(path) <= depth for path, _ in kernels):
         return whole
-    children: dict[str, list[tuple[Path, Parameter]]] = {}
-    for path, parameter in kernels:
-        children.setdefault(_unit(path[depth]), []).append((path, parameter))
+    children = _children(kernels, depth)
     chain = _is_chain(children, depth)
     single = part and any(len(inside) < 2 for inside in children.values())
     row = not part and len(kernels) >= most and _is_row(children, depth)
-    if len(children) > 1 and not top and not row and (single or not chain):
-        return whole
+    if len(children) > 1 and not (top or row or _holds_chain(children, depth)):
+        if single or not chain:
+            return whole
     parts = []
     for unit, inside in children.items():
         if len({path[depth] for path, _ in inside}) > 1:  # several layers of one residual block
@@ -159,12 +164,35 @@ def _divided(
     return parts if len(parts) > 1 or top else whole
 
 
+def _children(kernels: list[tuple[Path, Parameter]], depth: int) -> Children:
+    children: Children = {}
+    for path, parameter in kernels:
+        children.setdefault(_unit(path[depth]), []).append((path, parameter))
+    return children
+
+
 def _unit(component: str) -> str:
     residual = _RESIDUAL.match(component)
     return residual[1] if residual else component
 
 
-def _is_chain(children: Mapping[str, list[tuple[Path, Parameter]]], depth: int) -> bool:
+def _holds_chain(children: Children, depth: int) -> bool:
+    """Whether parts stand one after the other, and one is a chain of parts of several layers."""
+    ranges = sorted(
+        (min(p.depth for _, p in inside), max(p.depth for _, p in inside))
+        for inside in children.values()
+    )
+    if any(a[1] >= b[0] for a, b in zip(ranges, ranges[1:], strict=False)):
+        return False
+    for inside in children.values():
+        if all(len(path) > depth + 1 for path, _ in inside):
+            inner = _children(inside, depth + 1)
+            if _is_chain(inner, depth + 1) and all(len(some) > 1 for some in inner.values()):
+                return True
+    return False
+
+
+def _is_chain(children: Children, depth: int) -> bool:
     """Whether there are numbered parts, each with layers of its own, one after the other.
 
     That tells a stack of encoder layers from the branches of an Inception block (which stand side
@@ -182,7 +210,7 @@ def _is_chain(children: Mapping[str, list[tuple[Path, Parameter]]], depth: int) 
     return False
 
 
-def _is_row(children: Mapping[str, list[tuple[Path, Parameter]]], depth: int) -> bool:
+def _is_row(children: Children, depth: int) -> bool:
     """Whether there are numbered layers of one kernel each, one after the other."""
     layers = [path for inside in children.values() for path, _ in inside]
     depths = {p.depth for inside in children.values() for _, p in inside}

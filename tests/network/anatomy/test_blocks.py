@@ -66,17 +66,52 @@ def network(*layers):
         ),
         # Keras writes blocks into the layers' names.
         (["stem/w", "block2a_expand/w", "block2a_project/w", "top/w"], ["top", "block2a", "stem"]),
+        (
+            [f"{stem}{part}/w" for stem in ("block_a", "block_b") for part in ("_one", "_two")],
+            ["block_b", "block_a"],
+        ),
+        # A row of blocks that is called like another one, and more, is no part of it.
+        (
+            ["patch/w"]
+            + [f"blocks/{i}/{part}/w" for i in range(2) for part in ("attention", "mlp")]
+            + [f"blocks_token_only/{i}/{part}/w" for i in range(2) for part in ("attn", "mlp")],
+            [f"blocks_token_only/{i}" for i in (1, 0)]
+            + [f"blocks/{i}" for i in (1, 0)]
+            + ["patch"],
+        ),
+        # What stands beside a row of blocks in their stage is a block of its own.
+        (
+            ["stem/w"]
+            + [f"stages/0/blocks/{i}/{part}/w" for i in range(2) for part in ("conv", "mlp")]
+            + ["stages/1/downsample/w"]
+            + [f"stages/1/blocks/{i}/{part}/w" for i in range(2) for part in ("conv", "mlp")],
+            ["stages/1/blocks/1", "stages/1/blocks/0", "stages/1/downsample"]
+            + ["stages/0/blocks/1", "stages/0/blocks/0", "stem"],
+        ),
         (["dense/w"], ["dense"]),
         (["first", "second"], ["second", "first"]),
     ],
-    ids=["order", "branches", "encoder", "units", "layers", "row", "residual", "one", "no path"],
+    ids=[
+        "order",
+        "branches",
+        "encoder",
+        "units",
+        "layers",
+        "row",
+        "residual",
+        "letters",
+        "two rows",
+        "stages",
+        "one",
+        "no path",
+    ],
 )
 def test_blocks_are_found(layers, blocks):
     classifier = network(*layers)
     assert classifier.blocks == blocks
     for name, parameter in classifier.parameters.items():
         assert parameter.block in blocks
-        if "/" in name and parameter.block != "block2a":
+        if "/" in name and parameter.block not in ("block2a", "block_a", "block_b"):
             assert f"/{parameter.block}/" in f"/{name}"
 
 
