@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -16,10 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from sanity.analysis.objective import check_objective, objective
 from sanity.analysis.thresholds import Thresholds, primary_metric
 from sanity.checked import as_wanted, instantiate, make, with_current_targets, with_wanted_types
+from sanity.config.chosen import choose, demanded_of, listed, refuse_bare, refuse_idle
 from sanity.config.given import ONE, SEVERAL, Overrides, check, words
 from sanity.config.hydra_api import given_overrides, uninterpolated
 from sanity.config.options import (
-    LIKE,
     choose_in_preset,
     conf_folder,
     look_in,
@@ -33,13 +32,12 @@ from sanity.config.shares import take_share
 from sanity.config.variants import with_variants
 from sanity.contents import by_content
 from sanity.data import Dataset, as_dataset
-from sanity.errors import ConfigError, did_you_mean, shown
+from sanity.errors import ConfigError, shown
 from sanity.methods import Method, as_method
 from sanity.metrics import MaskMetric, as_metric, check_sizes
 from sanity.models import Model, as_model
 from sanity.randomization import Layers, Scheme, as_layers, as_scheme
 from sanity.results.columns import RESULTS_FORMAT, counts
-from sanity.results.masks import TAKEN
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +149,11 @@ def resolve(
     plain = with_current_targets(plain)
     settings = _settings(plain)
     for group in SEVERAL:
-        _refuse_bare(group, plain.get(group), overrides)
-        chosen = _chosen(group, plain.get(group))
+        refuse_bare(group, plain.get(group), overrides)
+        chosen = choose(group, plain.get(group))
         plain[group] = {k: with_wanted_types(v, f"{group}.{k}") for k, v in chosen.items()}
         if not sweep:
-            _refuse_idle(group, plain[group], overrides)
+            refuse_idle(group, plain[group], overrides)
     for group in ONE:
         if not isinstance(plain.get(group), dict):
             if isinstance(given := plain.get(group), str) and given in options(group):
@@ -163,7 +161,7 @@ def resolve(
                     f"{group}={given} is set as a value: {choose_in_preset(group, given)}"
                 )
             given = shown(given)
-            raise ConfigError(f"{group}={given} must be one of: {_list(group)}")
+            raise ConfigError(f"{group}={given} must be one of: {listed(group)}")
         plain[group] = with_wanted_types(plain[group], group)
     plain["data"] = take_share(plain["data"])
     job = Job(
@@ -185,8 +183,8 @@ def resolve(
         config=plain,
         choices={**(choices or {}), **{group: list(plain[group]) for group in SEVERAL}},
         overrides=list(overrides),
-        demanded=frozenset() if sweep else _demanded("method", plain, overrides),
-        demanded_metrics=frozenset() if sweep else _demanded("metric", plain, overrides),
+        demanded=frozenset() if sweep else demanded_of("method", plain, overrides),
+        demanded_metrics=frozenset() if sweep else demanded_of("metric", plain, overrides),
     )
     _check_together(job)
     if scored and (shape := job.model.declared().input_shape):
@@ -331,82 +329,6 @@ def _settings(plain: dict[str, Any]) -> Settings:
     plain |= outside | parts
     made = {key: make(nested[key], part, key) for key, part in parts.items()}
     return make(Settings, {**outside, **made}, "")
-
-
-def _refuse_bare(group: str, nodes: Any, overrides: Sequence[str]) -> None:
-    """Refuses an option that an override chooses and whose YAML makes nothing (ConfigError)."""
-    there = nodes if isinstance(nodes, dict) else {}
-    for text in overrides:
-        key, _, value = text.partition("=")
-        if key.lstrip("+") != group:
-            continue
-        names = [name.strip(" \"'") for name in value.strip("[]").split(",")]
-        strange = set(there) - set(names) - set(options(group))  # what the YAML of one calls it
-        bare = [n for n in names if n in options(group) and not _makes(there.get(n))]
-        if bare and not strange:
-            raise ConfigError(
-                f"{text}: {group}/{bare[0]}.yaml makes nothing: the key {bare[0]}, and below it "
-                "the _target_ of a class, are wanted"
-            )
-
-
-def _makes(node: Any) -> bool:
-    return isinstance(node, dict) and "_target_" in node
-
-
-def _chosen(group: str, nodes: Any) -> dict[str, Any]:
-    """The options of a list group, without what a preset left for those that are not chosen."""
-    if not isinstance(nodes, dict):
-        given = "[]" if nodes is None else shown(nodes)
-        raise ConfigError(f"{group}={given} must name at least one of: {_list(group)}")
-    chosen = {}
-    for name, node in nodes.items():
-        if not re.fullmatch(r"\w[\w.+-]*", str(name)):  # it becomes a folder's and a column's
-            raise ConfigError(f"{group}.{name} must have a plain name: letters, digits, _, -, +, .")
-        if group == "method" and name in TAKEN:
-            raise ConfigError(
-                f"method.{name} must have another name: stored masks have {', '.join(TAKEN)} too"
-            )
-        if _makes(node):
-            chosen[name] = node
-        elif node is not None and not isinstance(node, dict):
-            raise ConfigError(f"{group}.{name}={node} must be a set of keys, or {name}.KEY=…")
-        elif name not in (known := options(group)):
-            hint = did_you_mean(name, known, f"{group}.")
-            raise ConfigError(f"{group}.{name} is no {group}{hint} (there are: {_list(group)})")
-    if not chosen:
-        raise ConfigError(f"{group}=[] must name at least one of: {_list(group)}")
-    return chosen
-
-
-def _refuse_idle(group: str, chosen: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Refuses overrides of options that are not chosen: they would change nothing (ConfigError).
-
-    In a sweep they may be meant for other jobs, which choose others.
-    """
-    for override in overrides:
-        parts = override.lstrip("+").partition("=")[0].split(".")
-        if parts[0] == group and len(parts) > 2 and parts[1] not in chosen:
-            raise ConfigError(
-                f"{override} changes nothing, as {parts[1]} is not chosen: {group}="
-                f"[{','.join([*chosen, parts[1]])}] would choose it as well"
-            )
-
-
-def _demanded(group: str, plain: Mapping[str, Any], overrides: Sequence[str]) -> frozenset[str]:
-    """The methods or metrics that overrides name: all of a list, or one that is added."""
-    keys = [override.lstrip("+").partition("=")[0] for override in overrides]
-    if group in keys:
-        return frozenset(plain[group])
-    return frozenset(
-        name
-        for name in plain[group]
-        if not {f"{group}.{name}", f"{group}.{name}.{LIKE}"}.isdisjoint(keys)
-    )
-
-
-def _list(group: str) -> str:
-    return ", ".join(options(group))
 
 
 def check_deciding(job: Job) -> None:
