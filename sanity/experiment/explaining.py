@@ -15,7 +15,7 @@ from sanity.data import Images
 from sanity.data.ahead import read_ahead
 from sanity.methods import Cost, GradientMethod, Method, Plan, Subject
 from sanity.methods.masks import check_repeated, sound_masks
-from sanity.randomization.stage import explained_classes
+from sanity.randomization.stage import explained_classes, sound_classes
 from sanity.results.units import cut_groups
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def explain(
         groups: Positions of the images that go through the stages together; by default as many as
             memory allows.
     """
+    if targets is not None:
+        targets = sound_classes(targets, len(images), classifier.n_classes, "targets")
     explainer = _Explainer(classifier, methods, seed, done, entered)
     with classifier.weights.restored():
         size = mask_bytes(images, methods)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from sanity.contents import by_content
+from sanity.errors import ConfigError
 from sanity.models.base import Model
 
 if TYPE_CHECKING:
@@ -33,6 +34,12 @@ def load_kept(model: Model, node: Mapping[str, Any], *, dry: bool = False) -> "C
     classifier = _classifiers.pop(key, None)
     if classifier is None:
         classifier = model.load_untrained() if untrained else model.load()
+        if not hasattr(classifier, "parameters") or not hasattr(classifier, "batch_gradient"):
+            raise ConfigError(
+                f"model={type(model.origin()).__name__} must load a Classifier, not "
+                f"{type(classifier).__name__}: sanity.network.classifier.Classifier makes one of a "
+                "function, and model=keras or model=saved_model of a file"
+            )
     classifier.weights.put({})
     _classifiers[key] = classifier
     while len(_classifiers) > _KEPT:

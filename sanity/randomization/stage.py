@@ -81,12 +81,28 @@ def explained_classes(
     """
     with own_code(f"randomization: classes of the stage {stage.layer}"):
         given = stage.explained(classifier, images, targets)
-    found, n, count = np.asarray(given), len(images), classifier.n_classes
+    who = f"randomization: the stage {stage.layer or stage.index}"
+    return sound_classes(given, len(images), classifier.n_classes, who)
+
+
+def sound_classes(given: Any, n: int, count: int, who: str) -> np.ndarray:
+    """The class explained of each of n images, (n,), read-only.
+
+    Args:
+        given: What somebody gave.
+        n: How many images there are.
+        count: How many classes the network has.
+        who: Must give the classes, for the message.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    found = np.asarray(given)
     whole = found.dtype.kind in "iu" and found.shape == (n,)
     if not whole or found.min(initial=0) < 0 or found.max(initial=0) >= max(count, 1):
         raise ConfigError(
-            f"randomization: the stage {stage.layer} must give a class from 0 to {count - 1} for "
-            f"each of {n} images, of the shape ({n},), not {given}"
+            f"{who} must give a class from 0 to {count - 1} for each of {n} images, of the shape "
+            f"({n},), not {given}"
         )
     classes: np.ndarray = read_only(found)
     return classes

@@ -175,6 +175,14 @@ def test_what_a_gradient_method_makes_of_gradients(network, field, value, said):
         masks_of(network, type("Wrong", (Gradient,), {field: value})())
 
 
+@pytest.mark.parametrize("targets", [[0, 1, 7], [0, 1], [0.0, 1.0, 2.0], [-1, 0, 1], 3])
+def test_targets_are_a_class_of_each_image(network, targets):
+    images = Images(np.zeros((3, 16, 16, 3), np.float32), [*"abc"], *[[None] * 3] * 3)
+    stage = Stage(0, "", (), network.trained.__getitem__)
+    with pytest.raises(ConfigError, match="^targets must give a class from 0 to 6 for each of 3"):
+        next(explain(network, images, targets, BESIDE, [stage]))
+
+
 @pytest.mark.parametrize(
     "classes", [lambda c, images, targets: targets + 100, lambda *given: 3, lambda *given: None]
 )

@@ -10,6 +10,7 @@ from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.models import Model
 from sanity.models.base import Declared, as_model
+from sanity.models.kept import load_kept
 from tests.contracts import check_repr, options
 from tests.networks import small_classifier
 from tests.pieces import Small
@@ -101,6 +102,12 @@ def test_what_is_known_without_loading_it(name, tmp_path):
 def test_what_is_no_model():
     with pytest.raises(ConfigError, match="model=object is no model: derive it from"):
         as_model(object(), "model")
+
+
+def test_what_loads_no_classifier():
+    wrong = as_model(type("Wrong", (), {"load": lambda self: None})(), "model")
+    with pytest.raises(ConfigError, match="^model=Wrong must load a Classifier, not NoneType: "):
+        load_kept(wrong, {})
 
 
 def test_a_class_that_lacks_something():
