@@ -108,14 +108,19 @@ def _judge(
     thresholds: dict[str, Any],
     options: Namespace,
 ) -> list[Judged]:
-    """The verdicts; from everything, since they are corrected for how many methods there are."""
+    """The verdicts; from everything, since they are corrected for how many methods there are.
+
+    Those by the metric that decides are always among them.
+    """
     from sanity.analysis.verdict_tables import evidence
 
     judged = []
     for scheme, known in evidence(options.paths, everything, trust=options.trust).items():
         whole = known.verdicts(thresholds)
-        shown = [whole[name].isin(scores[name].astype(str)) for name in ("method", "metric")]
-        found = whole[shown[0] & shown[1]]
+        method, metric = (
+            whole[name].isin(scores[name].astype(str)) for name in ("method", "metric")
+        )
+        found = whole[method & (metric | whole["primary"])]  # no metric is judged without it
         judged.append(Judged(scheme, known, found, known.thresholds(thresholds)))
     return judged
 

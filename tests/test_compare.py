@@ -327,6 +327,17 @@ def test_nothing_is_minus_zero():
     assert pivot(pd.DataFrame([row])).to_numpy().tolist() == [["0.00 [0.00, 0.10]"]]
 
 
+def test_the_metric_that_decides_stands_beside_those_asked_for(one, tmp_path, capsys):
+    file = tmp_path / "table.md"
+    out = said(capsys, one, "--quiet", "--metric", "pearson", "--markdown", file)
+    assert "by ssim over stage" in out and "pearson" in out
+    assert "ssim decides, the others stand beside it" in file.read_text()
+
+
+def test_means_by_what_all_runs_share(one, capsys):
+    assert "gradient" in said(capsys, one, "--no-verdicts", "--metric", "ssim", "--by", "scheme")
+
+
 def test_tables_as_text(one, tmp_path, capsys):
     table = means(load_schemes([one]), ["metric", "stage", "method"])
     wide = pivot(table)

@@ -126,7 +126,7 @@ def means_parts(wide: "pd.DataFrame", width: int) -> Iterable[RenderableType]:
         sizes = [max(map(cell_len, cells.iloc[:, k])) for k in range(len(names))]
         heads = [folded(name, size) for name, size in zip(names, sizes, strict=True)]
         sizes = [
-            max(size, *map(cell_len, head.splitlines()))
+            max([size, *map(cell_len, head.splitlines())])
             for size, head in zip(sizes, heads, strict=True)
         ]
         for block in _blocks(sizes, width - left):

@@ -585,29 +585,33 @@ def alike(scores):
 
 def blends(own, other):
     """What run.json says of metrics that discriminate so little, for one method each."""
-    return [
+    rows = [
         {"method": method, "metric": metric, "mostly_own": own, "mostly_other": other}
         for method in ("gradient", "guided_backprop")
         for metric in METRICS
     ]
+    return {"discrimination": rows}
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "options", "discriminate"),
+    ("verdicts", "options", "found_out"),
     [
-        ({"invalid"}, {"share": 0.01}, []),
-        ({"same_for_every_image"}, {"change": alike}, []),
+        ({"invalid"}, {"share": 0.01}, {}),
+        (
+            {"invalid"},
+            {},
+            {"survives": {"parameters": 50, "of": 100, "variables": {"head/kernel": 50}}},
+        ),
+        ({"same_for_every_image"}, {"change": alike}, {}),
         ({"inconclusive", "insensitive"}, {}, blends(0.2, 0.1)),  # too strict
         ({"inconclusive", "sensitive"}, {}, blends(0.95, 0.9)),  # too lenient
         ({"insensitive", "sensitive"}, {}, blends(0.9, 0.1)),
     ],
 )
-def test_what_if_withholds_what_the_package_does(
-    browser, tmp_path, verdicts, options, discriminate
-):
+def test_what_if_withholds_what_the_package_does(browser, tmp_path, verdicts, options, found_out):
     run = make_run(tmp_path / "run", images=tuple("abcdefg"), masks=None, **options)
     info = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**info, "discrimination": discriminate}))
+    (run / "run.json").write_text(json.dumps({**info, **found_out}))
     scores = load_schemes([run])
     ((scheme, found),) = evidence([run], scores).items()
     page = write(tmp_path / "report.html", scores, {scheme: found.verdicts()})
@@ -620,6 +624,22 @@ def test_what_if_withholds_what_the_package_does(
     expected = table[table["metric"] == "ssim"].set_index("method")["verdict"]
     assert shown.to_dict() == expected.loc[shown.index].to_dict()
     assert set(shown) == verdicts
+
+
+def test_what_if_leaves_out_images_that_a_draw_lacks(browser, tmp_path):
+    for seed, images in enumerate(("abc", "abcdefgh")):
+        make_run(tmp_path / str(seed), seed=seed, images=tuple(images), masks=None)
+    scores = load_schemes([tmp_path])
+    table = verdict_tables([tmp_path], scores)
+    browser.open(write(tmp_path / "report.html", scores, table), hash="#whatif=0.55,3,3")
+    browser.wait(READY)
+    browser.run("document.getElementById('what-if').open = true")
+    browser.wait("document.querySelector('#what-if-table tbody tr')")
+    shown = what_if(browser).set_index("method")["verdict"]
+    (found,) = evidence([tmp_path], scores).values()
+    expected = found.verdicts({"threshold": 0.55}).query("primary").set_index("method")["verdict"]
+    assert shown.to_dict() == expected.loc[shown.index].to_dict()
+    assert "invalid" not in set(shown)
 
 
 def odd(scores):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sanity.analysis.health import complaint
+from sanity.analysis.health import complaint, outlives, survival
 from sanity.analysis.schemes import differing
 from sanity.analysis.settling import settling
 from sanity.analysis.verdicts import CASCADE, early_stages
@@ -159,6 +159,7 @@ def _group(
     table = _table(scores, runs, number)
     layers = _common([runs[i].layers or _layers(scores) for i in members])
     order = recorded.order_of(first.info, first.config)
+    survives = first.info.get("survives")
     judged = order == CASCADE and recorded.begins_at_output(first.info, first.config)
     early = len(early_stages(len(layers) - 1, own["early"])) if judged and len(layers) > 1 else 0
     return {
@@ -175,6 +176,7 @@ def _group(
         "verdicts": [{**row, "word": word(row)} for row in verdicts],
         "settling": _settling([runs[i] for i in members], verdicts),
         "blends": _blends([runs[i] for i in members]),
+        "outlived": survival(survives) if outlives(survives) else None,
         "whole": _whole(scores, [runs[i] for i in members]),
         "images": table.images,
         "each": table.each({one["name"]: one["identity"] for one in metrics}, early),

@@ -74,6 +74,7 @@ class Group(TypedDict):
         settling: What would decide verdicts that lean: a command, or what to do; None if none do.
         blends: By metric and method what tells whether the metric discriminates: scores of masks
             that are mostly own, and mostly another's, see `analysis.discrimination`.
+        outlived: What survives a full cascade, where that is so much that there is no verdict.
         whole: Whether there are all methods and metrics that the runs' verdicts were made from.
         images: Names.
         each: By metric and method; of many images a part, the lowest and the highest among them.
@@ -92,6 +93,7 @@ class Group(TypedDict):
     verdicts: list[dict[str, Any]]
     settling: str | None
     blends: dict[str, dict[str, list[float]]]
+    outlived: str | None
     whole: bool
     images: list[str]
     each: dict[str, dict[str, Each]]

@@ -48,11 +48,13 @@ const earlyOf = (one, stages, names) => {
   const dots = every.filter((_, i) => every.length <= 200 || i % Math.ceil(every.length / 200) === 0 || i === every.length - 1);
   return { ...found, early: ratio.mean, low: ratio.low, high: ratio.high, p: ratio.p, each: { image: dots.map(([i]) => names.indexOf(D.rows.images[i])), value: dots.map(([, v]) => v) } };
 };
+/* How many images have scores, or reasons for none, in every draw of the weights. */
+const inAllDraws = ({ cells, seeds }) => [...cells.values()].filter((ofSeed) => ofSeed.size === seeds.size).length;
 const estimates = new Map(); // by group and stages
 const estimated = (number, stages) => {
   const key = `${number} ${stages}`;
   if (!estimates.has(key)) {
-    estimates.set(key, scoresOf(number).map((one) => ({ method: one.method, metric: one.metric, all: one.cells.size, ...earlyOf(one, stages, D.groups[number].images) })));
+    estimates.set(key, scoresOf(number).map((one) => ({ method: one.method, metric: one.metric, all: inAllDraws(one), ...earlyOf(one, stages, D.groups[number].images) })));
   }
   return estimates.get(key);
 };
@@ -74,6 +76,7 @@ const excluded = (one, of, broken) => {
   if (isControl(one.method)) return ["none", "a control"];
   if (one.metric.identity === null) return ["none", "this metric has no value that a mask has with itself"];
   if (broken) return ["invalid", broken];
+  if (!one.all) return ["invalid", "no image is in all draws of the weights"];
   if (2 * one.images < one.all || !one.images) return ["invalid", `no score in ${one.all - one.images} of ${one.all} images`];
   const { identity, unrelated } = one.metric;
   if (unrelated !== null && unrelated !== identity && (one.null - unrelated) / (identity - unrelated) >= of.thresholds.alike) {
@@ -100,7 +103,7 @@ const judge = (number, wanted) => {
   const of = D.groups[number];
   const last_ = of.layers.length - 1;
   const stages = Math.ceil(last_ / wanted.early);
-  const broken = earlyComplaint(of, stages);
+  const broken = of.outlived || earlyComplaint(of, stages);
   const primary = (of.verdicts.find((row) => row.primary) || {}).metric;
   const rows = estimated(number, stages).map((one) => ({ ...one, p: NaN, chance: one.p, tests: 1, out: excluded(one, of, broken) }));
   const open = rows.filter((row) => !row.out);
