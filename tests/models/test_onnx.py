@@ -5,12 +5,15 @@ import zlib
 from functools import cache
 
 import numpy as np
+import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.models import Onnx
 from tests.command import ROOT, sanity_here
+from tests.models.importing.test_operators import f, model_of
 
 FOLDER = ROOT / "tests" / "data" / "onnx"
 NAMES = ["resnet", "mobilenet", "efficientnet", "vit", "convnext", "digits"]
@@ -52,8 +55,6 @@ def draw(name, shape):
 @cache
 def pytorch_names(name):
     """The floating-point parameters' names, their shapes there, in PyTorch's order, by ours."""
-    import onnx
-
     graph = onnx.load(str(FOLDER / f"{name}.onnx")).graph
     shapes = {one.name: tuple(one.dims) for one in graph.initializer}
     order = reference_of(name)["names"]
@@ -148,6 +149,35 @@ def test_inspect_says_what_is_randomized(tmp_path):
     done = sanity_here(*job, cwd=tmp_path, module="sanity.inspect")
     found = re.search(r"randomized by a full cascade: ([\d,]+) of ([\d,]+) ", done.stdout)
     assert found and found[1] == found[2]
+
+
+def test_batch_norm_that_was_left_in_training_mode_is_refused(tmp_path):
+    """But not one that standardizes a kernel, whose values no image has a part in."""
+    x, norm = f(2, 3, 8, 8), [np.ones(4, np.float32), *np.zeros((3, 4), np.float32)]
+    nodes = [
+        ("Conv", [f(4, 3, 3, 3)], {}),
+        ("BatchNormalization", norm, {"training_mode": 1}),
+        ("GlobalAveragePool", [], {}),
+        ("Flatten", [], {}),
+        ("Gemm", [f(4, 5)], {}),
+    ]
+    path = tmp_path / "net.onnx"
+    onnx.save(model_of(nodes, x), str(path))
+    with pytest.raises(ConfigError, match="batch normalization is left in training mode"):
+        Onnx(path=str(path)).load()
+    standardized = model_of([*nodes[:1], *nodes[2:]], x)
+    constants = dict(zip("sbmv", norm, strict=True))
+    for name, value in constants.items():
+        value = np.ones(3, np.float32) if name == "s" else value[:3]
+        standardized.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    convolution = standardized.graph.node[0]
+    own = ["BatchNormalization", [convolution.input[1], *constants], ["kernel"]]
+    convolution.input[1] = "kernel"
+    standardized.graph.node.insert(0, onnx.helper.make_node(*own, training_mode=1))
+    onnx.save(standardized, str(path))
+    (expected,) = ReferenceEvaluator(standardized).run(None, {"x": x})
+    found = Onnx(path=str(path)).load().logits(np.moveaxis(x, 1, -1))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_file_that_is_not_there_is_said_before_anything_is_read():

@@ -19,11 +19,16 @@ from sanity.models.importing.values import (
 def batch_norm(
     node: Node, x: Value, scale: Value, offset: Value, mean: Value, variance: Value
 ) -> Value:
-    """BatchNormalization outside training, of maps and of vectors."""
-    if node.get("training_mode", 0) or node.outputs > 1:
-        raise Unsupported("it is in training mode: export the model in evaluation mode")
+    """BatchNormalization, of maps and of vectors.
+
+    In training mode by the values' own statistics, as kernels are standardized; a network in which
+    these are of a batch of images is refused when it is loaded, as all that mix images are.
+    """
     data = last(x)
     rank = len(data.shape)
+    if node.get("training_mode", 0):
+        normed = normalized(data, [*range(rank - 1)], node.get("epsilon", 1e-5))
+        return Value(normed * tensor(scale) + tensor(offset), last=rank > 2)
     if rank not in (2, 3, 4):
         raise Unsupported(f"it is of {rank} axes")
     sizes = tf.shape(data)

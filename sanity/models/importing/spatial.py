@@ -12,6 +12,7 @@ from sanity.models.importing.values import (
     Operator,
     Unsupported,
     Value,
+    first,
     last,
     split_pads,
     tensor,
@@ -25,8 +26,8 @@ def conv(node: Node, x: Value, kernel: Value, bias: Value | None = None) -> Valu
     if kernel.kernel:
         weights, depthwise = kernel.data, kernel.kernel == "depthwise"
     else:
-        weights = turned_kernel(tensor(kernel), groups)
-        depthwise = is_depthwise(groups, kernel.data.shape)
+        given = first(kernel)  # one that is computed may have its channels last
+        weights, depthwise = turned_kernel(given, groups), is_depthwise(groups, given.shape)
     window = weights.shape[:places]
     strides = node.get("strides", [1] * places)
     dilations = node.get("dilations", [1] * places)
@@ -72,7 +73,7 @@ def conv_transpose(node: Node, x: Value, kernel: Value, bias: Value | None = Non
     if x.rank != 4:
         raise Unsupported("it is not of two axes")
     data, groups = last(x), node.get("group", 1)
-    weights = tf.transpose(tensor(kernel), [2, 3, 1, 0])
+    weights = tf.transpose(first(kernel), [2, 3, 1, 0])
     strides, dilations = node.get("strides", [1, 1]), node.get("dilations", [1, 1])
     if max(dilations) > 1 or node.get("output_shape") is not None:
         raise Unsupported("it has dilations or an output_shape")

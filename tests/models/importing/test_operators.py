@@ -71,6 +71,7 @@ ROW = [  # operators, inputs beside the first, attributes
     ("ConvTranspose", [f(4, 3, 3, 2), f(3)], {"strides": [2, 1], "pads": [1, 0, 0, 1]}),
     ("ConvTranspose", [f(4, 3, 3, 3)], {"strides": [2, 2], "output_padding": [1, 1]}),
     ("BatchNormalization", [f(4), f(4), f(4), np.abs(f(4)) + 1], {"epsilon": 1e-3}),
+    ("BatchNormalization", [f(4), f(4), f(4), np.abs(f(4)) + 1], {"training_mode": 1}),
     ("InstanceNormalization", [f(4), f(4)], {}),
     ("LRN", [], {"size": 3, "alpha": 0.1, "beta": 0.6, "bias": 1.5}),
     ("MaxPool", [], {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}),
