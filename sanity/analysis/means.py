@@ -46,22 +46,25 @@ def means(scores: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     staged = bool({"stage", "layer"} & set(by))
     keys = by[0] if len(by) == 1 else by
     originals = _originals(scores)
-    rows = []
+    found, tables, scales = [], [], []
     for key, part in scores.groupby(keys, observed=True, sort=False):
         later, kind = part[part["stage"] > 0], (part["metric"].iloc[0], part["method"].iloc[0])
-        scale = intervals.scale(later["null"].to_numpy(float), originals.get(kind, np.empty(0)))
-        estimate = intervals.mean(by_image(part, staged).unstack("seed").to_numpy(), scale)
-        values = key if isinstance(key, tuple) else (key,)
-        rows.append(
-            {
-                **dict(zip(by, values, strict=True)),
-                "mean": estimate.mean,
-                "low": estimate.low,
-                "high": estimate.high,
-                "images": estimate.images,
-                "seeds": estimate.seeds,
-            }
+        scales.append(
+            intervals.scale(later["null"].to_numpy(float), originals.get(kind, np.empty(0)))
         )
+        tables.append(by_image(part, staged).unstack("seed").to_numpy())
+        found.append(key if isinstance(key, tuple) else (key,))
+    rows = [
+        {
+            **dict(zip(by, values, strict=True)),
+            "mean": estimate.mean,
+            "low": estimate.low,
+            "high": estimate.high,
+            "images": estimate.images,
+            "seeds": estimate.seeds,
+        }
+        for values, estimate in zip(found, intervals.means(tables, scales), strict=True)
+    ]
     table = pd.DataFrame(rows)
     # As the runs have them, one key after the other; stages by number.
     order = [table[k] if k == "stage" else pd.factorize(table[k].astype(str))[0] for k in by]

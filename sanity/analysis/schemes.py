@@ -91,17 +91,25 @@ def name_schemes(
     """
     own = [kinds[name].astype(str) for name in within]
     schemes = pd.Series("", index=kinds.index)
+    groups = _numbered([*own, schemes])
     for key in in_order(keys):
         values = kinds[key].astype(object).where(kinds[key].notna(), "–").astype(str)
         if entry := owner(key):
             values = values.where(kinds[entry[0]].astype(str) == entry[1], "")
-        groups = values.groupby([*own, schemes])
         # A key that says nothing that the ones before it have not said is left out.
-        if (groups.nunique() > 1).any():
+        within_groups = groups * len(values) + pd.factorize(values)[0]
+        if len(np.unique(within_groups)) > len(np.unique(groups)):
             schemes = schemes + np.where(
                 values == "", "", np.where(schemes == "", "", ", ") + f"{key}=" + values
             )
+            groups = _numbered([*own, schemes])
     return schemes.groupby(own).transform(lambda part: part if part.nunique() > 1 else "")
+
+
+def _numbered(columns: Sequence[pd.Series]) -> np.ndarray:
+    """A number for each row, the same for the same values in all columns."""
+    numbers: np.ndarray = pd.MultiIndex.from_arrays(columns).factorize()[0]
+    return numbers
 
 
 def differing(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
