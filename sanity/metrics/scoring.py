@@ -1,5 +1,6 @@
 """Scores: each randomized mask against the original one, by every metric, beside its null."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sanity.checked import own_code, read_only
+from sanity.errors import ConfigError
 from sanity.metrics.base import Features, MaskMetric, all_features, one_number_each, reasons
 from sanity.randomness import generator
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 Null = Literal["other_image", "shuffled"]
 _CACHED = 2**19  # bytes of masks in float32; scoring needs some ten times as much
+_ROUNDING = 1e-5  # of a score
 NO_NUMBER = "the metric gives no finite number"
 _Score = tuple[np.ndarray, np.ndarray, list[str]]  # (n,) each: values, nulls, reasons
 
@@ -148,6 +151,7 @@ class Scorer:
         kept = self._originals[key]
         for name, metric in metrics.items():
             values = _compare(name, metric.compare, kept.own[name], features[name], len(group))
+            _check_scale(name, metric, values, itself=not stage)
             nulls = self._nulls(method, name, metric, group, features[name], kept)
             yield _finite(values), _finite(nulls), _why(values, kept.own[name], features[name])
 
@@ -232,6 +236,36 @@ def _compare(
     with own_code(f"metric.{name}"):
         found = compare(_guarded(a), b)
     return one_number_each(found, n, f"metric.{name}")
+
+
+def _check_scale(name: str, metric: MaskMetric, values: np.ndarray, itself: bool) -> None:
+    """Refuses scores that are not as the metric says, by which verdicts are made.
+
+    Args:
+        name: The metric's.
+        metric: It.
+        values: (n,), its scores.
+        itself: Whether they are of masks with themselves.
+
+    Raises:
+        ConfigError: They are not its identity though they should, or out of its range.
+    """
+    known = values[np.isfinite(values)]
+    low, high = metric.range
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    outside = known[(known < low - _ROUNDING) | (known > high + _ROUNDING)]
+    if len(outside):
+        raise ConfigError(
+            f"metric.{name} has range={metric.range}, and gives {outside[0]:g}: it must say what "
+            "it can give, None for an end that is not known"
+        )
+    if itself and metric.identity is not None:
+        off = known[np.abs(known - metric.identity) > _ROUNDING * max(1, abs(metric.identity))]
+        if len(off):
+            raise ConfigError(
+                f"metric.{name} has identity={metric.identity:g}, and gives {off[0]:g} for a mask "
+                "with itself: identity must be that score, or None where there is none"
+            )
 
 
 def _guarded(features: Any) -> Any:

@@ -221,3 +221,19 @@ def test_a_number_that_is_none_has_a_reason():
     mine = rows(found, "mine")
     assert mine["value"].isna().tolist() == [False, True, True]
     assert mine["reason"].tolist() == ["", NO_NUMBER, NO_NUMBER]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("identity", 1.0, "identity=1, and gives 0 for a mask with itself"),
+        ("range", (0.1, None), r"range=\(0\.1, None\), and gives 0:"),
+        ("range", (None, -0.1), r"range=\(None, -0\.1\), and gives 0:"),
+    ],
+)
+def test_a_metric_gives_what_it_says(field, value, said):
+    metric = Awkward()
+    awkward_scores(metric)
+    setattr(metric, field, value)
+    with pytest.raises(ConfigError, match=rf"^metric\.mine has {said}"):
+        awkward_scores(metric)
