@@ -59,10 +59,9 @@ def refuse_idle(group: str, chosen: Mapping[str, Any], overrides: Sequence[str])
 def refuse_bare(group: str, nodes: Any, overrides: Sequence[str]) -> None:
     """Refuses an option that an override chooses and whose YAML makes nothing (ConfigError)."""
     there = nodes if isinstance(nodes, dict) else {}
-    for text in overrides:
-        key, _, value = text.partition("=")
-        if key.lstrip("+") != group:
-            continue
+    given = [text for text in overrides if text.partition("=")[0].lstrip("+") == group]
+    for text in given[-1:]:  # which counts
+        value = text.partition("=")[2]
         names = [name.strip(" \"'") for name in value.strip("[]").split(",")]
         strange = set(there) - set(names) - set(options(group))  # what the YAML of one calls it
         bare = [n for n in names if n in options(group) and not _makes(there.get(n))]

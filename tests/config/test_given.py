@@ -237,6 +237,10 @@ def test_suggestions(own, override, said):
         compose([override], config_dir=own)
 
 
+def test_of_two_values_the_last_counts(own):
+    assert list(compose(["metric=[ssim,hog]", "metric=[pearson]"]).metrics) == ["pearson"]
+
+
 def test_options_of_ones_own_are_found(own):
     assert list(compose(["method=[own]"], config_dir=own).methods) == ["own"]
     with pytest.raises(ConfigError, match="--config-dir nowhere: there is no such folder"):

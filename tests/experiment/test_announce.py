@@ -25,7 +25,7 @@ class Perturbing:
 
 
 def announced(small, images, chosen, caplog, *overrides):
-    job = compose(["method=[gradient]", "metric=[ssim]", "dry_run=true", *overrides])
+    job = compose(["method=[gradient]", "metric=[ssim]", *(overrides or ["dry_run=true"])])
     job = replace(job, methods={name: as_method(one, name) for name, one in chosen.items()})
     stages = Randomization().stages(small, ["top", "middle"], 0)
     with caplog.at_level(logging.INFO):
