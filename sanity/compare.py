@@ -1,6 +1,7 @@
 """Compares runs: `python -m sanity.compare PATH…`, or `sanity-compare` once installed."""
 
 import logging
+import math
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ def compare(options: Namespace) -> None:
             raise ConfigError("--diff takes two runs and nothing beside them")
         _diff(*map(Path, options.diff))
         return
+    if options.width is not None and not 0 < options.width < math.inf:
+        raise ConfigError(f"--width {options.width:g} must be above 0: of an interval, such as 0.1")
     if not options.paths:
         raise ConfigError("at least one PATH must be given: a run's folder, or one above runs")
     if options.rescore:
@@ -62,7 +65,7 @@ def compare(options: Namespace) -> None:
     if options.figure:
         _figure(scores, options.figure)
     judged: list[Judged] = []
-    if options.report or options.thresholds or options.width or not options.no_verdicts:
+    if options.report or options.thresholds or options.width is not None or not options.no_verdicts:
         judged = _judge(everything, scores, thresholds, options)
     if not options.quiet:
         _print_means(table, judged, options)

@@ -301,6 +301,11 @@ def test_other_scores_of_the_same_settings_are_refused(tmp_path):
     pq.write_table(pa.Table.from_pandas(table), other / "scores.parquet")
     with pytest.raises(ConfigError, match=r"one.* and .*other hold different scores"):
         load_schemes([tmp_path])
+    table = pq.read_table(one / "scores.parquet").to_pandas()
+    table.loc[table["stage"] == 2, "value"] = np.nan  # it has none where the other has some
+    pq.write_table(pa.Table.from_pandas(table), other / "scores.parquet")
+    with pytest.raises(ConfigError, match="hold different scores"):
+        load_schemes([tmp_path])
     assert len(load_schemes([one])) == len(load_schemes([other]))
 
 
@@ -412,6 +417,15 @@ def test_thresholds_and_widths(one, capsys):
     assert "by pearson over stage 1 of 3" in judged and "ssim" not in judged
     assert "seed=0,1,2" in command
     assert "must be a metric of the run" in refused(capsys, one, "--verdict", "primary=hog")
+
+
+def test_of_one_image_there_is_no_width(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    table = pq.read_table(run / "scores.parquet").to_pandas()
+    alone = table[table["image"] == "image_0"]
+    pq.write_table(pa.Table.from_pandas(alone), run / "scores.parquet")
+    out = said(capsys, run, "--quiet", "--no-verdicts", "--width", "0.1")
+    assert "no method has an early similarity over two images" in out
 
 
 @pytest.mark.parametrize("width", ["78", "44"])
@@ -580,6 +594,8 @@ def test_mistakes_are_one_sentence(one, tmp_path, capsys):
     )
     assert "--verdict treshold=1 must be" in refused(capsys, one, "--verdict", "treshold=1")
     assert "must be a number" in refused(capsys, one, "--verdict", "threshold=high")
+    for width in ("0", "-0.1", "nan", "inf"):
+        assert f"--width {width} must be above 0" in refused(capsys, one, f"--width={width}")
     assert "verdict.threshold=2" in refused(capsys, one, "--quiet", "--verdict", "threshold=2")
     (one / "scores.parquet").write_bytes(b"PAR1")
     assert "damaged" in refused(capsys, one)

@@ -55,8 +55,9 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
     seed = ["seed"] if "seed" in scores else []
     keys = ["scheme", *seed, "method", "metric", "stage", "image"]
     twice = scores[scores.duplicated(keys, keep=False)]
-    found = twice.groupby(keys, observed=True)["value"].agg(["min", "max"])
-    if (found["max"] - found["min"] > _APART).any():
+    found = twice.groupby(keys, observed=True)["value"].agg(["min", "max", "count", "size"])
+    some = found["count"].between(1, found["size"] - 1)  # one has a score, another has none
+    if (some | (found["max"] - found["min"] > _APART)).any():
         one, *others = twice["path"].astype(str).drop_duplicates().iloc[:2]
         if not others:
             raise ConfigError(

@@ -1,5 +1,6 @@
 """How verdicts move with each threshold, and how much data a wanted width takes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,7 +74,7 @@ def for_width(
         last = int(evidence.scores["stage"].max())
         stages = early_stages(last, evidence.thresholds(changes).early)
         values, nulls = early_scores(mine, stages)
-        if len(values) < 2:
+        if len(values) < 2 or math.isnan(row["early"]):
             continue
         identity = evidence.metrics[row["metric"]].identity
         needed = {}

@@ -78,6 +78,9 @@ def width_parts(needed: "pd.DataFrame", wanted: float, width: int) -> Iterable[R
         width: Columns of text that there are.
     """
     yield from _title(f"images that an interval of width {wanted:g} takes")
+    if needed.empty:
+        yield Text("– (no method has an early similarity over two images)")
+        return
     shown = needed.rename(columns=lambda name: name.removeprefix("with "))
     columns = [str(name) for name in shown if name not in ("method", "images", "seeds")]
     yield from _measured(shown, ["method"], columns, width)
