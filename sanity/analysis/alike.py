@@ -67,7 +67,7 @@ def _say_unlike(paths: Iterable[str], infos: Mapping[str, Info]) -> None:
         hashes = _sha256(infos[path]).get("images")
         for name, sha256 in hashes.items() if isinstance(hashes, Mapping) else ():
             first, known = images.setdefault(name, (path, sha256))
-            if known != sha256:
+            if known and sha256 and known != sha256:
                 log.warning(
                     "%s and %s have other images under the same names, %s for one: together they "
                     "are averaged as if these were one",

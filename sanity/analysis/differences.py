@@ -55,7 +55,8 @@ def differences(a: Path, b: Path) -> pd.DataFrame:
     for (metric, method), part in both.groupby(["metric", "method"], sort=False):
         apart = (part["value_b"] - part["value_a"]).abs()
         by_image = part[part["stage"] > 0].groupby("image")[["value_a", "value_b"]]
-        later = by_image.mean(skipna=False)  # or A's and B's would be over other stages
+        whole = by_image.count().eq(by_image.size(), axis="index")
+        later = by_image.mean().where(whole)  # or A's and B's would be over other stages
         estimate, p = intervals.difference(later["value_b"].to_numpy(), later["value_a"].to_numpy())
         rows.append(
             (metric, method, estimate.mean, estimate.low, estimate.high, p, apart.max())

@@ -113,7 +113,7 @@ def _label(value: Any) -> int | None:
     """A class as an integer; None where it is unknown (ConfigError: it is something else)."""
     if value is None:
         return None
-    whole = isinstance(value, int | np.integer | float | np.floating) and value == int(value)
+    whole = isinstance(value, int | np.integer | float | np.floating) and value % 1 == 0
     if not whole or isinstance(value, bool) or value < 0:
         raise _unsound(f"labels must be classes from 0, or None where unknown, not {value!r}")
     return int(value)

@@ -137,7 +137,7 @@ def check_repeated(
     finite = np.isfinite(masks)
     scale = np.abs(masks[finite]).max(initial=0)
     same = masks.shape == again.shape and np.array_equal(finite, np.isfinite(again))
-    if not same or np.abs(masks - again)[finite].max(initial=0) > _APART * scale:
+    if not same or np.abs(masks[finite] - again[finite]).max(initial=0) > _APART * scale:
         raise ConfigError(
             f"method.{name} gives other masks of the same images when it is asked again: it must "
             "keep nothing from call to call, and draw from generators keyed by seed and image, as "

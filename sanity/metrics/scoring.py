@@ -272,7 +272,12 @@ def _guarded(features: Any) -> Any:
     """Features of originals, which are compared with every stage; a copy if they can be changed."""
     if isinstance(features, Features):
         return features
-    return read_only(features) if isinstance(features, np.ndarray) else deepcopy(features)
+    if isinstance(features, np.ndarray):
+        return read_only(features)
+    try:
+        return deepcopy(features)
+    except Exception:  # as of PyTorch's tensors with a gradient, which cannot be copied
+        return features
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

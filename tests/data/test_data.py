@@ -97,6 +97,7 @@ def test_images_must_be_consistent():
         ("labels", ["0", "1", "2"], "labels must be classes from 0, or None .*, not '0'"),
         ("labels", [0, -1, None], "not -1"),
         ("labels", [0, 1.5, None], "not 1.5"),
+        ("labels", [0, float("nan"), None], "not nan"),
         ("label_names", None, "label_names must be a list of one entry an image, 3 here"),
         ("x", [np.zeros((2, 2, 3))] * 3, r"x must be an array \(n, height, width, channels\)"),
         ("regions", np.zeros((3, 2, 2)), "regions must be bool"),

@@ -71,6 +71,11 @@ def test_a_method_may_give_one_array_again_and_again(network):
     np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-5)
 
 
+def test_infinite_masks_are_the_same_when_asked_again(network):
+    found, plain = masks_of(network, Own(lambda g, images, targets: g + np.inf))
+    assert np.isinf(found).all()
+
+
 def test_a_method_that_gives_other_masks_when_asked_again_is_refused(network):
     seen = []
 

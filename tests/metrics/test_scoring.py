@@ -200,6 +200,22 @@ def test_originals_that_are_kept_stay_as_they_are(features):
         awkward_scores(metric)
 
 
+class Uncopied(list):
+    """Features that cannot be copied."""
+
+    def __deepcopy__(self, memo):
+        raise RuntimeError("no copy can be made")
+
+
+def test_features_that_cannot_be_copied_are_compared_as_they_are():
+    def compare(a, b):
+        return np.mean(np.subtract(b, a), axis=(1, 2))
+
+    found = awkward_scores(Awkward(Uncopied, compare))
+    expected = awkward_scores(Awkward(list, compare))
+    assert rows(found, "mine")["value"].tolist() == rows(expected, "mine")["value"].tolist()
+
+
 @pytest.mark.parametrize(
     ("scores", "said"),
     [

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sanity.errors import ConfigError
-from sanity.results import RunFolder, load_predictions, load_runs
+from sanity.results import RunFolder, load_predictions, load_runs, recorded
 from sanity.results.tables import PREDICTIONS, SCORES
 from tests.results.runs import (
     CONFIG,
@@ -166,6 +166,13 @@ def test_changed_files_are_refused(tmp_path, sha256, message):
     with RunFolder.open(path, CONFIG, force=True) as run:
         run.start({**INFO, "sha256": sha256})
         assert run.done() == set()
+
+
+def test_images_of_which_no_hash_was_known_go_on(tmp_path):
+    recorded.refuse_other_files(tmp_path, {"images": {"a": ""}}, {"images": {"a": "aa"}})
+    for after in ({"images": {"b": "aa"}}, {"images": {}}):
+        with pytest.raises(ConfigError, match="^images.a has appeared or vanished"):
+            recorded.refuse_other_files(tmp_path, {"images": {"a": ""}}, after)
 
 
 def test_other_versions_on_resuming_are_told(tmp_path, caplog):
