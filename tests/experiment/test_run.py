@@ -139,9 +139,11 @@ def test_a_finished_run_says_what_it_was_not_made_with(tmp_path, caplog):
 def test_an_output_that_cannot_be_written_is_named(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    for output in (file, file / "below", tmp_path / ("n" * 300)):
+    for output in (file, file / "below"):
         with pytest.raises(ConfigError, match=r"^Cannot .*; output=\S+ says so: output=FOLDER"):
             sanity.run([*QUICK, f"output={output}"])
+    with pytest.raises(ConfigError, match=r"^output=\S+… is no name that a file can have"):
+        sanity.run([*QUICK, f"output={tmp_path / ('n' * 300)}"])
 
 
 def test_seeds_share_noise_and_originals(tmp_path, monkeypatch):
