@@ -1,6 +1,7 @@
 """Command lines: their words are read, and a mistake is one sentence."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -80,12 +81,18 @@ def mistakes_told(program: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_when_unread() -> Iterator[None]:
-    """Ends without a traceback where nobody reads standard output any more, as after `| head`."""
+    """Ends without a traceback where nobody reads standard output any more, as after `| head`.
+
+    A character that the terminal's encoding has not is printed as `?`.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         try:
             yield
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it was closed before, `>&-`
+                sys.stdout.flush()
     except BrokenPipeError as error:
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,3 +1,4 @@
+import os
 import shlex
 import subprocess
 import sys
@@ -47,6 +48,16 @@ def test_exit_code_and_program(module, tmp_path):
     assert done.returncode == 2 and not done.stdout
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith(f"sanity-{module}: --jsn is no option")
+
+
+def test_a_terminal_without_our_characters_or_none_at_all_is_no_traceback():
+    code = "from sanity.arguments import mistakes_told\nwith mistakes_told('x'): print('été')"
+    words = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "?t?\n", "")
+    closed = subprocess.run(["bash", "-c", f"{shlex.join(words)} >&-"], cwd=ROOT, env=env)
+    assert closed.returncode == 0
 
 
 @pytest.mark.parametrize("lines", [1, 100_000])
