@@ -6,7 +6,7 @@ it is and how to quote it.
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
@@ -43,6 +43,10 @@ def words(given: Overrides) -> list[str]:
         return [given]
     if isinstance(given, Mapping):
         return [f"{key}={_written(value, key)}" for key, value in _flat(given)]
+    if not isinstance(given, Iterable):
+        raise ConfigError(
+            f"{given!r} gives no overrides: text such as 'seed=1', a list, or a dict is wanted"
+        )
     return [str(text) for text in given]
 
 

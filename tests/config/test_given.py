@@ -93,6 +93,8 @@ def test_text_by_key_arrives_as_it_is(text):
 def test_what_is_no_value_is_refused():
     with pytest.raises(ConfigError, match="seed=<object"):
         words({"seed": object()})
+    with pytest.raises(ConfigError, match="3 gives no overrides: text such as 'seed=1'"):
+        words(3)
 
 
 def test_inside_another_app_hydra_stays_as_it_was(tmp_path):
