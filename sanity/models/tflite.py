@@ -17,6 +17,7 @@ import numpy as np
 from sanity.checked import Text, checked
 from sanity.contents import Content, files_among
 from sanity.errors import ConfigError
+from sanity.models.compared import check_outputs
 from sanity.models.inputs import Input
 from sanity.models.kinds import DETAILS, file_of_kind
 from sanity.models.module import Entry
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
 
 log = logging.getLogger(__name__)
-
-_ALLOWED = 1e-3  # of the greatest output, between TensorFlow Lite and the graph
 
 
 @checked
@@ -76,14 +75,7 @@ def _compare(file: "_File", entry: Entry, asked: Sequence[int] | None) -> None:
         feeds[one.name] = (scale * noise).astype(one.dtype.as_numpy_dtype)
     expected = file.interpret(feeds)
     found = tf.function(entry.function)({name: tf.constant(x) for name, x in feeds.items()})
-    for name, own in expected.items():
-        values = found[name].numpy()
-        limit = _ALLOWED * max(np.abs(own).max(initial=0), 1e-6)
-        if own.shape != values.shape or not np.allclose(own, values, rtol=0, atol=limit):
-            raise ConfigError(
-                f"{file.key} is not computed here as TensorFlow Lite does: its output {name} "
-                "differs; export it as a SavedModel where it was made, then model=saved_model"
-            )
+    check_outputs(expected, found, file.key, "TensorFlow Lite")
 
 
 class _File:

@@ -3,29 +3,35 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from sanity.checked import Text, checked
 from sanity.contents import Content, digest_of, files_among
 from sanity.errors import ConfigError
 from sanity.files import FolderLock, cache_folder, writing
+from sanity.models.compared import check_outputs
 from sanity.models.importing import export
 from sanity.models.importing.file import read
 from sanity.models.kinds import DETAILS
 from sanity.models.source import Positive, ScaledSource
 
 if TYPE_CHECKING:
+    from sanity.models.module import Entry
     from sanity.network.classifier import Classifier
 
 log = logging.getLogger(__name__)
 
 _SEED = 0  # of weights that the code itself draws
+_SAID = ".json"  # what the network gives in PyTorch, beside its ONNX file
 
 
 @checked
@@ -68,8 +74,9 @@ class Torch(ScaledSource):
         """
         from sanity.models.importing.entry import entry
 
-        key = f"model.module={self.module}"
-        found = entry(read(self._exported(), key), self.input_shape, key)
+        key, path = f"model.module={self.module}", self._exported()
+        found = entry(read(path, key), self.input_shape, key)
+        _compare(found, path.with_suffix(_SAID), self.input_shape, key)
         return self.classifier_of(found, self.module.replace(":", "."), key)
 
     def _exported(self) -> Path:
@@ -87,7 +94,7 @@ class Torch(ScaledSource):
         }
         digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
         path = cache_folder() / "exported" / f"{digest[:32]}.onnx"
-        if path.is_file():
+        if path.is_file() and path.with_suffix(_SAID).is_file():
             log.info("model.module=%s was exported before: %s", self.module, path)
             return path
         with writing(path):
@@ -95,7 +102,9 @@ class Torch(ScaledSource):
         lock = FolderLock(path)
         lock.acquire(wait=True)
         try:
-            if not path.is_file():  # the process waited for may have exported it
+            if (
+                not path.with_suffix(_SAID).is_file() or not path.is_file()
+            ):  # the process waited for may have exported it
                 log.info("model.module=%s: its code runs now, in a process of its own", self.module)
                 self._export(path, str(checkpoint.resolve()) if checkpoint else None)
         finally:
@@ -106,6 +115,7 @@ class Torch(ScaledSource):
         height, width, channels = self.input_shape
         module, function = self.module.split(":")
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        said = path.with_suffix(f".{os.getpid()}{_SAID}.tmp")
         task = {
             "module": module,
             "function": function,
@@ -113,6 +123,7 @@ class Torch(ScaledSource):
             "shape": [channels, height, width],
             "seed": _SEED,
             "out": str(temporary),
+            "said": str(said),
         }
         python = self.python or sys.executable
         try:
@@ -123,9 +134,10 @@ class Torch(ScaledSource):
                 errors="replace",
             )
             log.debug("%s%s", done.stdout, done.stderr)
-            if done.returncode or not temporary.is_file():
+            if done.returncode or not (temporary.is_file() and said.is_file()):
                 raise ConfigError(self._why_not(_last_said(done.stdout)))
             with writing(path):
+                os.replace(said, path.with_suffix(_SAID))
                 os.replace(temporary, path)
         except OSError as error:
             raise ConfigError(
@@ -133,6 +145,7 @@ class Torch(ScaledSource):
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
+            said.unlink(missing_ok=True)
 
     def _why_not(self, said: dict[str, str]) -> str:
         """What stands in the way of an export, in a sentence."""
@@ -152,6 +165,24 @@ class Torch(ScaledSource):
         }.get(
             said.get("what", ""), f"{key} cannot be exported: its process ended early ({DETAILS})"
         )
+
+
+def _compare(found: "Entry", said: Path, shape: Sequence[int], key: str) -> None:
+    """Makes sure that a converted network gives what PyTorch said of it, on two images."""
+    import tensorflow as tf
+
+    expected = {
+        name: np.reshape(np.asarray(one["values"]), one["shape"])
+        for name, one in json.loads(said.read_text(encoding="utf-8")).items()
+    }
+    height, width, channels = shape
+    multiples = np.arange(2 * math.prod(shape)) * export.GOLDEN
+    images = (multiples % 1).astype(np.float32).reshape(2, channels, height, width)
+    (given,) = found.inputs
+    if given.shape is not None and given.shape[1:] != images.shape[1:]:
+        images = np.moveaxis(images, 1, -1)
+    outputs = tf.function(found.function)({given.name: tf.constant(images)})
+    check_outputs(expected, outputs, key, "PyTorch")
 
 
 def code_around(function: str) -> dict[str, Path | str]:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sanity.config.stored import _refuse_foreign
 from sanity.errors import ConfigError
 from sanity.models import Torch
-from sanity.models.importing.export import misfits
+from sanity.models.importing.export import GOLDEN, misfits
 from sanity.models.torch import code_around
 
 INTERPRETER = """#!{python}
@@ -23,6 +23,7 @@ if said.exists():
     print("something of a library", said.read_text(), sep=chr(10))
     sys.exit(3)
 pathlib.Path(task["out"]).write_bytes(pathlib.Path({net!r}).read_bytes())
+pathlib.Path(task["said"]).write_text(pathlib.Path({gives!r}).read_text())
 print("{{}}")
 """
 
@@ -48,7 +49,10 @@ def python(tmp_path, monkeypatch):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     (tmp_path / "net").write_bytes(model.SerializeToString())
-    names = {name: str(tmp_path / name) for name in ("net", "said", "calls")}
+    images = np.mod(np.arange(24) * GOLDEN, 1).astype(np.float32).reshape(2, 12)
+    gives = {"output": {"shape": [2, 3], "values": (images @ weights.T).ravel().tolist()}}
+    (tmp_path / "gives").write_text(json.dumps(gives))
+    names = {name: str(tmp_path / name) for name in ("net", "gives", "said", "calls")}
     path = tmp_path / "python"
     path.write_text(INTERPRETER.format(python=sys.executable, **names))
     path.chmod(0o755)
@@ -70,6 +74,17 @@ def test_it_is_exported_once_for_each_content(python, tmp_path):
     task = json.loads((tmp_path / "calls").read_text().splitlines()[1])
     assert task["shape"] == [3, 2, 2] and task["checkpoint"] == str(tmp_path / "net.pt")
     assert (task["module"], task["function"]) == ("nets.small", "make")
+
+
+def test_what_is_not_computed_as_pytorch_does_is_refused(python, tmp_path):
+    """Of two images what the network gives there is kept beside its ONNX file."""
+    gives = json.loads((tmp_path / "gives").read_text())
+    gives["output"]["values"][4] *= 1.01
+    (tmp_path / "gives").write_text(json.dumps(gives))
+    with pytest.raises(
+        ConfigError, match="small:make is not computed here as PyTorch does: its out"
+    ):
+        net(python).load()
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ went wrong as JSON on the last line of its output.
 import importlib
 import importlib.util
 import json
+import math
 import os
 import sys
 from typing import Any
 
 _OPSET = 17  # of PyTorch's older exporter, which needs no further package
+_COMPARED = 10**6  # values of an output, at the most
+GOLDEN = (5**0.5 - 1) / 2
 
 
 def main() -> None:
@@ -28,7 +31,7 @@ def export(task: dict[str, Any]) -> dict[str, str]:
 
     Args:
         task: `module` and `function`, `checkpoint` (a path or None), `shape` (of one image, with
-            channels first), `seed`, `out` (a path).
+            channels first), `seed`, `out` and `said` (paths: of the network, and of what it gives).
     """
     try:
         import torch
@@ -56,7 +59,9 @@ def export(task: dict[str, Any]) -> dict[str, str]:
             return {"what": "checkpoint", "why": misfit}
         network.load_state_dict(state)
     try:
-        write(network, task["shape"], task["out"])
+        said = write(network, task["shape"], task["out"])
+        with open(task["said"], "w", encoding="utf-8") as file:
+            json.dump(said, file)
     except Exception as error:
         return {"what": "export", "why": f"{type(error).__name__}: {_first_line(error)}"}
     return {}
@@ -109,17 +114,29 @@ def renamed(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def write(network: Any, shape: list[int], out: str) -> None:
-    """The ONNX file, batch norms and all parameters as they are.
+def write(network: Any, shape: list[int], out: str) -> dict[str, Any]:
+    """Writes the ONNX file, batch norms and all parameters as they are.
 
     By PyTorch's older exporter; what that cannot export is tried by the newer one, where the
     package that it needs is installed.
+
+    Returns:
+        What the network gives for two images, by name: `shape` and `values`; outputs of integers
+        and large ones are left out. The images' values are the fractional parts of the multiples of
+        the golden ratio, row after row of each channel.
     """
     import torch
 
-    images = torch.rand(2, *shape)
+    count = 2 * math.prod(shape)
+    multiples = torch.arange(count, dtype=torch.float64) * GOLDEN
+    images = torch.frac(multiples).float().reshape(2, *shape)
     given = _given(network, images)
     outputs = named(given)
+    said = {
+        name: {"shape": [*values.shape], "values": values.double().flatten().tolist()}
+        for name, values in outputs.items()
+        if values.is_floating_point() and values.numel() <= _COMPARED
+    }
     if not torch.is_tensor(given):
         forward = network.forward
         network.forward = lambda images: tuple(named(forward(images)).values())
@@ -146,6 +163,7 @@ def write(network: Any, shape: list[int], out: str) -> None:
         except Exception as later:
             print(later, file=sys.stderr)
             raise error from later
+    return said
 
 
 def _given(network: Any, images: Any) -> Any:
