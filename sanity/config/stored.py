@@ -51,16 +51,21 @@ def stored_job(
     for text in given:
         _change(config, choices, text)
     before = _yaml(run / ".hydra" / "overrides.yaml")
-    replaced = {text.partition("=")[0] for text in given} & {*ONE, *SEVERAL}
+    replaced = set(map(_key, given))
+    options = replaced & {*ONE, *SEVERAL}  # with which all that is said of others goes
     kept = [
         text
-        for text in (before if isinstance(before, list) else [])
-        if str(text).lstrip("+~").partition("=")[0].partition(".")[0] not in replaced
+        for text in map(str, before if isinstance(before, list) else [])
+        if _key(text) not in replaced and _key(text).partition(".")[0] not in options
     ]
     names = {group: name for group, name in choices.items() if isinstance(name, str)}
-    job = resolve(config, names, [*map(str, kept), *given])
+    job = resolve(config, names, [*kept, *given])
     runtime = {**(own.get("runtime") or {}), "choices": names}
     return job, {**own, "runtime": runtime}
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _yaml(path: Path) -> Any:

@@ -44,10 +44,13 @@ def test_the_record_alone_gives_the_same_job(overrides, tmp_path):
         ["target=${oc.env:TARGET}"],
     ],
 )
-def test_what_is_changed_is_as_if_it_had_been_asked_for(changes, tmp_path, monkeypatch):
+def test_what_is_changed_is_as_if_it_had_been_asked_for(changes, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("TARGET", "label")
     recorded(tmp_path, GIVEN)
-    assert stored_job(tmp_path, changes)[0].run_id == compose([*GIVEN, *changes]).run_id
+    changed = stored_job(tmp_path, changes)[0]
+    keys = [override.partition("=")[0] for override in changed.overrides]
+    assert len(set(keys)) == len(keys) and not caplog.messages  # nothing is said of what was before
+    assert changed.run_id == compose([*GIVEN, *changes]).run_id
 
 
 @pytest.mark.parametrize(
