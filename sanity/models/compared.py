@@ -1,37 +1,54 @@
 """Whether a converted model gives what its own program does."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sanity.errors import ConfigError
 
+if TYPE_CHECKING:
+    from sanity.models.module import Entry
+
 _ALLOWED = 1e-3  # of an output's greatest value
 
 
 def check_outputs(
-    expected: Mapping[str, np.ndarray], found: Mapping[str, Any], key: str, program: str
+    expected: Mapping[str, np.ndarray],
+    entry: "Entry",
+    feeds: Mapping[str, np.ndarray],
+    key: str,
+    program: str,
 ) -> None:
     """Makes sure that a model gives here what it gives in the program that it is from.
 
     Args:
         expected: Outputs of some images there, by name.
-        found: Those here; of more than two axes with channels first or last.
+        entry: Computes them here; those of more than two axes with channels first or last.
+        feeds: The images, and what else the model takes, by name.
         key: What messages call the model.
         program: Where it is from.
 
     Raises:
         ConfigError: An output differs by more than rounding.
     """
+    found = _outputs(entry, feeds)
     for name, own in expected.items():
         values = np.asarray(found[name])
         turned = [np.moveaxis(values, -1, 1)] if values.ndim > 2 else []
         if not any(_agree(own, each) for each in [values, *turned]):
             raise ConfigError(
-                f"{key} is not computed here as {program} does: its output {name} differs; export "
-                "it as a SavedModel where it was made, then model=saved_model model.path=FOLDER"
+                f"{key} is not computed here as {program} does: its output {name} differs; have "
+                "another converter make a SavedModel of it, for model=saved_model model.path=FOLDER"
             )
+
+
+def _outputs(entry: "Entry", feeds: Mapping[str, np.ndarray]) -> Any:
+    """What the model gives on a processor: a card would multiply in TF32, and then go on so."""
+    import tensorflow as tf
+
+    with tf.device("CPU"):
+        return tf.function(entry.function)({name: tf.constant(x) for name, x in feeds.items()})
 
 
 def _agree(a: np.ndarray, b: np.ndarray) -> bool:

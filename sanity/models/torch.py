@@ -102,9 +102,8 @@ class Torch(ScaledSource):
         lock = FolderLock(path)
         lock.acquire(wait=True)
         try:
-            if (
-                not path.with_suffix(_SAID).is_file() or not path.is_file()
-            ):  # the process waited for may have exported it
+            # The process waited for may have exported it.
+            if not (path.is_file() and path.with_suffix(_SAID).is_file()):
                 log.info("model.module=%s: its code runs now, in a process of its own", self.module)
                 self._export(path, str(checkpoint.resolve()) if checkpoint else None)
         finally:
@@ -169,8 +168,6 @@ class Torch(ScaledSource):
 
 def _compare(found: "Entry", said: Path, shape: Sequence[int], key: str) -> None:
     """Makes sure that a converted network gives what PyTorch said of it, on two images."""
-    import tensorflow as tf
-
     expected = {
         name: np.reshape(np.asarray(one["values"]), one["shape"])
         for name, one in json.loads(said.read_text(encoding="utf-8")).items()
@@ -181,8 +178,7 @@ def _compare(found: "Entry", said: Path, shape: Sequence[int], key: str) -> None
     (given,) = found.inputs
     if given.shape is not None and given.shape[1:] != images.shape[1:]:
         images = np.moveaxis(images, 1, -1)
-    outputs = tf.function(found.function)({given.name: tf.constant(images)})
-    check_outputs(expected, outputs, key, "PyTorch")
+    check_outputs(expected, found, {given.name: images}, key, "PyTorch")
 
 
 def code_around(function: str) -> dict[str, Path | str]:

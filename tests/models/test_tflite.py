@@ -154,5 +154,5 @@ def test_another_result_than_the_interpreters_is_refused(tmp_path, monkeypatch):
     own = tflite_ops.OPS["FULLY_CONNECTED"]
     wrong = {**tflite_ops.OPS, "FULLY_CONNECTED": lambda op: own(op) * 1.01}
     monkeypatch.setattr(tflite_ops, "OPS", wrong)
-    with pytest.raises(ConfigError, match="its output Identity differs; export it as a SavedModel"):
+    with pytest.raises(ConfigError, match="its output Identity differs; have another converter"):
         model.load()
