@@ -10,7 +10,7 @@ from sanity.network.graph import FlatGraph, op_of
 # Keras names the layers of a residual block alike, without a folder: block2a_expand_conv.
 # But `blocks_token_only` beside `blocks` is a row of blocks of its own.
 _RESIDUAL = re.compile(
-    r"^(.*?(?:block|expanded_conv)(?:_?\d+[a-z]?|_[a-z]|[a-rt-z])?)(?=_|$)", re.IGNORECASE
+    r"^(.*?(?:block|expanded_conv)(?:s?_?\d+[a-z]?|_[a-z]|[a-rt-z])?)(?=_|$)", re.IGNORECASE
 )
 
 # What a name gets that is there already: `conv/kernel_1`.

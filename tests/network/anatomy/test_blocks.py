@@ -70,6 +70,10 @@ def network(*layers):
             [f"{stem}{part}/w" for stem in ("block_a", "block_b") for part in ("_one", "_two")],
             ["block_b", "block_a"],
         ),
+        (
+            ["stem/w"] + [f"blocks_{i}_{part}/w" for i in range(2) for part in ("conv", "mlp")],
+            ["blocks_1", "blocks_0", "stem"],
+        ),
         # A row of blocks that is called like another one, and more, is no part of it.
         (
             ["patch/w"]
@@ -100,6 +104,7 @@ def network(*layers):
         "row",
         "residual",
         "letters",
+        "numbers",
         "two rows",
         "stages",
         "one",
@@ -111,8 +116,13 @@ def test_blocks_are_found(layers, blocks):
     assert classifier.blocks == blocks
     for name, parameter in classifier.parameters.items():
         assert parameter.block in blocks
-        if "/" in name and parameter.block not in ("block2a", "block_a", "block_b"):
-            assert f"/{parameter.block}/" in f"/{name}"
+        if "/" in name:
+            own = (
+                "_"
+                if parameter.block.startswith(("block2", "block_", "blocks_0", "blocks_1"))
+                else "/"
+            )
+            assert f"/{parameter.block}{own}" in f"/{name}"
 
 
 @pytest.mark.parametrize("scoped", [True, False], ids=["scopes", "no scopes"])
