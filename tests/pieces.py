@@ -75,16 +75,19 @@ class Killed:
 
 @checked
 class KilledOnce:
-    """A method at whose third call the machine has no memory, of all processes' calls together.
+    """A method at whose third call for a randomized network, of all processes', memory runs out.
 
-    The file that the environment names gets a line for each.
+    The file that the environment names gets a line for each call.
     """
 
     def masks(self, classifier, images, targets, seed):
         path = Path(os.environ["KILLED_ONCE"])
         with path.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        if len(path.read_text().splitlines()) == 3:
+            file.write("randomized\n" if classifier.weights.changed else "trained\n")
+            file.flush()
+            end = file.tell()
+        said = path.read_text()[:end].splitlines()
+        if said[-1] == "randomized" and said.count("randomized") == 3:
             time.sleep(2)  # till the first two are stored
             os.kill(os.getpid(), signal.SIGKILL)
         return images.x

@@ -184,7 +184,7 @@ def test_what_is_refused():
         RegionShare().of(None)
     with pytest.raises(ConfigError, match=r"region_share .*Digits: choose data=two_regions"):
         compose(["model=mlp", "data=digits", "metric=[region_share]"])
-    with pytest.raises(ValueError, match="regions"):
+    with pytest.raises(ConfigError, match="regions must be bool, of the height and width"):
         Images(unknown.x, unknown.names, *[[None] * 2] * 2, [""] * 2, np.ones((2, 3, 4), bool))
 
 
