@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -54,6 +55,8 @@ def start(project, *words, pass_fds=(), **ends):
         text=True,
         start_new_session=True,
         pass_fds=pass_fds,
+        # In the background of a script SIGINT is ignored, and stays so.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
     )
 
 
