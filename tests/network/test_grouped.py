@@ -65,16 +65,21 @@ def test_it_is_the_gradient_of_a_kernel_with_zeros(groups, kind, without_gradien
     assert near(values[0], others[0]) and near(gradients[0], theirs[0])
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_holes_are_zeros_in_a_larger_kernel(padding, without_gradient):
-    own, _ = kernel_of(1)
-    larger = np.zeros((5, 7, *own.shape[2:]), np.float32)
-    larger[::2, ::3] = own
+def check_holes(groups, padding):
+    """A kernel with holes has the gradient of a larger one that has zeros there."""
+    own, dense = kernel_of(groups)
+    larger = np.zeros((5, 7, *dense.shape[2:]), np.float32)
+    larger[::2, ::3] = dense
     found = classifier_of(own, {"strides": 1, "padding": padding, "dilations": [2, 3]})
     expected = classifier_of(larger, {"strides": 1, "padding": padding})
     x, targets = np.random.default_rng(2).random((3, 9, 8, 3), np.float32), np.array([0, 3, 1])
     for rule in ("plain", "guided_backprop"):
         assert near(found.gradients(x, targets, rule), expected.gradients(x, targets, rule))
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_holes_are_zeros_in_a_larger_kernel(padding, without_gradient):
+    check_holes(1, padding)
 
 
 def test_one_with_padding_given_as_numbers_has_a_gradient_here():
@@ -88,14 +93,7 @@ def test_one_with_padding_given_as_numbers_has_a_gradient_here():
 @pytest.mark.parametrize("padding", ["SAME", "VALID", [[0, 0], [2, 1], [3, 2], [0, 0]]], ids=str)
 def test_holes_have_a_gradient_here(padding, groups):
     """Whatever kernels this processor has: of holes with padding as numbers oneDNN has none."""
-    own, dense = kernel_of(groups)
-    larger = np.zeros((5, 7, *dense.shape[2:]), np.float32)
-    larger[::2, ::3] = dense
-    found = classifier_of(own, {"strides": 1, "padding": padding, "dilations": [2, 3]})
-    expected = classifier_of(larger, {"strides": 1, "padding": padding})
-    x, targets = np.random.default_rng(2).random((3, 9, 8, 3), np.float32), np.array([0, 3, 1])
-    for rule in ("plain", "guided_backprop"):
-        assert near(found.gradients(x, targets, rule), expected.gradients(x, targets, rule))
+    check_holes(groups, padding)
 
 
 def test_it_is_that_of_the_kernel_as_well(without_gradient):
