@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -186,6 +187,14 @@ def hash_parts(
 def is_own(made: Made) -> bool:
     """Whether an object is of a class that is not this package's."""
     return bool(_bases_of(type(made.origin())))
+
+
+def untouched(made: T) -> T:
+    """A copy of an object as it is now; the object itself where it cannot be copied."""
+    try:
+        return deepcopy(made)
+    except Exception:  # as of what holds a lock, or a tensor with a gradient
+        return made
 
 
 def code_of(cls: type) -> list[str]:

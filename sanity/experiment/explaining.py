@@ -1,8 +1,8 @@
 """Masks: every method on every image at every stage, image group by image group."""
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sanity.checked import read_only
-from sanity.contents import is_own
+from sanity.contents import is_own, untouched
 from sanity.data import Images
 from sanity.data.ahead import read_ahead
 from sanity.methods import Cost, GradientMethod, Method, Plan, Subject
-from sanity.methods.masks import check_repeated, sound_masks
+from sanity.methods.masks import check_apart, sound_masks
 from sanity.randomization.stage import explained_classes, sound_classes
 from sanity.results.units import cut_groups
 
@@ -111,7 +111,8 @@ def explain(
     """
     if targets is not None:
         targets = sound_classes(targets, len(images), classifier.n_classes, "targets")
-    explainer = _Explainer(classifier, methods, seed, done, entered)
+    own = {name: untouched(method) for name, method in methods.items() if is_own(method)}
+    explainer = _Explainer(classifier, methods, seed, done, entered, own)
     with classifier.weights.restored():
         size = mask_bytes(images, methods)
         if groups is None:
@@ -158,12 +159,18 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Explainer:
+    """Explains groups of images.
+
+    Attributes:
+        own: Methods of one's own whose masks were not looked at yet, as they were before.
+    """
+
     classifier: "Classifier"
     methods: Mapping[str, Method]
     seed: int
     done: Callable[[Cost], None]
     entered: Callable[[Entered], None]
-    checked: set[str] = field(default_factory=set)  # methods that gave the same masks again
+    own: dict[str, Method]
 
     @cached_property
     def plan(self) -> Plan:
@@ -196,6 +203,8 @@ class _Explainer:
                     found[name] = self._by_itself(name, some, targets, stage.index)
                 else:
                     self.done(method.cost(self.classifier, some) * len(some))
+            if stage.index == 0:
+                self._check_own(found.keys() - first.keys(), some, targets, found)
             if kept and stage.index == 0:
                 for name, masks in found.items():
                     if name not in first:
@@ -245,13 +254,19 @@ class _Explainer:
             masks = method.masks(self.classifier, part, targets[some], self.seed, stage)
             found.append(sound_masks(masks, name, size, images.x.shape[1:]))
             self.done(cost * size)
-        if not stage and name not in self.checked and is_own(method):
-            self.checked.add(name)
-            few = range(size)
-            check_repeated(
-                name, method, self.classifier, images.take(few), targets[few], self.seed, found[0]
-            )
         return np.concatenate(found)
+
+    def _check_own(
+        self,
+        names: Collection[str],
+        images: Images,
+        targets: np.ndarray,
+        masks: Mapping[str, np.ndarray],
+    ) -> None:
+        """Looks at the masks of methods of one's own, once each, with stage 0 in place."""
+        for name in [name for name in self.own if name in names]:
+            method = self.own.pop(name)
+            check_apart(name, method, self.classifier, images, targets, self.seed, masks[name])
 
     def _sound(self, masks: Mapping[str, np.ndarray], images: Images) -> dict[str, np.ndarray]:
         shape = images.x.shape[1:]

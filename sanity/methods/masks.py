@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SMALLEST = 2.0**-100  # a largest value, below which 24 bits of smaller ones are lost in float32
 _APART = 1e-4  # of a mask's greatest value: more than the rounding of two equal computations
+_BESIDE = 0.1  # of a mask's length: more than that of batches of other sizes, at ReLUs' kinks too
 
 
 def in_float32(mask: np.ndarray) -> tuple[np.ndarray, int]:
@@ -109,7 +110,7 @@ def sound_points(name: str, method: "GradientMethod") -> Mapping[Point, float]:
     return points
 
 
-def check_repeated(
+def check_apart(
     name: str,
     method: "Method",
     classifier: "Classifier",
@@ -118,28 +119,55 @@ def check_repeated(
     seed: int,
     masks: np.ndarray,
 ) -> None:
-    """Refuses a method of one's own whose masks of the same images are others when asked again.
+    """Refuses a method of one's own whose mask of an image depends on more than it may.
+
+    The last image and the first one are explained by themselves, the last one first and twice: so
+    a mask shows that depends on the images beside, or on those before.
 
     Args:
         name: The method's.
-        method: It.
+        method: It, as it was before it was asked for any mask.
         classifier: The network, as trained.
         images: n of them.
         targets: (n,), the classes explained.
         seed: Of what is drawn.
-        masks: What it gave of them before.
+        masks: What it gave of them together.
 
     Raises:
-        ConfigError: They are.
+        ConfigError: A mask is another one when it is asked for again, or by itself.
     """
-    given = method.masks(classifier, images, targets, seed)
-    again = sound_masks(given, name, len(images), images.x.shape[1:])
-    finite = np.isfinite(masks)
-    scale = np.abs(masks[finite]).max(initial=0)
-    same = masks.shape == again.shape and np.array_equal(finite, np.isfinite(again))
-    if not same or np.abs(masks[finite] - again[finite]).max(initial=0) > _APART * scale:
+
+    def mask(place: int) -> np.ndarray:
+        # Copies, to which it may write.
+        given = method.masks(classifier, images.take([place]), targets[[place]], seed)
+        (found,) = sound_masks(given, name, 1, images.x.shape[1:])
+        return np.asarray(found)
+
+    places = [len(images) - 1, 0][: len(images)]
+    alone = [mask(place) for place in places]
+    if _difference(alone[0], mask(places[0]), np.inf) > _APART:
         raise ConfigError(
             f"method.{name} gives other masks of the same images when it is asked again: it must "
-            "keep nothing from call to call, and draw from generators keyed by seed and image, as "
-            "sanity.randomness.generator('mine', seed, image_name)"
+            "keep nothing from call to call, and draw from generators keyed by seed and image: "
+            "sanity.randomness.generator('mine', seed, image_name), or subject.random('mine')"
         )
+    for place, one in zip(places, alone, strict=True):
+        if _difference(one, masks[place], 2) > _BESIDE:
+            raise ConfigError(
+                f"method.{name} gives another mask of {images.names[place]} by itself than in a "
+                "group of images: a mask may depend on its own image alone, and nothing may be "
+                "kept from call to call"
+            )
+
+
+def _difference(a: np.ndarray, b: np.ndarray, norm: float) -> float:
+    """The norm of the difference of two masks over the larger one's; inf if only one is finite."""
+    finite = np.isfinite(a)
+    if a.shape != b.shape or not np.array_equal(finite, np.isfinite(b)):
+        return np.inf
+    a, b = a[finite].astype(np.float64), b[finite].astype(np.float64)
+    if np.array_equal(a, b):
+        return 0.0
+    return float(
+        np.linalg.norm(a - b, norm) / max(np.linalg.norm(a, norm), np.linalg.norm(b, norm))
+    )

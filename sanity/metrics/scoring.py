@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sanity.checked import own_code, read_only
+from sanity.contents import is_own, untouched
 from sanity.errors import ConfigError
 from sanity.metrics.base import Features, MaskMetric, all_features, one_number_each, reasons
+from sanity.metrics.own import check_apart
 from sanity.randomness import generator
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ class Scorer:
         self._null = null
         self._regions = regions
         self._references = references
+        # Metrics of one's own whose scores were not looked at yet, as they were before.
+        self._own = {name: untouched(metric) for name, metric in metrics.items() if is_own(metric)}
         self._group: range | None = None
         self._originals: dict[tuple[str, int], _Kept] = {}  # by method and first image
         self._foreign: dict[str, Mapping[str, Any]] = {}  # and of the references, by method
@@ -152,6 +156,9 @@ class Scorer:
         for name, metric in metrics.items():
             values = _compare(name, metric.compare, kept.own[name], features[name], len(group))
             _check_scale(name, metric, values, itself=not stage)
+            if stage and name in self._own:
+                own = self._own.pop(name)
+                check_apart(name, own, kept.masks, masks, regions, values)
             nulls = self._nulls(method, name, metric, group, features[name], kept)
             yield _finite(values), _finite(nulls), _why(values, kept.own[name], features[name])
 

@@ -6,7 +6,7 @@ import pytest
 from sanity.data import Images
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import explain
-from sanity.methods import Cost, Gradient, Method, Noisy, Original
+from sanity.methods import Cost, Gradient, GradientMethod, Method, Noisy, Original
 from sanity.methods.masks import sound_masks
 from sanity.methods.points import noisy
 from sanity.randomization.stage import Stage
@@ -87,6 +87,76 @@ def test_a_method_that_gives_other_masks_when_asked_again_is_refused(network):
     for change in (remember, lambda g, images, targets: draw.standard_normal(g.shape)):
         with pytest.raises(ConfigError, match=r"method\.mine gives other masks of the same images"):
             masks_of(network, Own(change))
+
+
+class Kept(GradientMethod):
+    """A gradient method of one's own, whose term depends on more than the gradient."""
+
+    def __init__(self, change):
+        self.change, self.kept, self.draw = change, [], np.random.default_rng(0)
+
+    def points(self):
+        return {Original(): 1.0}
+
+    def term(self, gradient, point, subject):
+        return self.change(self, gradient, subject)
+
+    def keep(self, gradient):
+        self.kept.append(gradient)
+        return self.kept[0]
+
+    def complete(self, masks, classifier, subjects, targets):
+        return masks - masks.mean(0) if self.change is beside else masks
+
+
+def beside(method, gradient, subject):
+    return gradient
+
+
+AGAIN = "other masks of the same images when it is asked again"
+ALONE = "another mask of (a|c) by itself than in a group of images"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda m, g, s: g + 0.01 * g.max() * m.draw.standard_normal(g.shape), AGAIN),
+        (lambda m, g, s: g + m.keep(g) * len(m.kept), AGAIN),
+        (lambda m, g, s: g + m.keep(g), ALONE),
+        (beside, ALONE),
+    ],
+)
+def test_a_gradient_methods_mask_depends_on_its_image_alone(network, change, said):
+    with pytest.raises(ConfigError, match=rf"^method\.mine gives {said}"):
+        masks_of(network, Kept(change))
+
+
+def test_a_gradient_method_may_draw_for_an_image_and_remember_it(network):
+    def change(method, gradient, subject):
+        method.keep(gradient)
+        return gradient * subject.random("mine").random(gradient.shape)
+
+    found, plain = masks_of(network, Kept(change))
+    assert (np.abs(found) <= np.abs(plain) + 1e-5).all()
+
+
+class First:
+    """A gradient, less that of the first image that it ever saw."""
+
+    first = None
+
+    def __call__(self, gradients, images, targets):
+        self.first = gradients[0] if self.first is None else self.first
+        return gradients - self.first
+
+
+@pytest.mark.parametrize(
+    "method", [Own(lambda g, images, targets: g / np.abs(g).max()), Own(First(), gradients=100)]
+)
+def test_a_mask_that_depends_on_other_images_is_refused(network, method):
+    """In its group, or where images are explained one by one."""
+    with pytest.raises(ConfigError, match=rf"^method\.mine gives {ALONE}"):
+        masks_of(network, method)
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_originals_that_are_kept_stay_as_they_are(features):
     def compare(a, b):
         inside = a.parts["m"] if isinstance(a, Features) else a
         inside[0][...] = 0
-        return np.zeros(3)
+        return np.zeros(len(inside))
 
     metric = Awkward(features, compare)
     if features is list:  # each time a copy, as one cannot see what is written to
@@ -233,10 +233,57 @@ def test_a_metric_that_gives_something_else_than_a_number_for_each_mask(scores, 
 
 
 def test_a_number_that_is_none_has_a_reason():
-    found = awkward_scores(Awkward(compare=lambda a, b: np.array([1, np.inf, np.nan])))
+    known = np.random.default_rng(0).standard_normal((2, 3, 16, 16)).astype(np.float32)[0, :, 0, 0]
+    given = dict(zip(known.tolist(), [1, np.inf, np.nan], strict=True))
+    found = awkward_scores(
+        Awkward(compare=lambda a, b: np.array([given[one] for one in a[:, 0, 0].tolist()]))
+    )
     mine = rows(found, "mine")
     assert mine["value"].isna().tolist() == [False, True, True]
     assert mine["reason"].tolist() == ["", NO_NUMBER, NO_NUMBER]
+
+
+class Counted:
+    """A draw that another one follows."""
+
+    def __init__(self):
+        self.draw = np.random.default_rng(0)
+
+    def __call__(self, a, b):
+        return (b - a).mean((1, 2)) * self.draw.random(len(a))
+
+
+class First:
+    """Compares with the first mask that it ever saw."""
+
+    first = None
+
+    def __call__(self, a, b):
+        self.first = a[0] if self.first is None else self.first
+        return (b - self.first).mean((1, 2))
+
+
+@pytest.mark.parametrize(
+    ("compare", "said"),
+    [
+        (Counted(), "other scores of the same masks when it is asked again"),
+        (lambda a, b: np.random.default_rng().random(len(a)), "other scores of the same masks"),
+        (lambda a, b: (b - a.mean(0)).mean((1, 2)), "another score of an image by itself"),
+        (lambda a, b: np.random.default_rng(0).random(len(a)), "another score of an image"),
+        (lambda a, b: np.arange(1.0, len(a) + 1), "another score of an image by itself"),
+        (First(), "another score of an image by itself"),
+    ],
+)
+def test_a_score_depends_on_its_two_masks_alone(compare, said):
+    with pytest.raises(ConfigError, match=rf"^metric\.mine gives {said}"):
+        awkward_scores(Awkward(compare=compare))
+
+
+def test_a_null_that_is_drawn_is_refused():
+    metric = Awkward()
+    metric.null = lambda a, b: np.random.default_rng().random(len(a))
+    with pytest.raises(ConfigError, match=r"^metric\.mine gives other scores of the same masks"):
+        awkward_scores(metric)
 
 
 @pytest.mark.parametrize(
