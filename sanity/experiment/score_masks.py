@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from sanity.metrics import check_sizes
 from sanity.metrics.recorded import Recorded
 from sanity.metrics.scoring import References, Scorer
 from sanity.progress import say
+from sanity.randomization.weights import Order
 from sanity.report.answer import Answer
 from sanity.report.console import for_console, for_file, from_here, wrapped
 from sanity.report.finish import IMAGES, finish
@@ -46,13 +47,18 @@ _HOW = ("name", "output", "force", "runtime")
 _GROUP = 8  # images whose masks are held at a time
 _OTHER_DRAWS = "as masks of them in a file each, with seed=1, seed=2"
 _NO_ORDER = (
-    "No verdict is given, as the order in which blocks were randomized is not known: "
+    "No verdict is given, as the order in which blocks were randomized is not known{}: "
     "randomization=cascading says that it was from the output on."
 )
 _NO_LOGITS = (
     "Whether the randomized networks still tell images apart is not known: an array logits, image "
     "× stage × class, beside the masks would say it."
 )
+_FEW_LOGITS = (
+    "Whether the randomized networks still tell images apart cannot be told from so few logits: "
+    "one or two say too little of what all images have in common."
+)
+_FEW = 2  # logits or less
 _UNKNOWN = -1  # the class explained, where nobody says it
 
 
@@ -215,9 +221,15 @@ def _compute(asked: _Asked, folder: RunFolder) -> None:
     finish(folder.path)
     answer = Answer(found, folder.scores(), job.settings.verdict, other_draws=_OTHER_DRAWS)
     say(f"\n{for_file(answer.parts)}\n", f"\n{for_console(answer.parts)}\n")
-    for unknown, said in ((asked.order, _NO_ORDER), (predicted, _NO_LOGITS)):
-        if unknown is None:
-            log.warning("%s", wrapped(said))
+    few = given.logits is not None and given.logits.shape[2] <= _FEW
+    named = "" if asked.order is None else f" by the name {asked.order}"
+    remarks = {
+        _NO_ORDER.format(named): asked.order not in get_args(Order),
+        _NO_LOGITS: given.logits is None,
+        _FEW_LOGITS: few,
+    }
+    for said in (text for text, applies in remarks.items() if applies):
+        log.warning("%s", wrapped(said))
     log.info("results are in %s", from_here(folder.path))
 
 
@@ -269,19 +281,26 @@ def _single(masks: np.ndarray) -> np.ndarray:
 def _predictions(given: GivenMasks) -> "pd.DataFrame":
     """One row an image and stage, as in predictions.parquet, from logits that exclude each other.
 
-    Without the network, `between_share` is of the logits alone, which of a few classes say little.
+    Without the network, `between_share` is of the logits alone: NaN of one or two, unless they are
+    the same for every image. One number, a sigmoid's logit or a regression's, has no probability
+    that could be told. Logits that are not finite make NaN of whatever is computed from them.
     """
     import pandas as pd
 
     assert given.logits is not None
     parts = []
     rows = np.arange(len(given.images))
+    targets = given.targets
+    alone = given.logits.shape[2] == 1
     for stage, layer in enumerate(given.layers):
         logits = given.logits[:, stage]
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        softmax, predicted = np.exp(log_softmax), logits.argmax(axis=1)
-        targets = given.targets
+        with np.errstate(invalid="ignore", over="ignore"):
+            shifted = logits - logits.max(axis=1, keepdims=True)
+            log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+            softmax = np.full_like(logits, np.nan) if alone else np.exp(log_softmax)
+            spread = np.abs(logits[:, 0]) if alone else logits.std(axis=1)
+            share, entropy = _share(logits), -(softmax * log_softmax).sum(axis=1)
+        predicted = logits.argmax(axis=1)
         parts.append(
             pd.DataFrame(
                 {
@@ -294,13 +313,20 @@ def _predictions(given: GivenMasks) -> "pd.DataFrame":
                     "target": targets,
                     "target_probability": softmax[rows, targets],
                     "target_logit": logits[rows, targets],
-                    "logit_std": logits.std(axis=1),
-                    "between_share": between_share(logits),
-                    "entropy": -(softmax * log_softmax).sum(axis=1),
+                    "logit_std": spread,
+                    "between_share": share,
+                    "entropy": entropy,
                 }
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def _share(logits: np.ndarray) -> float:
+    """How much of the logits' variance (n, classes) lies between images, as far as they tell."""
+    if logits.shape[1] <= _FEW and np.ptp(logits, axis=0).max() > 0:
+        return float("nan")
+    return between_share(logits)
 
 
 def _verdicts(

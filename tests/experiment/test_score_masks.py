@@ -235,6 +235,35 @@ def test_mistakes_in_what_is_asked(override, message, here):
         score_masks("masks.npz", ["metric=[spearman]", override])
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_few_logits_call_no_network_vanished_or_dead(classes, here, unfinished, caplog):
+    logits = 3 + 0.1 * generator("few").standard_normal((7, 4, classes))
+    logits[..., 1:] -= 6  # what the images have in common is far more than what they have not
+    np.savez("masks.npz", **arrays(logits=logits))
+    result = score_masks("masks.npz", [*FAST, "randomization=cascading"])
+    assert "invalid" not in set(result.verdicts["verdict"])
+    said = result.predictions
+    assert said["between_share"].isna().all() and "few logits" in caplog.text
+    assert said["probability"].isna().all() if classes == 1 else (said["probability"] > 0.9).all()
+
+
+def test_logits_that_are_not_finite_make_a_stage_invalid(here, unfinished):
+    logits = generator("exploded").standard_normal((7, 4, 12))
+    logits[:, 1] = np.inf
+    logits[0, 2, 3] = np.nan
+    np.savez("masks.npz", **arrays(logits=logits))
+    result = score_masks("masks.npz", [*FAST, "randomization=cascading"])
+    primary = result.verdicts[result.verdicts["primary"]]
+    assert set(primary["verdict"]) == {"invalid"}
+    assert result.predictions["entropy"].isna().sum() == 8
+
+
+def test_a_name_of_an_order_that_is_not_known_is_said(here, unfinished, caplog):
+    np.savez("masks.npz", **arrays())
+    score_masks("masks.npz", [*FAST, "randomization=paper_code"])
+    assert "not known by the name paper_code" in " ".join(caplog.text.split())
+
+
 def evil_npz(path, mark):
     """An array of objects to be unpickled, and an archive member that is a pickle."""
     with zipfile.ZipFile(path, "w") as archive:
