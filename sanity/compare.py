@@ -205,8 +205,9 @@ def _parser() -> Parser:
     add(
         "--rescore",
         nargs="+",
-        metavar="metric=[…]",
-        help="computes scores from stored masks: checks those there, adds those of new metrics",
+        metavar="METRIC",
+        help="computes scores from stored masks: checks those there, adds those of new metrics; "
+        "names, or metric=[…] and metric.NAME.KEY=… as for sanity",
     )
     add(
         "--config-dir",
@@ -290,7 +291,7 @@ def _write_tables(table: "pd.DataFrame", judged: Sequence[Judged], options: Name
             options.digits,
         )
         for one in judged
-        if len(one.found)
+        if one.found["early"].notna().any()  # else each cell would be a dash
     ]
     tables.append(means_table(table, pivot(table, options.digits)))
     for name, text in ((options.markdown, markdown), (options.latex, latex)):

@@ -592,6 +592,8 @@ def test_mistakes_are_one_sentence(one, tmp_path, capsys):
     assert "metric=sim is unknown; did you mean metric=ssim" in refused(
         capsys, one, "--rescore", "metric=[sim]"
     )
+    assert "metric=sim is unknown" in refused(capsys, one, "--rescore", "ssim,sim")
+    assert "into the list of metric" in refused(capsys, one, "--rescore", "mse", "metric=[ssim]")
     assert "--verdict treshold=1 must be" in refused(capsys, one, "--verdict", "treshold=1")
     assert "must be a number" in refused(capsys, one, "--verdict", "threshold=high")
     for width in ("0", "-0.1", "nan", "inf"):

@@ -1,6 +1,5 @@
 """Scores from stored masks: checks those of a run, and adds new metrics to it."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sanity.analysis.health import unsound
+from sanity.arguments import in_list
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.experiment.references import read_references
@@ -22,8 +22,6 @@ from sanity.results.masks import layout_of
 from sanity.results.recorded import configuration, metric_nodes
 from sanity.results.tables import SCORES, arrow_schema, mark, read_table, write_table
 
-log = logging.getLogger(__name__)
-
 _GROUP = 8  # images whose masks are held at a time
 _EQUAL = 1e-9  # what another machine's arithmetic may change in a score
 
@@ -34,16 +32,24 @@ def chosen_metrics(
     """The metrics that overrides such as `metric=[mse]` choose, and their settings, by name.
 
     Args:
-        overrides: As on the command line.
+        overrides: As on the command line; a name alone, `mse`, chooses that metric.
         config_dir: A folder of YAMLs of one's own.
 
     Raises:
         ConfigError: They are wrong, or override something else.
     """
+    named = [name for text in overrides if "=" not in text for name in in_list(text)]
+    overrides = [text for text in overrides if "=" in text]
+    if named and any(text.startswith("metric=") for text in overrides):
+        raise ConfigError(f"--rescore {named[0]} belongs into the list of metric=[…]")
+    if named:
+        overrides = [f"metric=[{','.join(named)}]", *overrides]
     for override in overrides:
         key = override.lstrip("+~").split("=", 1)[0]
-        if key.split(".")[0] != "metric" or "=" not in override:
-            raise ConfigError(f"--rescore {override} must be metric=[…] or metric.NAME.KEY=…")
+        if key.split(".")[0] != "metric":
+            raise ConfigError(
+                f"--rescore {override} must be a metric's name, metric=[…] or metric.NAME.KEY=…"
+            )
     job = compose(overrides, config_dir)
     for name, metric in job.metrics.items():
         if metric.needs_regions:
