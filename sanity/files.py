@@ -89,6 +89,21 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file or of all files below a folder; of a link its own.
+
+    What another process removes meanwhile counts for nothing.
+    """
+    try:
+        if path.is_symlink() or not path.is_dir():
+            return path.lstat().st_size
+        with os.scandir(path) as entries:
+            inside = [Path(entry.path) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    return sum(map(size_of, inside))
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object from a file; None if there is no file or no whole object in it.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sanity.errors import ConfigError
-from sanity.files import FolderLock, cache_folder, read_json, remove
+from sanity.files import FolderLock, cache_folder, read_json, remove, size_of
 from sanity.results import originals, recorded
 from sanity.results.columns import RESULTS_FORMAT
 
@@ -196,12 +196,4 @@ def _is_original(file: Path, folder: Path) -> bool:
 
 
 def _part(kind: str, folder: Path, files: list[Path], count: int = 1) -> Part:
-    return Part(kind, folder, files, sum(map(_size, files)), count)
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file or of all files below a folder; of a link its own."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size
-    with os.scandir(path) as entries:
-        return sum(_size(Path(entry.path)) for entry in entries)
+    return Part(kind, folder, files, sum(map(size_of, files)), count)

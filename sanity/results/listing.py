@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sanity.errors import ConfigError
-from sanity.files import FolderLock, read_json
+from sanity.files import FolderLock, read_json, size_of
 from sanity.results.recorded import seconds_of
 from sanity.results.tables import UNITS, damage
 
@@ -279,7 +279,7 @@ def _about(run: Run) -> dict[str, Any]:
         "traceback": info.get("traceback"),
         "started": info.get("started"),
         "seconds": seconds_of(info),
-        "bytes": sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file()),
+        "bytes": size_of(run.folder),
         "overrides": _overrides(run.folder),
         "path": str(run.folder.absolute()),
     }

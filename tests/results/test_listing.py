@@ -1,5 +1,6 @@
 """Which runs there are, and what is said of those that are not counted or not found."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import pytest
 
 import sanity
 from sanity.errors import ConfigError
-from sanity.files import write_json
+from sanity.files import size_of, write_json
 from sanity.results import RunFolder, load_predictions, load_runs, runs
 from tests.results.runs import (
     CONFIG,
@@ -210,3 +211,21 @@ def test_the_time_that_a_run_lay_dead_does_not_count(tmp_path):
     del run.info["resumed"][0]["stopped"]  # as of a run of before it was recorded
     write_json(folder / "run.json", run.info)
     assert runs(tmp_path)["seconds"].item() >= 7200
+
+
+def test_what_is_removed_while_sizes_are_added_up_counts_for_nothing(tmp_path, monkeypatch):
+    for name in ("kept", "inside/kept", "inside/gone"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "link").symlink_to(tmp_path / "inside")
+    own = len(str(tmp_path / "inside"))  # a link's size is its target's length
+    scan = os.scandir
+
+    def slow(path):
+        found = list(scan(path))
+        (tmp_path / "inside" / "gone").unlink(missing_ok=True)
+        return contextlib.nullcontext(found)
+
+    monkeypatch.setattr("sanity.files.os.scandir", slow)
+    assert size_of(tmp_path) == 10 + own
+    assert size_of(tmp_path / "nothing") == 0
