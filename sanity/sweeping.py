@@ -135,6 +135,8 @@ def report(jobs: Sequence[tuple[Sequence[str], Outcome]]) -> int | None:
     Returns:
         The exit code if any failed: 2 if all did by a user's mistake, else 1.
     """
+    from sanity.report.console import from_here
+
     outcomes = [outcome for _, outcome in jobs]
     counts = Counter(outcome.state for outcome in outcomes)
     shared = set.intersection(*(set(overrides) for overrides, _ in jobs)) if jobs else set()
@@ -146,8 +148,9 @@ def report(jobs: Sequence[tuple[Sequence[str], Outcome]]) -> int | None:
         if not _same_file():
             print(line, file=sys.stderr)
     for page in write_pages(outcomes):
-        print(f"{page} shows the runs of this sweep")
-        print(f"sanity-compare {shlex.quote(str(page.parent))} prints its verdicts, seeds together")
+        print(f"{from_here(page)} shows the runs of this sweep")
+        folder = shlex.quote(from_here(page.parent))
+        print(f"sanity-compare {folder} prints its verdicts, seeds together")
     if counts["shown"]:
         print(_in_all([outcome for outcome in outcomes if outcome.state == "shown"]))
     parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]

@@ -39,6 +39,11 @@ def stored_job(
     record = configuration(run)
     if not record:
         raise ConfigError(f"{run} holds no run: it has no configuration in .hydra/config.yaml")
+    if "model" not in record and isinstance(source := record.get("source"), dict):
+        raise ConfigError(
+            f"{run} has scores of masks made elsewhere, in {source.get('file')}: sanity-score "
+            "scores them again"
+        )
     hydra = _yaml(run / ".hydra" / "hydra.yaml")
     own = hydra.get("hydra", hydra) if isinstance(hydra, dict) else {}
     choices = dict((own.get("runtime") or {}).get("choices") or {})

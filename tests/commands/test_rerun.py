@@ -95,6 +95,13 @@ def test_no_run_is_a_sentence(tmp_path, monkeypatch, capsys, words):
     assert ended.value.code == 2 and said.startswith("sanity-rerun: ")
 
 
+def test_scores_of_masks_made_elsewhere_are_no_job(tmp_path):
+    source = {"file": "masks.npz", "sha256": "0"}
+    write_config(tmp_path, {"seed": 0, "source": source}, [], {})
+    with pytest.raises(ConfigError, match=r"masks made elsewhere, in masks.npz: sanity-score"):
+        stored_job(tmp_path, ["seed=1"])
+
+
 def test_a_run_is_there_already_and_computed_again_elsewhere(tmp_path, monkeypatch, capsys):
     import sanity
     from sanity.results import load_runs
