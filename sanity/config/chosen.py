@@ -63,8 +63,9 @@ def refuse_bare(group: str, nodes: Any, overrides: Sequence[str]) -> None:
     for text in given[-1:]:  # which counts
         value = text.partition("=")[2]
         names = [name.strip(" \"'") for name in value.strip("[]").split(",")]
-        strange = set(there) - set(names) - set(options(group))  # what the YAML of one calls it
-        bare = [n for n in names if n in options(group) and not _makes(there.get(n))]
+        known = options(group)
+        strange = set(there) - set(names) - set(known)  # what the YAML of one calls it
+        bare = [n for n in names if n in known and not _makes(there.get(n))]
         if bare and not strange:
             raise ConfigError(
                 f"{text}: {group}/{bare[0]}.yaml makes nothing: the key {bare[0]}, and below it "

@@ -85,7 +85,8 @@ def set_up(conf: str, first: str | None = None) -> Iterator[None]:
 
 def group_options(loader: Any, group: str) -> list[str]:
     """The names of a group's options."""
-    names: list[str] = loader.get_group_options(group, ObjectType.CONFIG)
+    # Without overrides, the loader's own method asks a deep copy of all that Hydra knows.
+    names: list[str] = loader.repository.get_group_options(group, ObjectType.CONFIG)
     return names
 
 
