@@ -145,6 +145,8 @@ def test_all_pages_are_one_file_with_embedded_fonts(tmp_path):
     content = file.read_bytes()
     assert file.name == "grids.pdf" and list(file.parent.iterdir()) == [file]
     assert content.count(b"/Type /Page ") == 2 and b"/FontFile2" in content
+    assert content.count(b"/Subtype /Image") == 2 * 3  # the image, its masks, their key
+    assert content.index(b"/Subtype /Image") < content.rindex(b"/Type /Page ")  # page by page
     assert save_pages(iter(pages), tmp_path / "again").read_bytes() == content
 
 

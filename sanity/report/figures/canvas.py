@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.backends.backend_mixed import MixedModeRenderer
+from matplotlib.backends.backend_pdf import PdfFile, RendererPdf
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
@@ -133,13 +134,49 @@ def save_pages(pages: Iterable[Figure], path: str | os.PathLike[str]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with fixed(), PdfPages(partial, metadata=_UNDATED["pdf"]) as pdf:
+        with fixed(), closing(_PAGES(partial, metadata=_UNDATED["pdf"])) as pdf:
             for page in pages:
-                pdf.savefig(page, dpi=page.dpi)
+                _add_page(pdf, page)
+            pdf.finalize()
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
     return file
+
+
+class _Pages(PdfFile):
+    """A PDF that writes pictures after the page they are on, and then lets go of them.
+
+    Matplotlib's holds all of them to its end, which comes when somebody waits for it.
+    """
+
+    def writeImages(self) -> None:  # noqa: N802 (Matplotlib's)
+        """Writes what is not written yet; keeps the names, by which pages know their pictures."""
+        written = {key: held for key, held in self._images.items() if held[0] is None}
+        self._images = {key: held for key, held in self._images.items() if key not in written}
+        write: Any = super().writeImages
+        write()
+        for _, name, reference in self._images.values():
+            written[name] = None, name, reference  # a key of its own: others are pictures' ids
+        self._images = written
+
+
+_PAGES: Any = _Pages  # Matplotlib's backends have no types
+_MIXED: Any = MixedModeRenderer
+_RENDERER: Any = RendererPdf
+
+
+def _add_page(pdf: Any, page: Figure) -> None:
+    """Draws a figure as the next page, at its own resolution, and writes its pictures."""
+    width, height = page.get_size_inches()
+    dpi, page.dpi = page.dpi, 72  # points, in which a PDF measures
+    pdf.newPage(width, height)
+    renderer = _MIXED(page, width, height, dpi, _RENDERER(pdf, dpi, height, width))
+    page.draw(renderer)
+    renderer.finalize()
+    pdf.endStream()
+    pdf.writeImages()
+    page.dpi = dpi
 
 
 def _dots(fig: Figure, suffix: str) -> float:
