@@ -49,7 +49,7 @@ def settling(
 ) -> Settling | None:
     """What would decide what leans by the primary metric; None where nothing would.
 
-    Where nothing leans, and draws of the weights differ too much for more images to decide, twice
+    Of a share of the images the shares together come first. Where nothing leans, and draws of the weights differ too much for more images to decide, twice
     as many draws. Of methods that take more images than the data has, it says nothing if others
     take fewer.
 
@@ -63,6 +63,8 @@ def settling(
     program = _STARTED if elsewhere else _program()
     if not len(leaning):
         return _with_draws(runs, program, 2 * len(_seeds(runs))) if _draws_differ(found) else None
+    if shared := _other_shards(runs, elsewhere):
+        return Settling(0, None, shared)
     infos = [read_json(run / "run.json") or {} for run in runs]
     data = configuration(runs[0]).get("data") or {}
     there = (infos[0].get("counts") or {}).get("available")
@@ -84,6 +86,18 @@ def settling(
     return Settling(
         images, command, None if command else f"data.limit={images} in each of the runs"
     )
+
+
+def _other_shards(runs: Sequence[Path], elsewhere: bool) -> str | None:
+    """What to do where the images of other shards are missing; None where none are."""
+    data = [configuration(run).get("data") or {} for run in runs]
+    count = data[0].get("shards")
+    if not isinstance(count, int) or len({one.get("shard") for one in data}) >= count:
+        return None
+    here, folder = Path.cwd(), runs[0].absolute().parent
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    by = "" if elsewhere else f" by sanity-compare {shlex.quote(str(shown))}"
+    return f"the images of all {count} shards, judged together{by}"
 
 
 def _draws_differ(found: "pd.DataFrame") -> bool:

@@ -110,6 +110,21 @@ def test_what_takes_more_than_there_are_is_left_to_the_others(tmp_path):
     assert command_of(run_of(tmp_path / "run"), enough=(6, 8, 300))[-1] == "data.limit=8"
 
 
+@pytest.mark.parametrize("page", [False, True])
+def test_a_share_of_the_images_waits_for_the_others(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shares = [
+        run_of(tmp_path / "a sweep" / f"run{k}", data={**LIMITED, "shard": k, "shards": 2})
+        for k in range(2)
+    ]
+    found = settling(shares[:1], verdicts_of(), elsewhere=page)
+    by = "" if page else " by sanity-compare 'a sweep'"
+    assert found is not None and found.command is None
+    assert found.said == f"the images of all 2 shards, judged together{by}"
+    both = settling(shares, verdicts_of(), elsewhere=page)
+    assert both is not None and both.command is not None
+
+
 def test_nothing_leans(tmp_path):
     assert settling([run_of(tmp_path / "run")], verdicts_of(leans="")) is None
 
