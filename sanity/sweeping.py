@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sanity.config.sentences import sentence
 from sanity.errors import ConfigError, shown
 from sanity.files import read_json
-from sanity.progress import duration
+from sanity.progress import ForConsole, duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -268,7 +268,7 @@ def tag(number: int) -> None:
             handler.setFormatter(_Tagged(number))
 
 
-class _Tagged(logging.Formatter):
+class _Tagged(ForConsole):
     """Begins each line with a job's number, as it is counted from 1."""
 
     def __init__(self, number: int):

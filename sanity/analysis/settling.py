@@ -49,9 +49,9 @@ def settling(
 ) -> Settling | None:
     """What would decide what leans by the primary metric; None where nothing would.
 
-    Of a share of the images the shares together come first. Where nothing leans, and draws of the weights differ too much for more images to decide, twice
-    as many draws. Of methods that take more images than the data has, it says nothing if others
-    take fewer.
+    Of a share of the images the shares together come first. Where nothing leans, and draws of the
+    weights differ too much for more images to decide, twice as many draws. Of methods that take
+    more images than the data has, it says nothing if others take fewer.
 
     Args:
         runs: The folders of one scheme's runs, each of another seed or share of the images.
