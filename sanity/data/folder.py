@@ -139,7 +139,8 @@ class Folder(Selection):
     """The image files of a folder and of those in it, or one image file.
 
     Hidden files and folders are left out, links followed; the order is that of the paths. An
-    image's name is its path in the folder without extension (`cats/tom`).
+    image's name is its path in the folder without extension (`cats/tom`); bytes of it that are no
+    UTF-8, as of old archives, stand there in hexadecimal.
 
     Attributes:
         labels: None; "folders", the name of the uppermost subfolder; or the path of a CSV file
@@ -225,7 +226,7 @@ class Folder(Selection):
     def _files(self) -> dict[str, Path]:
         path = Path(self.path).expanduser()
         if path.is_file():
-            return {path.stem: path}
+            return {_as_text(path.stem): path}
         if not path.is_dir():
             raise ConfigError(f"data.path={self.path}: there is no such file or folder")
         found, left_out = self._listed
@@ -243,12 +244,15 @@ class Folder(Selection):
 
     def _subfolders(self, files: dict[str, Path]) -> list[str]:
         parts = [path.relative_to(self._root()).parts for path in files.values()]
-        return sorted({part[0] for part in parts if len(part) > 1})
+        return sorted({_as_text(part[0]) for part in parts if len(part) > 1})
 
     def _label_texts(self, files: dict[str, Path], chosen: list[str]) -> list[str | None]:
         if self.labels is None:
             return [None] * len(chosen)
-        relative = {name: files[name].relative_to(self._root()).as_posix() for name in files}
+        root = self._root()
+        relative = {
+            name: _as_text(path.relative_to(root).as_posix()) for name, path in files.items()
+        }
         if self.labels == "folders":
             loose = [name for name in chosen if "/" not in relative[name]]
             if loose:
@@ -333,10 +337,15 @@ def _image_files(root: Path) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
 
 
 def _names(files: list[PurePosixPath]) -> list[str]:
-    taken = Counter(str(path) for path in files)
-    taken.update(str(path.with_suffix("")) for path in files)
-    short = [str(path.with_suffix("")) for path in files]
-    return [s if taken[s] == 1 else str(path) for s, path in zip(short, files, strict=True)]
+    whole = [_as_text(str(path)) for path in files]
+    short = [_as_text(str(path.with_suffix(""))) for path in files]
+    taken = Counter([*whole, *short])
+    return [s if taken[s] == 1 else w for s, w in zip(short, whole, strict=True)]
+
+
+def _as_text(name: str) -> str:
+    """A file's name as text that can be stored: Python keeps bytes that are no UTF-8 aside."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _read_labels(path: Path) -> list[tuple[str, str]]:

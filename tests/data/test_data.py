@@ -410,6 +410,20 @@ def test_colliding_names_keep_their_extension(tmp_path):
     assert images.names == ["a.jpg", "a.jpg.png", "a.png", "b"]
 
 
+def test_names_that_are_no_utf_8_are_stored_as_text(tmp_path):
+    """As in archives of old: results could not be written under such a name."""
+    file = save(tmp_path / "ca" / "1.png")
+    folder = os.fsencode(tmp_path)
+    os.rename(file, os.path.join(folder, b"ca", b"t\xe9.png"))
+    os.rename(os.path.join(folder, b"ca"), os.path.join(folder, b"caf\xe9"))
+    data = Folder(path=str(tmp_path), labels="folders")
+    data.check()
+    images = data.read(ImageSpec((5, 7, 3), class_names=None, n_classes=1))
+    assert images.names == [r"caf\xe9/t\xe9"] and images.label_names == [r"caf\xe9"]
+    assert data.named(images.names).select(data.available()) == [0]
+    assert images.x[0].shape == (5, 7, 3)
+
+
 def test_one_file_is_a_folder_of_one(tmp_path, monkeypatch):
     save(tmp_path / "zebra.png")
     save(tmp_path / "other.png")
