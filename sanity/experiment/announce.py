@@ -191,7 +191,11 @@ def _show_costs(experiment: Experiment) -> None:
         log.info(row, name, cost.gradients, cost.forward)
     log.info(row, "together", asked.gradients, asked.forward)
     log.info(row, "shared ones once", experiment.cost.gradients, experiment.cost.forward)
-    total = experiment.cost * (len(images) * len(experiment.stages))
+    if beside := experiment.beside:
+        nulls = experiment.cost * beside
+        said = f"{beside} image{'s' * (beside > 1)} more as trained, for nulls"
+        log.info(row, said, nulls.gradients, nulls.forward)
+    total = experiment.cost * (len(images) * len(experiment.stages) + beside)
     log.info(row, "in all", total.gradients, total.forward)
 
 
