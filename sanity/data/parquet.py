@@ -134,8 +134,6 @@ class Parquet(Selection):
 
     def _column(self, path: Path, schema: "pa.Schema") -> str:
         """The column of images; that of labels is looked at as well."""
-        import pyarrow as pa
-
         fitting: list[str] = [field.name for field in schema if _holds_images(field.type)]
         all_columns = name_some(schema.names)
         if self.labels is not None and self.labels not in schema.names:
@@ -144,9 +142,7 @@ class Parquet(Selection):
             )
         if self.labels is not None:
             kind = schema.field(self.labels).type
-            if not (
-                pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_null(kind)
-            ):
+            if not _holds_labels(kind):
                 raise ConfigError(
                     f"data.labels={self.labels} must be class numbers or names, not {kind}"
                 )
@@ -297,6 +293,16 @@ def _names(path: Path) -> list[str]:
     count = _open(path).metadata.num_rows
     width = len(str(count - 1))
     return [f"{path.stem}_{row:0{width}d}" for row in range(count)]
+
+
+def _holds_labels(kind: "pa.DataType") -> bool:
+    """Whether a column has whole numbers, text of any kind, or categories of these."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    fitting = (types.is_integer, types.is_string, types.is_large_string, types.is_null)
+    return any(fits(kind) for fits in fitting)
 
 
 def _holds_images(kind: "pa.DataType") -> bool:

@@ -101,6 +101,20 @@ def test_labels_may_be_unknown_or_names(tmp_path):
     assert Parquet(path=str(path), labels="kind").load(NAMED).labels == [2, None, 0]
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), "category", pa.int8()], ids=str)
+def test_labels_of_any_kind_of_text(tmp_path, kind):
+    """As pandas writes it, from 3 on with wide offsets, and its categories."""
+    whole = kind == pa.int8()
+    labels = pa.array([1, 0, None] if whole else ["great dane", "cat", None])
+    labels = labels.dictionary_encode() if kind == "category" else labels.cast(kind)
+    pq.write_table(
+        pa.table({"image": [encoded(i) for i in range(3)], "label": labels}), tmp_path / "x.parquet"
+    )
+    data = Parquet(path=str(tmp_path / "x.parquet"), labels="label")
+    data.check()
+    assert data.load(NAMED).labels == [1, 0, None]
+
+
 def test_other_content_is_another_source(folder):
     def digest():
         return digest_of(Parquet(path=str(folder)).sources()["path"])
