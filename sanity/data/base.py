@@ -74,6 +74,10 @@ class Dataset(Made, ABC):
             ConfigError: There are none, one cannot be read, or they do not fit the model.
         """
 
+    def idle(self) -> dict[str, str]:
+        """Settings that change nothing beside the others, by name: why."""
+        return {}
+
     def open(self, spec: ImageSpec | Shape) -> Images:
         """The images as a model takes them, read when they are asked for where that is possible.
 

@@ -36,6 +36,10 @@ class Selection(Dataset):
         if repeated:
             raise ConfigError(f"data.names holds {', '.join(repeated)} more than once")
 
+    def idle(self) -> dict[str, str]:
+        """A limit, where images are named."""
+        return {} if self.names is None else {"limit": "data.names says which images"}
+
     def select(self, available: Sequence[str]) -> list[int]:
         """Positions in `available` of the selected images.
 

@@ -10,6 +10,7 @@ import numpy as np
 from sanity.data.images import Images, name_some
 from sanity.experiment.effort import Times
 from sanity.experiment.forecast import Forecast, measure_times, seconds_a_mask
+from sanity.experiment.idle import idle_settings
 from sanity.experiment.prepare import Experiment
 from sanity.methods import Cost
 from sanity.network.devices import device_name
@@ -38,6 +39,8 @@ def announce(experiment: Experiment) -> Times:
     if said := _foreign(experiment.images, classifier):
         log.warning("%s", said)
     warn_of_images(experiment.images)
+    if idle := idle_settings(experiment):
+        log.warning("without effect here: %s", "; ".join(idle))
     for line in _question(experiment):
         log.info("%s", line)
     for stage, facts in zip(experiment.stages, experiment.facts, strict=True):

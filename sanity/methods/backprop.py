@@ -8,7 +8,13 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.methods.base import GradientMethod
-from sanity.methods.baselines import Baseline, BaselineKey, baseline_key, check_baseline
+from sanity.methods.baselines import (
+    Baseline,
+    BaselineKey,
+    baseline_key,
+    check_baseline,
+    idle_coordinates,
+)
 from sanity.methods.coordinates import Coordinates, image_in
 from sanity.methods.gradients import Gradient, difference
 from sanity.methods.points import Against, Point
@@ -83,6 +89,10 @@ class DeepLiftRescale(GradientMethod):
         """Also where its baseline is drawn."""
         return self.draws or self.baseline == "uniform"
 
+    def idle(self) -> dict[str, str]:
+        """Coordinates, unless their zero is the baseline."""
+        return idle_coordinates(self.baseline)
+
     def check(self, classifier: "Classifier") -> None:
         """Refuses a model that the rule is not defined for, a baseline that does not fit."""
         classifier.network.check_rule(self.rule)
@@ -113,3 +123,8 @@ class EpsilonLRP(Gradient):
     def scale(self, subject: Subject) -> np.ndarray | None:
         """The image."""
         return image_in(self.coordinates, subject.image) if self.multiplier else None
+
+    def idle(self) -> dict[str, str]:
+        """Coordinates of an image that nothing is multiplied by."""
+        only = "they are taken with multiplier=true alone"
+        return {} if self.multiplier else {"coordinates": only}

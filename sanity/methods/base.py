@@ -68,6 +68,10 @@ class Method(Made, ABC):
         """Whether its masks, with the parameters it has, may depend on seed or image's name."""
         return self.draws
 
+    def idle(self) -> dict[str, str]:
+        """Parameters that change nothing beside the others, by name: why."""
+        return {}
+
 
 class GradientMethod(Method):
     """A weighted sum over points of a term in the gradient there, and what finishes it.

@@ -38,6 +38,11 @@ def baseline_key(baseline: Baseline, coordinates: Sequence[float] = PIXELS) -> B
     return _CONSTANTS.get(baseline, baseline) if isinstance(baseline, str) else float(baseline)
 
 
+def idle_coordinates(baseline: str | float | list[float]) -> dict[str, str]:
+    """Why coordinates change nothing, where they do not: see `Method.idle`."""
+    return {} if baseline == "zero" else {"coordinates": "they are taken with baseline=zero alone"}
+
+
 def check_baseline(baseline: Baseline, shape: tuple[int, int, int]) -> None:
     """Refuses values a channel that are more or fewer than the channels (ConfigError)."""
     if isinstance(baseline, list) and len(baseline) != shape[2]:

@@ -108,6 +108,10 @@ class Denoised(GradientMethod):
         mask: np.ndarray = self.method.finish(self.method.term(gradient, inner, seen), seen)
         return mask
 
+    def idle(self) -> dict[str, str]:
+        """What changes nothing of the method."""
+        return {f"method.{name}": why for name, why in self.method.idle().items()}
+
     def check(self, classifier: "Classifier") -> None:
         """Refuses what the method refuses, and a method whose masks are no sums (ConfigError)."""
         self.method.check(classifier)

@@ -17,6 +17,7 @@ from sanity.methods.baselines import (
     baseline_image,
     baseline_key,
     check_baseline,
+    idle_coordinates,
 )
 from sanity.methods.coordinates import Coordinates, image_in
 from sanity.methods.points import (
@@ -84,6 +85,10 @@ class SmoothGrad(GradientMethod):
         """The noisy copies."""
         return _mean(noisy(self.noise, sample) for sample in range(self.samples))
 
+    def idle(self) -> dict[str, str]:
+        """Copies that are not noisy."""
+        return _idle_samples(self.noise)
+
 
 @checked
 class SmoothGradSquared(SmoothGrad):
@@ -147,6 +152,10 @@ class IntegratedGradients(GradientMethod):
         """Also where its baseline is drawn."""
         return self.draws or self.baseline == "uniform"
 
+    def idle(self) -> dict[str, str]:
+        """Coordinates, unless their zero is the baseline."""
+        return idle_coordinates(self.baseline)
+
     def check(self, classifier: "Classifier") -> None:
         """Refuses a baseline that does not fit the model's images (ConfigError)."""
         check_baseline(self.baseline, classifier.input_shape)
@@ -189,6 +198,10 @@ class IntegratedGradientsSmoothGrad(IntegratedGradients):
     def scale(self, subject: Subject) -> np.ndarray | None:
         """None: the multiplier is in the terms."""
         return None
+
+    def idle(self) -> dict[str, str]:
+        """As of Integrated Gradients, and copies that are not noisy."""
+        return {**super().idle(), **_idle_samples(self.noise)}
 
 
 @checked
@@ -263,6 +276,10 @@ def difference(subject: Subject, baseline: BaselineKey) -> np.ndarray:
     """Image − baseline."""
     way: np.ndarray = subject.image - baseline_image(baseline, subject)
     return way
+
+
+def _idle_samples(noise: float) -> dict[str, str]:
+    return {} if noise else {"samples": "with noise=0 all copies are the image"}
 
 
 def _mean(points: Any) -> dict[Point, float]:

@@ -17,7 +17,13 @@ from sanity.checked import checked
 from sanity.data import Images
 from sanity.errors import ConfigError, how_to_install
 from sanity.methods.base import Method
-from sanity.methods.baselines import Baseline, baseline_image, baseline_key, check_baseline
+from sanity.methods.baselines import (
+    Baseline,
+    baseline_image,
+    baseline_key,
+    check_baseline,
+    idle_coordinates,
+)
 from sanity.methods.coordinates import Coordinates
 from sanity.methods.cost import Cost
 from sanity.methods.segments import Game, Segmentation, segment, segment_means
@@ -52,6 +58,13 @@ class Segmented(Method):
     def depends_on_seed(self) -> bool:
         """Also where its baseline is drawn."""
         return self.draws or self.baseline == "uniform"
+
+    def idle(self) -> dict[str, str]:
+        """Coordinates, unless their zero is the baseline; what shapes superpixels, of a grid."""
+        found = idle_coordinates(self.baseline)
+        if self.segmentation == "grid":
+            found["compactness"] = "it is taken with segmentation=slic alone"
+        return found
 
     def check(self, classifier: "Classifier") -> None:
         """Refuses a baseline that does not fit the model's images (ConfigError)."""

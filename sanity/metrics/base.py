@@ -10,7 +10,7 @@ import numpy as np
 from sanity.checked import checked, own_code, read_only
 from sanity.contents import Made
 from sanity.errors import ConfigError
-from sanity.metrics.preparation import Preparation
+from sanity.metrics.preparation import Preparation, Scale
 
 Parts = Mapping[str, np.ndarray]
 Aspect = Literal["magnitude", "sign", "structure"]
@@ -140,6 +140,10 @@ class MaskMetric(Made, ABC):
         Args:
             key: The metric's path in the configuration, for the message.
         """
+
+    def idle(self) -> dict[str, str]:
+        """Settings that change no score but its rounding, beside the others, by name: why."""
+        return {}
 
     def check_regions(self, known: bool, data: str) -> None:
         """Refuses data whose regions it needs to know and does not (ConfigError)."""
@@ -296,13 +300,28 @@ def check_sizes(
 
 @checked
 class Metric(Preparation, MaskMetric):
-    """Prepares masks and compares what it keeps of them; NaN where a mask has a problem."""
+    """Prepares masks and compares what it keeps of them; NaN where a mask has a problem.
+
+    Attributes:
+        blind_to: Scales after which scores are the same, where nothing is clipped.
+    """
+
+    blind_to: ClassVar[tuple[Scale, ...]] = ()
 
     @property
     def speaks_for(self) -> Aspect | None:
         """The magnitude of a mask's values, or also their sign."""
         magnitude = self.sign == "abs" or self.channels in ("sum_abs", "max_abs")
         return "magnitude" if magnitude else "sign"
+
+    def idle(self) -> dict[str, str]:
+        """The sign of absolute values, and a scale to which the metric is blind."""
+        found = {}
+        if self.channels in ("sum_abs", "max_abs"):
+            found["sign"] = f"channels={self.channels} takes absolute values already"
+        if self.clip is None and self.scale in self.blind_to:
+            found["scale"] = "without clip the metric is blind to it"
+        return found
 
     def features(self, masks: np.ndarray) -> Features:
         """What is kept of masks (n, H, W[, C]).

@@ -8,7 +8,7 @@ from pydantic import Field
 from sanity.checked import checked
 from sanity.metrics.base import Aspect, Features, Metric, Parts, Range
 from sanity.metrics.oriented import BlockNorm, describe
-from sanity.metrics.preparation import Channels, Clip, Scale
+from sanity.metrics.preparation import FACTORS, SCALES, Channels, Clip, Scale
 
 
 @checked
@@ -50,6 +50,8 @@ class Directional(Metric):
 class Cosine(Directional):
     """Cosine of two masks as vectors; blind to their scale, not to an offset."""
 
+    blind_to: ClassVar[tuple[Scale, ...]] = FACTORS
+
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """The values."""
         return _rows(masks)
@@ -59,6 +61,8 @@ class Cosine(Directional):
 class Pearson(Directional):
     """Pearson's correlation of the values; blind to scale and offset."""
 
+    blind_to: ClassVar[tuple[Scale, ...]] = SCALES
+
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """The values without their mean."""
         return _centre(_rows(masks))
@@ -67,6 +71,8 @@ class Pearson(Directional):
 @checked
 class Spearman(Directional):
     """Spearman's correlation, Pearson's of the ranks; tied values share their mean rank."""
+
+    blind_to: ClassVar[tuple[Scale, ...]] = SCALES
 
     def vectors(self, masks: np.ndarray) -> np.ndarray:
         """The ranks without their mean."""
@@ -86,6 +92,7 @@ class TopK(Directional):
     """
 
     range: ClassVar[Range] = (0.0, 1.0)
+    blind_to: ClassVar[tuple[Scale, ...]] = SCALES
     channels: Channels = "sum_abs"
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
 

@@ -1,6 +1,6 @@
 """What is done to a mask before it is compared."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -11,6 +11,8 @@ from sanity.errors import ConfigError
 Channels = Literal["sum", "sum_abs", "max_abs", "keep"]
 Scale = Literal["none", "min_max", "max_abs", "percentile", "diverging", "second_moment"]
 Clip = list[float] | None
+FACTORS: tuple[Scale, ...] = ("none", "max_abs", "second_moment")  # scales without an offset
+SCALES: tuple[Scale, ...] = get_args(Scale)
 
 HAS_NAN = "mask has NaN"
 HAS_INFINITY = "mask has infinity"

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from sanity.checked import checked
 from sanity.metrics.base import Metric, Parts, Range
-from sanity.metrics.preparation import Channels, Clip, Scale, refuse_idle
+from sanity.metrics.preparation import SCALES, Channels, Clip, Scale, refuse_idle
 from sanity.metrics.windows import gaussian, windowed
 
 _CACHED = 2**15  # windows at a time, so that what is computed of them stays in the cache
@@ -168,6 +168,7 @@ class MutualInformation(Metric):
 
     identity: ClassVar[float | None] = 1.0
     range: ClassVar[Range] = (0.0, 1.0)
+    blind_to: ClassVar[tuple[Scale, ...]] = SCALES
     channels: Channels = "sum_abs"
     scale: Scale = "percentile"
     clip: Clip = Field(default_factory=lambda: [0.0, 1.0])
@@ -205,6 +206,7 @@ class Emprt(Metric):
 
     identity: ClassVar[float | None] = None
     range: ClassVar[Range] = (-1.0, None)
+    blind_to: ClassVar[tuple[Scale, ...]] = SCALES
     bins: Annotated[int, Field(ge=2)] = 100
 
     def parts(self, masks: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sanity.contents import Made
 from sanity.errors import ConfigError
@@ -27,7 +27,12 @@ class Scheme(Made, ABC):
     is keyed by the seed and by what the draw is for (`sanity.randomness.generator`), so that a
     stage is the same whichever others there are. It changes no weights itself: a `Stage` says which
     values they take.
+
+    Attributes:
+        of_layers: Whether the choice of layers plays a part.
     """
+
+    of_layers: ClassVar[bool] = True
 
     @abstractmethod
     def stages(self, classifier: "Classifier", layers: Sequence[str], seed: int) -> list[Stage]:
@@ -57,6 +62,15 @@ class Scheme(Made, ABC):
             Names, none if all is well; None if it does not mean to destroy the whole network.
         """
         return None
+
+    def idle(self, classifier: "Classifier", layers: Sequence[str]) -> dict[str, str]:
+        """Parameters that change nothing beside the others, of this network, by name: why.
+
+        Args:
+            classifier: The network.
+            layers: The blocks chosen.
+        """
+        return {}
 
     def check_model(self, model: Loadable, name: str, n_classes: int | None) -> None:
         """Refuses a model, before it is loaded (ConfigError).

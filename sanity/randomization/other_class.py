@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,8 @@ class OtherClass(Scheme):
         choice: `random`: drawn uniformly among all others, keyed by (seed, image); the first ones
             are the same whatever their number. `likeliest`: those with the highest logits.
     """
+
+    of_layers: ClassVar[bool] = False
 
     classes: Annotated[int, Field(ge=1)] = 1
     choice: Literal["random", "likeliest"] = "random"

@@ -1,7 +1,7 @@
 """The paper's data randomization test: the same network, trained on permuted labels."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sanity.checked import checked
 from sanity.errors import ConfigError
@@ -22,6 +22,8 @@ class PermutedLabels(Scheme):
     Adebayo et al. 2018, section 4. Both begin with the same weights and see the images in the same
     order; only the labels differ, by one permutation keyed by the seed.
     """
+
+    of_layers: ClassVar[bool] = False
 
     def check_model(self, model: Loadable, name: str, n_classes: int | None) -> None:
         """Refuses a model that is not trained here (ConfigError), before it is loaded."""

@@ -46,6 +46,14 @@ _KEYS = {
     "token": "tokens",
     "position": "positions",
 }
+_WHAT = {
+    "biases": "biases",
+    "batch_norm": "scales or offsets",
+    "moving_statistics": "moving statistics",
+    "slopes": "slopes of PReLU",
+    "tokens": "tokens",
+    "positions": "embeddings of places",
+}
 
 
 @checked
@@ -174,6 +182,32 @@ class Randomization(Scheme):
             for name, parameter in classifier.parameters.items()
             if parameter.learned and name not in taken and not self._keeps(parameter.kind)
         ]
+
+    def idle(self, classifier: "Classifier", layers: Sequence[str]) -> dict[str, str]:
+        """Options about variables that the blocks do not have, or about draws without any.
+
+        Args:
+            classifier: The network.
+            layers: The blocks chosen.
+        """
+        chosen = [p for p in classifier.parameters.values() if p.block in layers]
+        kinds = {parameter.kind for parameter in chosen}
+        there = {_KEYS.get(kind) for kind in kinds}
+        found = {
+            key: f"the blocks chosen have no {what}"
+            for key, what in _WHAT.items()
+            if key not in there
+        }
+        if classifier.batch_norms:  # statistics are re-estimated in all blocks
+            found.pop("moving_statistics", None)
+        if self.moving_statistics != "reestimate" or not classifier.batch_norms:
+            found["calibration"] = "no moving statistics are re-estimated"
+        kernels = Counter(p.block for p in chosen if p.kind == "kernel")
+        if self.kernels == "first" and max(kernels.values(), default=0) < 2:
+            found["kernels"] = "no block chosen has a second kernel"
+        if not any(self.policy(kind) == "draw" for kind in kinds):
+            found |= dict.fromkeys(("initializer", "draws"), "nothing is drawn")
+        return found
 
     def _keeps(self, kind: str) -> bool:
         """Whether the options say that variables of a kind stay as trained, or may."""
