@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -201,6 +202,8 @@ class _Steady(Launcher):
         self._refuse_swept_sweeps(job_overrides)
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         jobs = dict(zip(numbers, job_overrides, strict=True))
+        if not initial_job_idx and (logs := self._config.hydra.launcher.get("submitit_folder")):
+            print(f"what each job says is in {Path(logs).parent}", flush=True)
         done = self._launch(jobs)
         left = self._sweeper.retries if is_shared(self._config.hydra.launcher) else 0
         while left and (again := [n for n in numbers if _may_succeed(done[n].return_value)]):

@@ -149,8 +149,9 @@ def report(jobs: Sequence[tuple[Sequence[str], Outcome]]) -> int | None:
             print(line, file=sys.stderr)
     for page in write_pages(outcomes):
         print(f"{from_here(page)} shows the runs of this sweep")
-        folder = shlex.quote(from_here(page.parent))
-        print(f"sanity-compare {folder} prints its verdicts, seeds together")
+    for folder in dict.fromkeys(run.parent for run, _ in _with_results(outcomes)):
+        named = shlex.quote(from_here(folder))
+        print(f"sanity-compare {named} prints its verdicts, seeds together")
     if counts["shown"]:
         print(_in_all([outcome for outcome in outcomes if outcome.state == "shown"]))
     parts = [f"{counts[state]} {text}" for state, text in STATES.items() if counts[state]]
@@ -188,9 +189,9 @@ def write_pages(outcomes: Sequence[Outcome]) -> list[Path]:
     Its verdicts are those of all seeds and shards together.
     """
     runs: dict[Path, list[Path]] = {}
-    for outcome in outcomes:
-        if outcome.folder is not None and outcome.page and outcome.state != "failed":
-            runs.setdefault(outcome.folder.parent, []).append(outcome.folder)
+    for run, on_page in _with_results(outcomes):
+        if on_page:
+            runs.setdefault(run.parent, []).append(run)
     if not runs:
         return []
     from sanity.analysis.schemes import load_schemes
@@ -208,6 +209,15 @@ def write_pages(outcomes: Sequence[Outcome]) -> list[Path]:
             log.warning("%s could not be written: %s", page, Outcome.of(error).reason)
             log.debug("because of this", exc_info=True)
     return pages
+
+
+def _with_results(outcomes: Sequence[Outcome]) -> list[tuple[Path, bool]]:
+    """The folders of runs that have results, and whether they have a part in the sweep's page."""
+    return [
+        (one.folder, one.page)
+        for one in outcomes
+        if one.folder is not None and one.state != "failed"
+    ]
 
 
 def _same_file() -> bool:

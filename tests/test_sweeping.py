@@ -365,6 +365,17 @@ def test_what_is_said_at_the_end(capsys):
     assert Outcome.of(MemoryError()).reason == "MemoryError"
 
 
+def test_where_results_are_is_said_without_a_page_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folders = [tmp_path / "out" / name / "run" for name in ("a", "a", "b c")]
+    ended = [Outcome("finished", folder=folder, page=False) for folder in folders]
+    report([(["seed=1"], one) for one in [*ended, Outcome("failed", folder=tmp_path / "d" / "x")]])
+    assert [line for line in capsys.readouterr().out.splitlines() if "compare" in line] == [
+        "sanity-compare out/a prints its verdicts, seeds together",
+        "sanity-compare 'out/b c' prints its verdicts, seeds together",
+    ]
+
+
 def test_dry_runs_are_added_up(capsys):
     shown = [Outcome("shown", seconds=100, disk=2_000_000)] * 3
     assert report([([f"seed={i}"], outcome) for i, outcome in enumerate(shown)]) is None
