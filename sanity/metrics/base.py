@@ -1,8 +1,10 @@
 """What every metric has in common: features of masks, and scores from features."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -155,9 +157,7 @@ class _Adapted(MaskMetric):
     def __init__(self, own: Any):
         self._own = own
         self.identity = getattr(own, "identity", None)  # type: ignore[misc]  # each its own
-        ends = getattr(own, "range", None)
-        if isinstance(ends, tuple) and len(ends) == 2:
-            self.range = ends  # type: ignore[misc]  # each its own
+        self.range = getattr(own, "range", (None, None))  # type: ignore[misc]  # each its own
 
     def __repr__(self) -> str:
         return repr(self._own)
@@ -188,16 +188,41 @@ def as_metric(value: Any, key: str) -> MaskMetric:
     """A metric as the contract has it; a class not derived from it has `features` and `compare`.
 
     Raises:
-        ConfigError: It is no metric.
+        ConfigError: It is no metric, or says something of itself that is no number.
     """
-    if isinstance(value, MaskMetric):
-        return value
-    if callable(getattr(value, "features", None)) and callable(getattr(value, "compare", None)):
-        return _Adapted(value)
-    raise ConfigError(
-        f"{key}={type(value).__name__} is no metric: derive it from sanity.metrics.Metric and give "
-        "it parts(masks) and similarity(a, b)"
-    )
+    found: MaskMetric = value
+    if not isinstance(value, MaskMetric):
+        if not all(callable(getattr(value, name, None)) for name in ("features", "compare")):
+            raise ConfigError(
+                f"{key}={type(value).__name__} is no metric: derive it from sanity.metrics.Metric "
+                "and give it parts(masks) and similarity(a, b)"
+            )
+        found = _Adapted(value)
+    _check_numbers(found, f"{key}={type(value).__name__}")
+    return found
+
+
+def _check_numbers(metric: MaskMetric, said: str) -> None:
+    """Refuses what a metric says of itself where it cannot be so (ConfigError).
+
+    Args:
+        metric: It.
+        said: What messages call it.
+    """
+    for name in ("identity", "unrelated"):
+        if not _is_number(value := getattr(metric, name)):
+            raise ConfigError(f"{said}: {name}={value!r} must be a number, or None")
+    ends: Any = metric.range
+    whole = isinstance(ends, (tuple, list)) and len(ends) == 2 and all(map(_is_number, ends))
+    if not whole or (None not in ends and not ends[0] < ends[1]):
+        raise ConfigError(
+            f"{said}: range={ends!r} must be two numbers, the least and the greatest score, None "
+            "for an end that is not known"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, Real) and math.isfinite(value))
 
 
 def score(metric: MaskMetric, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -149,6 +149,24 @@ def test_its_repr(name):
     check_repr(metric_of(name))
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"identity": "1"}, "identity='1' must be a number, or None"),
+        ({"unrelated": float("nan")}, "unrelated=nan must be a number"),
+        ({"range": None}, "range=None must be two numbers"),
+        ({"range": (1, 0)}, "the least and the greatest"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("base", [MaskMetric, object])
+def test_what_a_metric_says_of_itself_is_numbers(said, message, base):
+    calls = {"features": lambda self, masks: masks, "compare": lambda self, a, b: np.zeros(len(a))}
+    with pytest.raises(ConfigError, match=rf"metric\.mine=Mine: .*{message}"):
+        as_metric(type("Mine", (base,), {**calls, **said})(), "metric.mine")
+    assert as_metric(type("Mine", (base,), {**calls, "range": [0, None]})(), "metric.mine").range
+
+
 def test_what_is_no_metric():
     with pytest.raises(ConfigError, match=r"metric\.mine=object is no metric: derive it from"):
         as_metric(object(), "metric.mine")
