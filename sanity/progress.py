@@ -27,6 +27,13 @@ class ForConsole(logging.Formatter):
         return super().format(record) if text is None else str(text)
 
 
+def print_log() -> None:
+    """What is logged goes to standard output from here on, as the command line has it."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(ForConsole("%(message)s"))
+    logging.basicConfig(handlers=[handler])
+
+
 def say(text: str, console: str) -> None:
     """Logs a text, of which the console shows another form: shorter, or in colours."""
     log.info("%s", text, extra={"console": console})

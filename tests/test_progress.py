@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import logging
 import os
 import struct
 import sys
@@ -10,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from sanity.progress import progress, show_progress
+from sanity.progress import print_log, progress, show_progress
 
 
 def shown(columns, monkeypatch):
@@ -43,3 +44,12 @@ def test_elsewhere_there_is_none(monkeypatch):
     with show_progress("auto"), progress(4, "explaining") as tick:
         tick(4)
     assert sys.stderr.getvalue() == ""
+
+
+def test_the_log_is_printed_in_the_form_for_the_console(monkeypatch, capsys):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    print_log()
+    root.warning("a long line", extra={"console": "a short one"})
+    root.warning("another")
+    assert capsys.readouterr().out == "a short one\nanother\n"

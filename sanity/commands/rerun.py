@@ -1,12 +1,11 @@
 """Runs a run's job again: `sanity-rerun RUN_FOLDER [KEY=VALUE…]`."""
 
-import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from sanity.arguments import Parser, mistakes_told
 from sanity.errors import ConfigError
+from sanity.progress import print_log
 
 _ABOUT = """Runs exactly the job that a run's folder records, perhaps with some values changed.
 
@@ -20,7 +19,7 @@ Results go to OUTPUT/NAME/RUN_ID as for sanity; where the run itself lies, it is
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the job; a user's mistake is one sentence and exit code 2."""
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    print_log()
     with mistakes_told("sanity-rerun"):
         parser = Parser("sanity-rerun", _ABOUT)
         parser.add_argument("run", nargs="?", metavar="RUN_FOLDER", help="a run's folder")

@@ -1,11 +1,11 @@
 """Scores masks that were made elsewhere: `sanity-score MASKS [KEY=VALUE…]`."""
 
 import logging
-import sys
 from collections.abc import Sequence
 
 from sanity.arguments import Parser, mistakes_told
 from sanity.errors import ConfigError
+from sanity.progress import print_log
 
 _ABOUT = """Scores masks that were made elsewhere, by Captum, Quantus or code of your own.
 
@@ -22,7 +22,7 @@ without which there is no verdict), and controls=[NAME,...]. Nothing in the file
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes a run folder; a user's mistake is one sentence and exit code 2."""
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    print_log()
     logging.getLogger("sanity").setLevel("INFO")
     with mistakes_told("sanity-score"):
         parser = Parser("sanity-score", _ABOUT)
