@@ -74,8 +74,12 @@ class Dataset(Made, ABC):
             ConfigError: There are none, one cannot be read, or they do not fit the model.
         """
 
-    def idle(self) -> dict[str, str]:
-        """Settings that change nothing beside the others, by name: why."""
+    def idle(self, shape: Shape) -> dict[str, str]:
+        """Settings that change nothing beside the others, by name: why.
+
+        Args:
+            shape: Of the images that the model wants.
+        """
         return {}
 
     def open(self, spec: ImageSpec | Shape) -> Images:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data.base import Dataset
-from sanity.data.images import name_some
+from sanity.data.images import Shape, name_some
 from sanity.errors import ConfigError
 
 
@@ -36,7 +36,7 @@ class Selection(Dataset):
         if repeated:
             raise ConfigError(f"data.names holds {', '.join(repeated)} more than once")
 
-    def idle(self) -> dict[str, str]:
+    def idle(self, shape: Shape) -> dict[str, str]:
         """A limit, where images are named."""
         return {} if self.names is None else {"limit": "data.names says which images"}
 

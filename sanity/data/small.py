@@ -79,6 +79,13 @@ class SmallImages(Selection, TrainingData):
         """Refuses what can be refused without the model (ConfigError)."""
         self.select(self.available())
 
+    def idle(self, shape: Shape) -> dict[str, str]:
+        """As `Selection.idle`, and how images are resized that have the model's size."""
+        found = super().idle(shape)
+        if shape[:2] == self.image_shape[:2]:
+            found["resample"] = "the images have the model's size"
+        return found
+
     def available(self) -> list[str]:
         """The names of the split's images."""
         return self.image_names(self.split)

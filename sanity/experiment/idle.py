@@ -35,7 +35,7 @@ def _idle(experiment: "Experiment") -> Iterator[tuple[str, str]]:
     job = experiment.job
     scheme, metrics = job.randomization, job.metrics.values()
     parts: dict[str, Mapping[str, str]] = {
-        "data": job.data.idle(),
+        "data": job.data.idle(experiment.classifier.input_shape),
         "randomization": scheme.idle(experiment.classifier, experiment.layers),
         **{f"method.{name}": method.idle() for name, method in job.methods.items()},
         **{f"metric.{name}": metric.idle() for name, metric in job.metrics.items()},

@@ -137,6 +137,11 @@ class GuidedIG(_Pair):
         """What an image costs at a stage."""
         return Cost(gradients=self.steps)
 
+    def idle(self) -> dict[str, str]:
+        """Which values move first, on the straight path."""
+        only = "with max_distance=0 all values move together"
+        return {} if self.max_distance else {"fraction": only}
+
     def mask(self, image: np.ndarray, model: Callable[..., Any]) -> np.ndarray:
         """The mask (H, W, C) of an image."""
         from saliency.core import GuidedIG as Pair

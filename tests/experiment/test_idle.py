@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sanity.config.job import compose
+from sanity.data import Digits
 from sanity.experiment.idle import idle_settings
 from sanity.experiment.prepare import Experiment
 
@@ -56,6 +57,7 @@ def idle(small, images, *overrides, layers=("top", "middle")):
             },
         ),
         (["data.limit=2", "data.names=[digit_0033]"], {"data.limit": "data.names says which"}),
+        (["data.resample=nearest"], {}),
         (
             ["metric.spearman.scale=min_max", "metric.spearman.sign=abs"],
             {"metric.spearman.scale": "without clip the metric is blind to it"},
@@ -75,6 +77,11 @@ def test_settings_without_effect(small, noise_images, given, said):
         assert line.startswith(f"{key}=") and f"({why}" in line
 
 
+@pytest.mark.parametrize(("side", "idle"), [(8, True), (16, False)])
+def test_images_that_have_the_models_size_are_not_resized(side, idle):
+    assert ("resample" in Digits().idle((side, side, 3))) == idle
+
+
 def test_kinds_that_other_blocks_have(small, noise_images):
     """It is the blocks chosen that count, but for what is re-estimated everywhere."""
     given = ["randomization.batch_norm=draw", "randomization.moving_statistics=identity"]
@@ -92,6 +99,7 @@ def test_kinds_that_other_blocks_have(small, noise_images):
         ("deeplift_rescale", {"baseline": "mean"}, "coordinates", [-1.0, 1.0]),
         ("epsilon_lrp_local", {}, "coordinates", [-1.0, 1.0]),
         ("smoothgrad", {"noise": 0.0}, "samples", 3),
+        ("guided_ig", {"steps": 4, "max_distance": 0.0}, "fraction", 0.7),
     ],
 )
 def test_what_is_idle_changes_nothing(small, noise_images, name, given, field, value):
