@@ -159,10 +159,17 @@ def _command(
         return None
     seeds = _seeds(runs) if draws is None else [str(seed) for seed in draws]
     words = [*program, *(["-m"] if len(seeds) > 1 else []), *_own_folders(hydra_of(runs[0]))]
-    words += kept[0]
+    words += kept[0] if draws is None else [*kept[0], *_same_network(runs[0], kept[0])]
     words += [f"seed={','.join(seeds)}"] if seeds != ["0"] else []
     words += [] if images is None else [f"data.limit={images}"]
     return shlex.join(words)
+
+
+def _same_network(run: Path, given: Sequence[str]) -> list[str]:
+    """What keeps a network that is trained here the same for other draws, as it has a seed too."""
+    model = configuration(run).get("model") or {}
+    told = any(_key(one) == "model.seed" for one in given)
+    return [] if told or model.get("seed") is None else [f"model.seed={model['seed']}"]
 
 
 def _made_elsewhere(runs: Sequence[Path]) -> bool:

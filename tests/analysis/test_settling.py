@@ -137,6 +137,17 @@ def test_other_draws_are_three_with_the_one_there_is(seed, seeds, tmp_path):
     assert shlex.split(found.command)[1:] == ["-m", "sanity", "-m", "data.limit=6", f"seed={seeds}"]
 
 
+@pytest.mark.parametrize("told", [[], ["model.seed=3"]])
+def test_other_draws_are_of_the_same_network_where_it_is_trained_here(told, tmp_path):
+    run = run_of(tmp_path / "run", ["model=mlp", *told], seed=3)
+    config = {"data": LIMITED, "seed": 3, "model": {"seed": 3}}
+    write_config(run, config, ["model=mlp", *told], None)
+    found = other_draws([run])
+    assert found is not None and found.command is not None
+    words = shlex.split(found.command)
+    assert words[-3:] == ["model=mlp", "model.seed=3", "seed=3,0,1"]
+
+
 def test_where_there_are_several_draws_no_others_are_named(tmp_path):
     runs = [run_of(tmp_path / str(seed), [f"seed={seed}"], seed=seed) for seed in (7, 8)]
     assert other_draws(runs) is None

@@ -1,6 +1,8 @@
 """Columns made of configurations."""
 
-from sanity.results.columns import config_columns
+import pytest
+
+from sanity.results.columns import config_columns, counts
 from tests.results.runs import CONFIG, HYDRA
 
 
@@ -14,3 +16,19 @@ def test_config_columns_without_hydra():
     assert clips == {"metric.ssim.clip": "[0,null,[true,99.5]]"}
     assert config_columns({}, HYDRA) == config_columns({}, {"hydra": HYDRA})
     assert config_columns({}, HYDRA)["model"] == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("key", "scheme"),
+    [
+        ("seed", False),
+        ("data.shard", False),
+        ("model.data.shard", False),  # of a network trained here, on the data explained
+        ("method.expected_gradients.references.shard", False),
+        ("data.limit", True),
+        ("model.seed", True),
+        ("runtime.batch_size", False),
+    ],
+)
+def test_what_sets_runs_apart(key, scheme):
+    assert counts(key).scheme is scheme
