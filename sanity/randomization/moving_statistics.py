@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,8 +36,9 @@ class Calibration:
         Raises:
             ConfigError: There is only one, or they do not fit the network.
         """
-        source = ImageNetSamples() if self.source == "samples" else self.source
-        dataset = as_dataset(source, "randomization.calibration").unsharded(IMAGES)
+        if self.source == "samples":
+            return _samples(*self.classifier.input_shape)
+        dataset = as_dataset(self.source, "randomization.calibration").unsharded(IMAGES)
         images = dataset.open(ImageSpec.of(self.classifier))
         if len(images) < 2:
             raise ConfigError(
@@ -79,3 +80,11 @@ class Calibration:
         """
         with self.classifier.weights.holding(weights):
             return self._moments(wanted)
+
+
+@lru_cache(maxsize=1)  # they are the same in all jobs of a sweep
+def _samples(height: int, width: int, channels: int) -> np.ndarray:
+    """The embedded images (20, H, W, C) at a size, which cannot be written to."""
+    found = np.asarray(ImageNetSamples().open((height, width, channels)).x)
+    found.flags.writeable = False
+    return found
