@@ -185,8 +185,7 @@ class FlatGraph:
             sources: Tensors that are given; the first output of the first op becomes the input.
             tensors: Those wanted; the outputs, by their names.
         """
-        given = {tensor_of(source) for source in sources}
-        nodes = {node.name: node for node in self.graph_def.node}
+        given, nodes = {tensor_of(source) for source in sources}, self.nodes
 
         def wanted(inputs: Iterable[str]) -> list[str]:
             computed = (tensor_of(i) for i in inputs if not i.startswith("^"))
