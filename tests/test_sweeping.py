@@ -20,6 +20,7 @@ import sanity as library
 from sanity.config.job import compose
 from sanity.models import kept as classifiers
 from sanity.network.classifier import Classifier
+from sanity.network.tensorflow import import_tensorflow
 from sanity.randomness import generator
 from sanity.results import load_masks, load_predictions
 from sanity.results.tables import SCORES
@@ -578,12 +579,12 @@ def zygote(top: str, count: str) -> None:
     This is a process of its own, which imports much and computes nothing before it forks:
     TensorFlow does not survive a fork once it has computed something.
     """
+    import_tensorflow()
     for module in (
         "matplotlib.backends.backend_agg",
         "skimage.metrics",
         "scipy.stats",
         "sanity.experiment.run",
-        "tensorflow",
         "tests.networks",
         "zarr",
     ):
@@ -609,7 +610,7 @@ def zygote(top: str, count: str) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
     done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), "12"],
+        [sys.executable, __file__, str(tmp_path), "8"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -617,7 +618,7 @@ def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert sum(result["kills"]) == 12
+    assert sum(result["kills"]) == 8
     runs = {path.name: next(path.glob("default/small-*")) for path in tmp_path.iterdir()}
     last = runs[f"killed{len(result['kills'])}"]
     assert (last / "report.html").exists() and list(last.glob("figures/curves.*"))
@@ -634,7 +635,7 @@ def test_killed_jobs_are_resumed_to_the_same_bits(tmp_path):
         for name in masks:
             assert (load_masks(run)[name].to_numpy().tobytes()) == masks[name].to_numpy().tobytes()
     print(result, resumed)
-    assert resumed >= 6  # the others were killed before they began
+    assert resumed >= 4  # the others were killed before they began
 
 
 if __name__ == "__main__":

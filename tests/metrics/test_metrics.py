@@ -117,7 +117,7 @@ def prepared(m: Preparation, mask: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("channels", ["sum", "sum_abs", "max_abs", "keep"])
 def test_preparation_is_what_its_definition_says(channels, scale, kind):
     for sign, pool, clip, shape in itertools.product(
-        ["signed", "abs"], [1, 4], [None, [-0.5, 0.75]], SHAPES
+        ["signed", "abs"], [1, 4], [None, [-0.5, 0.75]], [(2, 26, 29, 3), (2, 26, 29)]
     ):
         m = Preparation(channels=channels, sign=sign, pool=pool, scale=scale, clip=clip)
         masks = make(kind, shape)
@@ -534,7 +534,7 @@ def masks(draw, channels=(None, 3)):
 
 @pytest.mark.parametrize("name", OPTIONS)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_identity_and_symmetry(name, data):
     m = small(name)
     a = data.draw(masks())
@@ -556,7 +556,7 @@ def test_identity_and_symmetry(name, data):
 
 @pytest.mark.parametrize("name", OPTIONS)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_no_option_sees_a_positive_scale(name, data):
     m = small(name)
     a, b = data.draw(masks()), data.draw(masks())
@@ -567,7 +567,7 @@ def test_no_option_sees_a_positive_scale(name, data):
 @pytest.mark.parametrize("sign", ["channels=sum_abs", "channels=max_abs", "sign=abs"])
 @pytest.mark.parametrize("name", ["ssim", "hog", "pearson", "mse", "top_k"])
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_absolute_preparation_does_not_see_the_sign(name, sign, data):
     key, value = sign.split("=")
     m = small(name, **{key: value})

@@ -1,5 +1,7 @@
 """Backprop rules on networks whose nonlinearities are made of several ops."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -220,7 +222,7 @@ def test_guided_backprop_leaves_other_functions_whole(activation):
 )
 def test_relus_that_are_written_out(relu, rule):
     """Beside others; what is cut off the images before the first layer is no ReLU of a layer."""
-    written, plain = (beside_relu(one) for one in (relu, tf.nn.relu))
+    written, plain = beside_relu(relu), beside_plain(tf.nn.relu)
     found, expected = (one.gradients(images(), TARGETS, rule) for one in (written, plain))
     np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
     assert (found < 0).any()
@@ -240,7 +242,7 @@ def test_relus_that_are_written_out(relu, rule):
     ids=["clip", "clip op", "minimum first", "of relu", "difference", "divided"],
 )
 def test_capped_relus_that_are_written_out(relu, rule, caplog):
-    written, plain = (beside_relu(one, 9.0) for one in (relu, tf.nn.relu6))
+    written, plain = beside_relu(relu, 9.0), beside_plain(tf.nn.relu6, 9.0)
     written.network.check_rule(rule)
     found, expected = (one.gradients(images(), TARGETS, rule) for one in (written, plain))
     np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
@@ -299,6 +301,9 @@ def beside_relu(relu, scale=1.0):
         return tf.reduce_mean(x, [1, 2])
 
     return Classifier(function, SHAPE)
+
+
+beside_plain = cache(beside_relu)
 
 
 def attention(x):
