@@ -32,10 +32,13 @@ class Onnx(ScaledSource):
 
         Raises:
             ConfigError: The file cannot be read, an operator is not converted, or it is no image
-                classifier.
+                classifier; or it is not computed as ONNX Runtime does.
         """
         from sanity.models.importing.entry import entry
+        from sanity.models.importing.runtime import compare
 
         key, file = f"model.path={self.path}", Path(self.path).expanduser()
-        found = entry(read(file, key), self.input_shape, key)
+        model = read(file, key)
+        found = entry(model, self.input_shape, key)
+        compare(model, found, file, self.input_shape, key)
         return self.classifier_of(found, file.stem, key)
