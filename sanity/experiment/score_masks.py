@@ -179,7 +179,10 @@ def _with_targets(given: GivenMasks) -> GivenMasks:
     if given.logits is None:
         return given
     if (most := int(given.targets.max())) >= (classes := given.logits.shape[2]):
-        raise ConfigError(f"{given.path}: target has {most}, and logits has {classes} classes")
+        beyond = f"{classes} classes"
+        if classes == 1:
+            beyond = "one number an image, which is of no class: leave target out"
+        raise ConfigError(f"{given.path}: target has {most}, and logits has {beyond}")
     known = given.targets != _UNKNOWN
     predicted = given.logits[:, 0].argmax(axis=1)
     return replace(given, targets=np.where(known, given.targets, predicted))

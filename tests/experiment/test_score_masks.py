@@ -188,6 +188,10 @@ BAD = {
         {"a": np.zeros((2, 2, 4, 4)), "logits": np.zeros((2, 2, 5)), "target": np.array([1, 5])},
         "target has 5, and logits has 5 classes",
     ),
+    "no classes": (
+        {"a": np.zeros((2, 2, 4, 4)), "logits": np.zeros((2, 2, 1)), "target": np.array([0, 1])},
+        "logits has one number an image, which is of no class: leave target out",
+    ),
     "no class": ({"a": np.zeros((2, 2, 4, 4)), "target": np.array([1, -2])}, "target has -2"),
     "reversed": ({"a": np.zeros((2, 3, 4, 4)), "stage": np.arange(3)[::-1]}, "stage is 2, 1, 0"),
     "some stages": ({"a": np.zeros((2, 3, 4, 4)), "stage": np.arange(3) * 5}, "stage is 0, 5, 10"),
