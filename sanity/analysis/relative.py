@@ -76,7 +76,8 @@ def unrelated(runs: Sequence[Path], metrics: Mapping[str, MaskMetric]) -> "pd.Da
         pairs.append((stored[-1], stored[0]))
     parts = []
     for a, b in pairs:
-        images = [name for name in a.image.values.tolist() if name in set(b.image.values.tolist())]
+        there = set(b.image.values.tolist())
+        images = [name for name in a.image.values.tolist() if name in there]
         for method in [name for name in a.data_vars if name in b.data_vars]:
             for start in range(0, len(images), _CHUNK):
                 some = images[start : start + _CHUNK]

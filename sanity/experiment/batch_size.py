@@ -21,9 +21,9 @@ _RESERVE = 2  # times what a batch has grown by must be free before one twice as
 def settle_batch_size(experiment: Experiment, known: int | None = None) -> int:
     """Puts the batch size that is asked for into the network, and returns it.
 
-    `auto` is the largest that fits and still makes gradients faster: sizes are doubled from the
-    default as long as memory holds, there are so many gradients to compute, and each takes less
-    time; halved where not even the default fits. No result depends on it but by rounding, on a
+    `auto` is the largest that fits and still makes gradients faster: sizes are doubled from 24
+    on as long as memory holds, there are so many gradients to compute, and each takes less
+    time; halved where not even 24 fit. No result depends on it but by rounding, on a
     graphics card, whose kernels differ by it.
 
     Args:
