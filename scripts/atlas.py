@@ -96,7 +96,7 @@ SMALL_LESS: dict[str, dict[str, object]] = {
 LARGE_LESS: dict[str, dict[str, object]] = {
     "occlusion": {"size": 32, "stride": 32},
     "rise": {"samples": 50},
-    **{name: {"samples": 50, "segments": 25} for name in ("lime", "kernel_shap")},
+    "lime": {"samples": 50, "segments": 25},
     "shapley_sampling": {"samples": 2, "segments": 25},
     "blur_ig": {"steps": 10},
     "guided_ig": {"steps": 10},

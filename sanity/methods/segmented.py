@@ -33,6 +33,8 @@ from sanity.randomness import generator
 if TYPE_CHECKING:
     from sanity.network.classifier import Classifier
 
+_PER_SEGMENT = 4  # coalitions of Kernel SHAP
+
 
 @checked
 class Segmented(Method):
@@ -213,10 +215,23 @@ class KernelShap(Segmented):
     def __post_init__(self) -> None:
         _require("shap")
 
+    def check(self, classifier: "Classifier") -> None:
+        """Refuses coalitions too few to tell all segments' values (ConfigError).
+
+        `shap` draws each with its complement, which tell the same: twice as many as segments are
+        just enough where no draw comes twice.
+        """
+        super().check(classifier)
+        if self.samples < min(_PER_SEGMENT * self.segments, _all_coalitions(self.segments)):
+            raise ConfigError(
+                f"method.kernel_shap.samples={self.samples} coalitions are too few for the values "
+                f"of segments={self.segments}: at least {_PER_SEGMENT * self.segments} are needed, "
+                "or fewer segments"
+            )
+
     def cost(self, classifier: "Classifier", images: Images) -> Cost:
         """What an image costs at a stage."""
-        coalitions = 2 ** min(self.segments, 30) - 2
-        return Cost(forward=min(self.samples, coalitions) + 2)
+        return Cost(forward=min(self.samples, _all_coalitions(self.segments)) + 2)
 
     def values(self, game: Game, seed: int, name: str) -> np.ndarray:
         """The Shapley value of each segment."""
@@ -228,6 +243,8 @@ class KernelShap(Segmented):
             logits = game.worth(coalitions)
             if not np.isfinite(logits).all():
                 raise _NotFinite
+            if len(coalitions) > 1:
+                self._check_drawn(coalitions, name)
             return logits
 
         everyone, nobody = np.ones((1, game.players)), np.zeros((1, game.players))
@@ -240,6 +257,20 @@ class KernelShap(Segmented):
             except _NotFinite:
                 return np.full(game.players, np.nan)
         return np.asarray(found, np.float64).reshape(game.players)
+
+    def _check_drawn(self, coalitions: np.ndarray, name: str) -> None:
+        """Refuses coalitions that leave the regression open: `shap` then gives any numbers."""
+        players = coalitions.shape[1]
+        if np.linalg.matrix_rank(coalitions[:, :-1] - coalitions[:, -1:]) < players - 1:
+            raise ConfigError(
+                f"method.kernel_shap.samples={self.samples} coalitions do not tell the values of "
+                f"the {players} segments of {name}: at least {_PER_SEGMENT * players} do"
+            )
+
+
+def _all_coalitions(players: int) -> int:
+    """How many there are, but for nobody and everyone; no more than can be counted."""
+    return int(2 ** min(players, 30)) - 2
 
 
 class _NotFinite(Exception):

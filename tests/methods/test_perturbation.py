@@ -414,6 +414,29 @@ def test_kernel_shap_with_every_coalition_is_exact(case):
     np.testing.assert_allclose(found, exact, atol=1e-5 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize(
+    ("samples", "segments", "enough"),
+    [(14, 4, True), (13, 4, False), (79, 20, False), (80, 20, True)],
+)
+def test_kernel_shap_asks_for_four_coalitions_a_segment_or_all(case, samples, segments, enough):
+    method = KernelShap(samples=samples, segments=segments)
+    if enough:
+        method.check(case[0])
+        return
+    with pytest.raises(
+        ConfigError, match=rf"samples={samples} coalitions are too few .*={segments}:"
+    ):
+        method.check(case[0])
+
+
+@pytest.mark.parametrize("samples", [4, 9, 15])
+def test_coalitions_that_leave_kernel_shap_open_are_refused(case, samples):
+    classifier, images, targets = case
+    method = KernelShap(samples=samples, segmentation="grid", segments=9)
+    with pytest.raises(ConfigError, match="do not tell the values of the 9 segments of image_0:"):
+        method.masks(classifier, images, targets, SEED)
+
+
 def test_numpys_global_generator_is_left_as_it_was(case):
     classifier, images, targets = case
     broken = curved(classifier.input_shape)
