@@ -49,9 +49,9 @@ def settling(
 ) -> Settling | None:
     """What would decide what leans by the primary metric; None where nothing would.
 
-    Of a share of the images the shares together come first. Where nothing leans, and draws of the
-    weights differ too much for more images to decide, twice as many draws. Of methods that take
-    more images than the data has, it says nothing if others take fewer.
+    Of one share of the images, or one draw of a sweep, all together come first. Where nothing
+    leans, and draws of the weights differ too much for more images to decide, twice as many draws.
+    Of methods that take more images than the data has, it says nothing if others take fewer.
 
     Args:
         runs: The folders of one scheme's runs, each of another seed or share of the images.
@@ -63,8 +63,8 @@ def settling(
     program = _STARTED if elsewhere else _program()
     if not len(leaning):
         return _with_draws(runs, program, 2 * len(_seeds(runs))) if _draws_differ(found) else None
-    if shared := _other_shards(runs, elsewhere):
-        return Settling(0, None, shared)
+    if others := _others_of_sweep(runs, elsewhere):
+        return Settling(0, None, others)
     infos = [read_json(run / "run.json") or {} for run in runs]
     data = configuration(runs[0]).get("data") or {}
     there = (infos[0].get("counts") or {}).get("available")
@@ -88,16 +88,20 @@ def settling(
     )
 
 
-def _other_shards(runs: Sequence[Path], elsewhere: bool) -> str | None:
-    """What to do where the images of other shards are missing; None where none are."""
+def _others_of_sweep(runs: Sequence[Path], elsewhere: bool) -> str | None:
+    """What to do where other shards or draws, which are judged together, are missing; else None."""
     data = [configuration(run).get("data") or {} for run in runs]
-    count = data[0].get("shards")
-    if not isinstance(count, int) or len({one.get("shard") for one in data}) >= count:
+    count, missing = data[0].get("shards"), []
+    if isinstance(count, int) and len({one.get("shard") for one in data}) < count:
+        missing.append(f"the images of all {count} shards")
+    if len(_seeds(runs)) == 1 and "seed" in swept(runs[0]) and not _follows_seed(runs[0]):
+        missing.append("all draws of the sweep")
+    if not missing:
         return None
     here, folder = Path.cwd(), runs[0].absolute().parent
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     by = "" if elsewhere else f" by sanity-compare {shlex.quote(str(shown))}"
-    return f"the images of all {count} shards, judged together{by}"
+    return f"{' and '.join(missing)}, judged together{by}"
 
 
 def _draws_differ(found: "pd.DataFrame") -> bool:
@@ -159,17 +163,22 @@ def _command(
         return None
     seeds = _seeds(runs) if draws is None else [str(seed) for seed in draws]
     words = [*program, *(["-m"] if len(seeds) > 1 else []), *_own_folders(hydra_of(runs[0]))]
-    words += kept[0] if draws is None else [*kept[0], *_same_network(runs[0], kept[0])]
+    words += kept[0] if draws is None else [*kept[0], *_same_network(runs[0])]
     words += [f"seed={','.join(seeds)}"] if seeds != ["0"] else []
     words += [] if images is None else [f"data.limit={images}"]
     return shlex.join(words)
 
 
-def _same_network(run: Path, given: Sequence[str]) -> list[str]:
+def _same_network(run: Path) -> list[str]:
     """What keeps a network that is trained here the same for other draws, as it has a seed too."""
+    return [f"model.seed={configuration(run)['model']['seed']}"] if _follows_seed(run) else []
+
+
+def _follows_seed(run: Path) -> bool:
+    """Whether another seed is another network, as where it is trained here."""
     model = configuration(run).get("model") or {}
-    told = any(_key(one) == "model.seed" for one in given)
-    return [] if told or model.get("seed") is None else [f"model.seed={model['seed']}"]
+    told = any(_key(one) == "model.seed" for one in overrides_of(run))
+    return model.get("seed") is not None and not told
 
 
 def _made_elsewhere(runs: Sequence[Path]) -> bool:

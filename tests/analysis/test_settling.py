@@ -125,6 +125,21 @@ def test_a_share_of_the_images_waits_for_the_others(page, tmp_path, monkeypatch)
     assert both is not None and both.command is not None
 
 
+@pytest.mark.parametrize(
+    ("model", "told", "waits"),
+    [({}, "2 seed", True), ({}, "2 noise_seed", False), ({"seed": 0}, "2 seed", False)],
+)
+def test_a_draw_of_a_sweep_waits_for_the_others(model, told, waits, tmp_path):
+    """Of a network that is trained here, each draw is of another one and judged by itself."""
+    run = run_of(tmp_path / "run")
+    hydra = {"job": {"env_set": {SWEEP: told, NUMBER: "0"}}}
+    write_config(run, {"data": LIMITED, "seed": 0, "model": model}, [], hydra)
+    found = settling([run], verdicts_of(), elsewhere=True)
+    assert found is not None and (found.command is None) is waits
+    if waits:
+        assert found.said == "all draws of the sweep, judged together"
+
+
 def test_nothing_leans(tmp_path):
     assert settling([run_of(tmp_path / "run")], verdicts_of(leans="")) is None
 
