@@ -139,6 +139,8 @@ def find_runs(path: Paths) -> list[Path]:
 
     for top in tops:
         try:
+            if top.is_file():
+                raise ConfigError(f"{top} is a file: a run's folder is wanted, or one above runs")
             enter(top, top.stat())
         except OSError as error:
             raise ConfigError(f"Cannot read {error.filename}: {error.strerror or error}") from error

@@ -213,6 +213,11 @@ def test_the_time_that_a_run_lay_dead_does_not_count(tmp_path):
     assert runs(tmp_path)["seconds"].item() >= 7200
 
 
+def test_a_file_is_no_folder_of_runs(top):
+    with pytest.raises(ConfigError, match=r"run\.json is a file: a run's folder is wanted"):
+        runs(top / "a" / "run0" / "run.json")
+
+
 def test_what_is_removed_while_sizes_are_added_up_counts_for_nothing(tmp_path, monkeypatch):
     for name in ("kept", "inside/kept", "inside/gone"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
