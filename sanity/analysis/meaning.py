@@ -82,6 +82,7 @@ def holds_for_all(rows: Sequence[Mapping[str, Any]], last: int, thresholds: Thre
     """
     early = early_stages(last, thresholds.early)
     stages = "stage 1" if len(early) == 1 else f"stages 1–{len(early)}"
+    stages = f"early {stages}" if len(early) < last else stages
     images = counted([row["images"] for row in rows if row["images"]], "image")
     draws = counted([row["seeds"] for row in rows if row["seeds"]], "draw")
     several = any(row["images"] > 1 for row in rows)

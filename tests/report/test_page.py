@@ -24,7 +24,7 @@ from sanity.report.page.collect import collect
 from sanity.report.page.estimates import Table
 from sanity.report.page.pictures import choose
 from sanity.report.page.run import Run
-from sanity.report.page.words import explanation, headline, title_of
+from sanity.report.page.words import certainty, explanation, headline, title_of
 from sanity.report.page.write import as_json, render, write
 from sanity.results.load import load_images, load_masks, load_runs
 from tests.pieces import ANY, PICTURES
@@ -225,10 +225,24 @@ def test_the_answer_is_one_sentence():
     parts = headline({"verdicts": rows}, "ssim", ["control"])
     assert [(part["methods"], part["said"]) for part in parts] == [
         (["a"], "keeps its masks though the last layers are random"),
-        (["e", "b"], "change with the weights"),
+        (["e", "b"], "change with the weights, which does not make them faithful"),
         (["d"], "depends on the metric (insensitive by ssim, sensitive by hog)"),
         (["c"], "seems to change with the weights"),
     ]
+
+
+def test_how_sure_the_answer_is_names_what_other_metrics_lean_to():
+    def row(method, metric, verdict, leans=""):
+        return {"method": method, "metric": metric, "verdict": verdict, "leans": leans, "images": 7}
+
+    rows = [row("a", "ssim", "sensitive"), row("b", "ssim", "sensitive")]
+    group = {"verdicts": rows, "seeds": [0], "thresholds": {"images": 5}}
+    said = "Judged by ssim, over 7 images, and one draw of the random weights."
+    rows += [row("a", "hog", "sensitive"), row("b", "hog", "none"), row("x", "hog", "insensitive")]
+    assert certainty(group, "ssim", ["x"]) == said
+    rows += [row("a", "mae", "inconclusive", "insensitive"), row("a", "mse", "insensitive")]
+    against = " Others lean to the opposite for a (mae, mse)."
+    assert certainty(group, "ssim", ["x"]) == said + against
 
 
 def test_what_another_metric_contradicts_is_not_recommended():

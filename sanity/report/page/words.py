@@ -86,7 +86,11 @@ PAPERS = (
 
 _SAID = {
     INSENSITIVE: ("keeps its masks", "keep their masks", " though the last layers are random"),
-    SENSITIVE: ("changes", "change", " with the weights"),
+    SENSITIVE: (
+        "changes with the weights, which does not make it faithful",
+        "change with the weights, which does not make them faithful",
+        "",
+    ),
     DEPENDS: ("depends on the metric", "depend on the metric", ""),
     ALIKE: ("paints nearly the same mask", "paint nearly the same mask", " for every image"),
     INCONCLUSIVE: ("remains undecided", "remain undecided", ""),
@@ -201,7 +205,27 @@ def certainty(group: Group, metric: str, controls: Sequence[str]) -> str:
     over = "1 image" if images == 1 else f"{images} images"
     least = group["thresholds"]["images"]
     sure = f", fewer than the {least} that a verdict takes" if images < least else ""
-    return f"Judged by {metric}, over {over}{sure}, and {draws}."
+    against = _against(group, rows)
+    lean = f" Others lean to the opposite for {_list(against)}." if against else ""
+    return f"Judged by {metric}, over {over}{sure}, and {draws}.{lean}"
+
+
+def _against(group: Group, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods of which other metrics lean to the opposite, with these metrics."""
+    opposite = {INSENSITIVE: SENSITIVE, SENSITIVE: INSENSITIVE}
+    found = []
+    for row in rows:
+        asked = opposite.get(row.get("leans") or row["verdict"])
+        metrics = [
+            other["metric"]
+            for other in group["verdicts"]
+            if other["method"] == row["method"]
+            and other["metric"] != row["metric"]
+            and (other.get("leans") or other["verdict"]) == asked
+        ]
+        if asked and metrics:
+            found.append(f"{row['method']} ({', '.join(metrics)})")
+    return found
 
 
 def explanation(group: Group, metric: str, controls: Sequence[str]) -> dict[str, list[str]]:
