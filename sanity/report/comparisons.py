@@ -24,7 +24,9 @@ def rank_parts(ranks: "pd.DataFrame", width: int) -> Iterable[RenderableType]:
     yield from _title(
         "methods by rank in each image and seed, 1: least like the original; share first"
     )
-    shown = ranks.assign(rank=_estimates(ranks, "rank"), first=_numbers(ranks["first"], 2))
+    shown = ranks.assign(
+        rank=_estimates(ranks, "rank", ".2f"), first=_numbers(ranks["first"], ".2f")
+    )
     yield from _measured(shown, ["metric", "method"], ["rank", "first"], width)
 
 
@@ -41,8 +43,8 @@ def pair_parts(tests: "pd.DataFrame", width: int) -> Iterable[RenderableType]:
     shown = tests.assign(
         method=tests["method"] + " −",
         difference=_estimates(tests, "difference"),
-        p=_numbers(tests["p_holm"], 2),
-        null=_numbers(tests["null"], 2),
+        p=_numbers(tests["p_holm"], ".2g"),
+        null=_numbers(tests["null"], ".2g"),
     )
     columns = ["difference", "p", "null"]
     yield from _measured(shown, ["metric", "method", "other"], columns, width)
@@ -105,8 +107,8 @@ def difference_parts(
         counted = "1 score is" if alone == 1 else f"{alone} scores are"
         yield from _paragraph(f"{counted} in one of the two alone, and left out", width)
     shown = found.assign(
-        p=_numbers(found["p"], 2),
-        largest=_numbers(found["largest"], 2),
+        p=_numbers(found["p"], ".2g"),
+        largest=_numbers(found["largest"], ".2g"),
         **{"B − A": _estimates(found, "mean")},
     )
     yield from _measured(shown, ["metric", "method"], ["B − A", "p", "largest"], width)
@@ -138,18 +140,20 @@ def _paragraph(words: str, width: int, indent: str = "") -> Iterable[RenderableT
     yield Text("\n".join(lines))
 
 
-def _estimates(table: "pd.DataFrame", name: str) -> list[str]:
+def _estimates(table: "pd.DataFrame", name: str, form: str = ".3g") -> list[str]:
     """A mean with its interval; without one where there is none."""
     rows = zip(table[name], table["low"], table["high"], strict=True)
     return [
-        _number(mean) if math.isnan(low) else f"{_number(mean)} [{_number(low)}, {_number(high)}]"
+        _number(mean, form)
+        if math.isnan(low)
+        else f"{_number(mean, form)} [{_number(low, form)}, {_number(high, form)}]"
         for mean, low, high in rows
     ]
 
 
-def _numbers(values: "Iterable[float]", digits: int) -> list[str]:
-    return [_number(value, digits) for value in values]
+def _numbers(values: "Iterable[float]", form: str) -> list[str]:
+    return [_number(value, form) for value in values]
 
 
-def _number(value: float, digits: int = 3) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}g}"
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else f"{value:z{form}}"
