@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from contextlib import nullcontext
@@ -105,6 +106,19 @@ def fonts():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backend, "get_glyphs_subset", cut_once)
         patch.setattr(backend, "font_as_file", io.BytesIO)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stacks():
+    """TensorFlow does not write down for each op of a graph through what it was called.
+
+    That takes the longer the more calls there are, and pytest's are dozens; only its messages tell.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if tf_stack := sys.modules.get("tensorflow.python.util.tf_stack"):
+            one = tf_stack.extract_stack()
+            patch.setattr(tf_stack, "extract_stack", lambda stacklevel=1: one)
         yield
 
 
