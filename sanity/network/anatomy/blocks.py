@@ -150,7 +150,7 @@ def _divided(
     chain = _is_chain(children, depth)
     single = part and any(len(inside) < 2 for inside in children.values())
     row = not part and len(kernels) >= most and _is_row(children, depth)
-    if len(children) > 1 and not (top or row or _holds_chain(children, depth)):
+    if len(children) > 1 and not (top or row or _holds_chain(children, depth, most)):
         if single or not chain:
             return whole
     parts = []
@@ -176,20 +176,46 @@ def _unit(component: str) -> str:
     return residual[1] if residual else component
 
 
-def _holds_chain(children: Children, depth: int) -> bool:
-    """Whether parts stand one after the other, and one is a chain of parts of several layers."""
-    ranges = sorted(
-        (min(p.depth for _, p in inside), max(p.depth for _, p in inside))
-        for inside in children.values()
-    )
+def _holds_chain(children: Children, depth: int, most: float) -> bool:
+    """Whether parts stand one after the other, and a chain of parts of several layers is in one.
+
+    Two rows of parts may take turns, as embeddings of patches and the blocks behind each.
+    """
+    ranges = sorted(one for inside in children.values() for one in _ranges(inside, depth + 1))
     if any(a[1] >= b[0] for a, b in zip(ranges, ranges[1:], strict=False)):
         return False
-    for inside in children.values():
-        if all(len(path) > depth + 1 for path, _ in inside):
-            inner = _children(inside, depth + 1)
-            if _is_chain(inner, depth + 1) and all(len(some) > 1 for some in inner.values()):
-                return True
-    return False
+    return any(_leads_to_chain(inside, depth + 1, most) for inside in children.values())
+
+
+def _leads_to_chain(kernels: list[tuple[Path, Parameter]], depth: int, most: float) -> bool:
+    """Whether a part is a chain, or one stands in it, however deep.
+
+    Parts that are numbered alone, as in a list of modules, may be of a single layer: some of them,
+    or all where they have `most` of the kernels.
+    """
+    if any(len(path) <= depth for path, _ in kernels):
+        return False
+    inner = _children(kernels, depth)
+    if _is_chain(inner, depth):
+        several = [len(some) > 1 for some in inner.values()]
+        numbers = all(unit.isdigit() for unit in inner)
+        if all(several) or (numbers and (any(several) or len(kernels) >= most)):
+            return True
+    if len(inner) == 1:
+        return _leads_to_chain(kernels, depth + 1, most)
+    return _holds_chain(inner, depth, most)
+
+
+def _ranges(kernels: list[tuple[Path, Parameter]], depth: int) -> list[tuple[int, int]]:
+    """First and last depth of a part, or of each of its own parts where these are a chain."""
+    parts = [kernels]
+    if all(len(path) > depth for path, _ in kernels):
+        children = _children(kernels, depth)
+        if len(children) == 1:
+            return _ranges(kernels, depth + 1)
+        parts = [*children.values()] if _is_chain(children, depth) else parts
+    depths = [[p.depth for _, p in part] for part in parts]
+    return [(min(some), max(some)) for some in depths]
 
 
 def _is_chain(children: Children, depth: int) -> bool:

@@ -92,6 +92,39 @@ def network(*layers):
             ["stages/1/blocks/1", "stages/1/blocks/0", "stages/1/downsample"]
             + ["stages/0/blocks/1", "stages/0/blocks/0", "stem"],
         ),
+        # A row of blocks is found however deep it stands (Hugging Face's Swin, DINOv2, MobileNet).
+        (
+            ["net/embeddings/projection/w"]
+            + [f"net/encoder/layer/{i}/{part}/w" for i in range(2) for part in ("attn", "mlp")]
+            + ["head/w"],
+            ["head", "net/encoder/layer/1", "net/encoder/layer/0", "net/embeddings"],
+        ),
+        (
+            ["net/stem/w", *[f"net/layer/{i}/convolution/w" for i in range(3)], "head/w"],
+            ["head", *[f"net/layer/{i}" for i in (2, 1, 0)], "net/stem"],
+        ),
+        (
+            ["net/encoder/network/0/conv/w", "net/encoder/network/0/mlp/w"]
+            + ["net/encoder/network/1/projection/w", "net/encoder/last/w", "head/w"],
+            ["head", "net/encoder/last", "net/encoder/network/1", "net/encoder/network/0"],
+        ),
+        # Embeddings of patches take turns with the blocks behind them (PVT, PoolFormer).
+        (
+            [
+                f"net/encoder/{part}/w"
+                for i in range(2)
+                for part in (f"patches/{i}/projection", f"block/{i}/0/conv", f"block/{i}/0/mlp")
+            ]
+            + ["head/w"],
+            ["head"] + [f"net/encoder/{part}/{i}" for i in (1, 0) for part in ("block", "patches")],
+        ),
+        # The layers of one block stay together, numbered or not.
+        (
+            ["net/stem/w"]
+            + [f"net/stages/{i}/layer/{j}/convolution/w" for i in range(2) for j in range(2)]
+            + ["net/stages/1/more/w", "net/norm/w", "head/w"],
+            ["head", "net/norm", "net/stages/1", "net/stages/0", "net/stem"],
+        ),
         (["dense/w"], ["dense"]),
         (["first", "second"], ["second", "first"]),
     ],
@@ -107,6 +140,11 @@ def network(*layers):
         "numbers",
         "two rows",
         "stages",
+        "deep",
+        "deep row",
+        "list",
+        "turns",
+        "one block's",
         "one",
         "no path",
     ],
