@@ -22,7 +22,8 @@ Overrides = str | Sequence[str] | Mapping[str, Any]
 
 ONE = ("model", "data", "layers", "randomization")  # groups of which one option is chosen
 SEVERAL = ("method", "metric")  # and those of which several are
-_PLAIN = re.compile(r"[A-Za-z_][\w./-]*")  # text that is text to Hydra without quotes
+# Text that is text to Hydra without quotes, where letters are ASCII's.
+_PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[\w./-]*", re.ASCII)
 _WORDS = ("null", "true", "false", "nan", "inf")  # and what would not be
 _CLOSES = {"[": "]", "{": "}", "(": ")"}
 
@@ -105,8 +106,10 @@ def quote(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     mark = "'" if '"' in text and "'" not in text else '"'
-    inside = text.replace(mark, f"\\{mark}")
-    return f"{mark}{inside}\\{mark}" if inside.endswith("\\") else f"{mark}{inside}{mark}"
+    # Backslashes count only before a mark, and then two for each.
+    inside = re.sub(rf"(\\*){mark}", lambda found: f"{found[1] * 2}\\{mark}", text)
+    last = inside[len(inside.rstrip("\\")) :]
+    return f"{mark}{inside}{last}{mark}"
 
 
 def _flat(given: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ from sanity.errors import ConfigError
         ("name=a=b", "'name=\"a=b\"'"),
         ("data.path=a(b)", "'data.path=\"a(b)\"'"),
         ("method=[été,gradient]", "'method=[\"été\",gradient]'"),
+        ("data.path=photos/été", "'data.path=\"photos/été\"'"),
         ("method=[gradient,]", "'method=[gradient]'"),
         ("method=[gradient", "[ is never closed"),
         ("model.inputs={a", "{ is never closed"),
@@ -84,7 +85,11 @@ def test_overrides_come_as_text_as_a_list_and_by_key(given, expected):
     assert words(given) == (expected or ["seed=3", "dry_run=true", "target=null"])
 
 
-@pytest.mark.parametrize("text", ["a b", "été", "a\"b'c", "true", "3", "~/x", "C:\\x\\", "", "a,b"])
+TEXTS = ["a b", "été", "photos/été", "x²", "a\"b'c", "true", "3", "~/x", "C:\\x\\", "", "a,b", "/a"]
+TEXTS += ["\\\\", "\\\"'"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_text_by_key_arrives_as_it_is(text):
     assert compose({"output": text or "x", "method": ["gradient"]}).settings.output or text
     assert compose([f"target={quote(text)}"]).settings.target == text
