@@ -111,7 +111,7 @@ def explain(
     """
     if targets is not None:
         targets = sound_classes(targets, len(images), classifier.n_classes, "targets")
-    own = {name: untouched(method) for name, method in methods.items() if is_own(method)}
+    own = {name: untouched(method) for name, method in methods.items() if _has_own(method)}
     explainer = _Explainer(classifier, methods, seed, done, entered, own)
     with classifier.weights.restored():
         size = mask_bytes(images, methods)
@@ -271,6 +271,12 @@ class _Explainer:
     def _sound(self, masks: Mapping[str, np.ndarray], images: Images) -> dict[str, np.ndarray]:
         shape = images.x.shape[1:]
         return {name: sound_masks(own, name, len(images), shape) for name, own in masks.items()}
+
+
+def _has_own(method: Method) -> bool:
+    """Whether a method is of a class of one's own, or averages the masks of one that is."""
+    inner = [value for value in vars(method).values() if isinstance(value, Method)]
+    return is_own(method) or any(map(_has_own, inner))
 
 
 def gradient_plan(methods: Mapping[str, Method]) -> Plan:

@@ -276,22 +276,38 @@ def _draws(
     randomization: Randomization, classifier: "Classifier", seed: int
 ) -> Callable[[int], Callable[[str], np.ndarray]]:
     """The draw of each stage, made once: fresh ones up to a bound of memory."""
+    initializer = randomization.initializer
+    own = not type(initializer).__module__.startswith("sanity.")
+    looked_at: set[str] = set()
+
+    def draw(name: str, *stage: int) -> Any:
+        random = generator("weights", seed, name, *stage)
+        variable = _variable(classifier, classifier.parameters[name])
+        try:
+            return initializer(random, variable)
+        except TypeError as error:
+            log.debug("an initializer failed", exc_info=True)
+            raise ConfigError(
+                f"randomization.initializer={initializer} must be callable as "
+                f"(random, variable) -> values, and fails for {name}"
+            ) from error
 
     def values(name: str, *stage: int) -> np.ndarray:
         parameter = classifier.parameters[name]
         if randomization.policy(parameter.kind) == "identity":
             drawn = np.full(parameter.shape, IDENTITY[parameter.kind])
         else:
-            random = generator("weights", seed, name, *stage)
-            variable = _variable(classifier, parameter)
-            try:
-                drawn = randomization.initializer(random, variable)
-            except TypeError as error:
-                log.debug("an initializer failed", exc_info=True)
-                raise ConfigError(
-                    f"randomization.initializer={randomization.initializer} must be callable as "
-                    f"(random, variable) -> values, and fails for {name}"
-                ) from error
+            drawn = draw(name, *stage)
+            if own and name not in looked_at:
+                looked_at.add(name)
+                drawn = np.array(drawn)  # which it may give again and again
+                again = draw(name, *stage)
+                if not np.array_equal(drawn, again, equal_nan=drawn.dtype.kind == "f"):
+                    raise ConfigError(
+                        f"randomization.initializer={initializer} gives other values of {name} "
+                        "when it is asked again: it must keep nothing, and draw from the "
+                        "generator that it is given"
+                    )
         return _sound(randomization, parameter, drawn, classifier.trained[name].dtype)
 
     nested = cache(values)

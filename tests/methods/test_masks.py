@@ -6,7 +6,7 @@ import pytest
 from sanity.data import Images
 from sanity.errors import ConfigError
 from sanity.experiment.explaining import explain
-from sanity.methods import Cost, Gradient, GradientMethod, Method, Noisy, Original
+from sanity.methods import Cost, Denoised, Gradient, GradientMethod, Method, Noisy, Original
 from sanity.methods.masks import sound_masks
 from sanity.methods.points import noisy
 from sanity.randomization.stage import Stage
@@ -105,12 +105,12 @@ class Kept(GradientMethod):
         self.kept.append(gradient)
         return self.kept[0]
 
+
+class Beside(Kept):
+    """One whose masks depend on those beside."""
+
     def complete(self, masks, classifier, subjects, targets):
-        return masks - masks.mean(0) if self.change is beside else masks
-
-
-def beside(method, gradient, subject):
-    return gradient
+        return masks - masks.mean(0)
 
 
 AGAIN = "other masks of the same images when it is asked again"
@@ -118,17 +118,23 @@ ALONE = "another mask of (a|c) by itself than in a group of images"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("method", "said"),
     [
-        (lambda m, g, s: g + 0.01 * g.max() * m.draw.standard_normal(g.shape), AGAIN),
-        (lambda m, g, s: g + m.keep(g) * len(m.kept), AGAIN),
-        (lambda m, g, s: g + m.keep(g), ALONE),
-        (beside, ALONE),
+        (Kept(lambda m, g, s: g + 0.01 * g.max() * m.draw.standard_normal(g.shape)), AGAIN),
+        (Kept(lambda m, g, s: g + m.keep(g) * len(m.kept)), AGAIN),
+        (Kept(lambda m, g, s: g + m.keep(g)), ALONE),
+        (Beside(lambda m, g, s: g), ALONE),
     ],
 )
-def test_a_gradient_methods_mask_depends_on_its_image_alone(network, change, said):
+def test_a_gradient_methods_mask_depends_on_its_image_alone(network, method, said):
     with pytest.raises(ConfigError, match=rf"^method\.mine gives {said}"):
-        masks_of(network, Kept(change))
+        masks_of(network, method)
+
+
+def test_a_method_of_ones_own_that_is_averaged_is_held_to_it_too(network):
+    drawing = Kept(lambda m, g, s: g * m.draw.random(g.shape))
+    with pytest.raises(ConfigError, match=rf"^method\.mine gives {AGAIN}"):
+        masks_of(network, Denoised(method=drawing, samples=2))
 
 
 def test_a_gradient_method_may_draw_for_an_image_and_remember_it(network):

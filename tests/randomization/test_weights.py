@@ -684,6 +684,12 @@ def test_an_initializer_of_ones_own(net):
     np.testing.assert_array_equal(stage.draw("a/kernel"), net.trained["a/kernel"] / 4)
 
 
+def test_an_initializer_that_gives_other_values_when_asked_again_is_refused(net):
+    draw = np.random.default_rng(0)
+    with pytest.raises(ConfigError, match="gives other values of a/kernel when it is asked again"):
+        draw_of(net, lambda random, variable: draw.standard_normal(variable.shape))
+
+
 @pytest.mark.parametrize(
     ("initializer", "message"),
     [
