@@ -37,7 +37,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"Cannot write {path}: {error.strerror or error}") from error
+        cached = path.is_relative_to(cache_folder())
+        elsewhere = "; the variable SANITY_CACHE names another folder for the cache" * cached
+        raise ConfigError(f"Cannot write {path}: {error.strerror or error}{elsewhere}") from error
 
 
 def replace_file(path: Path, content: bytes) -> None:

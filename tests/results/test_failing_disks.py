@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sanity.errors import ConfigError
+from sanity.files import cache_folder, write_json
 from sanity.results import RunFolder, load_runs
 from tests.results.runs import (
     CONFIG,
@@ -30,6 +31,13 @@ from tests.results.runs import (
 )
 
 ERRORS = {errno.ENOSPC: "No space left on device", errno.EROFS: "Read-only file system"}
+
+
+def test_a_cache_that_cannot_be_written_may_be_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SANITY_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ConfigError, match=r"Cannot write .*cache.*SANITY_CACHE names another"):
+        write_json(cache_folder() / "a.json", {})
 
 
 @pytest.mark.parametrize("code", ERRORS)
