@@ -256,6 +256,8 @@ def test_what_another_metric_contradicts_is_not_recommended():
     def advice():
         return " ".join(explanation(group, "ssim", ["edges"])["What to do"])
 
+    done = explanation(group, "ssim", [])["What was done"]
+    assert "in 3 stages." in done[0] and done[1].startswith("Stage 1 counts: there")
     assert "Instead of a, use b to ask" in advice() and "contradict" not in advice()
     rows.append(row("b", "hog", "insensitive"))
     assert "Do not use a to ask" in advice()

@@ -234,7 +234,7 @@ def explanation(group: Group, metric: str, controls: Sequence[str]) -> dict[str,
     if group["order"] == CASCADE:
         done = (
             f"Block by block, from the output to the input, the network's weights were replaced by"
-            f" random ones, in {stages} stages."
+            f" random ones, in {stages} stage{'' if stages == 1 else 's'}."
         )
     else:
         done = f"The network was changed in {stages} stage{'' if stages == 1 else 's'}"
@@ -243,9 +243,10 @@ def explanation(group: Group, metric: str, controls: Sequence[str]) -> dict[str,
         " At each, every method explained the same images and classes again, and each new mask was"
         " compared with that of the trained network."
     )
+    count = group["early"]
     early = (
-        f"The early stages, 1 to {group['early']}, count: there the network's decision is gone,"
-        " while its lower blocks still see the image."
+        f"{'Stage 1 counts' if count == 1 else f'The early stages, 1 to {count}, count'}: there the"
+        " network's decision is gone, while its lower blocks still see the image."
     )
     by: dict[str, list[str]] = {}
     leaning = False
