@@ -12,6 +12,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import yaml
+from hydra.core.config_store import ConfigStore
 
 from tests.command import THREADS
 
@@ -86,6 +87,8 @@ def configurations():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(yaml, "load", parse_once)
+        # Hydra copies all that it knows for each job; of this part, nothing is changed by one.
+        patch.setattr(ConfigStore, "__deepcopy__", lambda store, memo: store, raising=False)
         yield
 
 

@@ -291,7 +291,7 @@ def test_the_experiment_records_what_was_learned(cache, tmp_path):
     small = ["model=mlp", "model.units=[256,128]", "model.learning_rate=0.002", "data=digits"]
     methods = "method=[gradient,gradient_x_input,guided_backprop,edge_detector]"
     few = ["metric=[spearman,spearman_abs]", methods, "data.limit=8", "figures=none"]
-    where = [f"output={tmp_path}", "runtime.progress=none"]
+    where = [f"output={tmp_path}", "runtime.progress=none", "report=false"]
     folder = run(overrides=["experiment=data_randomization", *small, *few, *where])
     info = json.loads((folder / "run.json").read_text())
     assert info["layers"] == ["", "permuted labels"]
