@@ -46,6 +46,7 @@ _LABEL = Counts(identity=False, scheme=False, shown=False)
 _DRAW = Counts(scheme=False)  # draws, and parts of the images, which belong together
 # Every key that does not count for all; what stands below one counts as it does.
 KEYS: Mapping[str, Counts] = {
+    "data.shard": _DRAW,
     "dry_run": _HOW,
     "figures": _LABEL,
     "force": _HOW,
@@ -62,15 +63,14 @@ KEYS: Mapping[str, Counts] = {
     "verdict": _HOW,
     **dict.fromkeys(RUN_COLUMNS, _LABEL),
 }
-
-# Of data, and of what a model or a method takes of them as well (`${data}`).
-_OF_DATA: Mapping[str, Counts] = {"shard": _DRAW}
+# The shard of data that a model or a method takes as well: `${data}`.
+_COPIED = Counts(scheme=False, shown=False)
 
 
 def counts(key: str) -> Counts:
     """What a key counts for, given as it is overridden: `runtime.batch_size`."""
-    if (last := key.rpartition(".")[2]) in _OF_DATA and last != key:
-        return _OF_DATA[last]
+    if key not in KEYS and key.endswith(".shard"):
+        return _COPIED
     while key not in KEYS and "." in key:
         key = key.rpartition(".")[0]
     return KEYS.get(key, Counts())

@@ -32,3 +32,7 @@ def test_config_columns_without_hydra():
 )
 def test_what_sets_runs_apart(key, scheme):
     assert counts(key).scheme is scheme
+
+
+def test_a_page_names_the_shard_once():
+    assert counts("data.shard").shown and not counts("model.data.shard").shown
