@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ from sanity.files import FolderLock, cache_folder, writing
 from sanity.models.compared import check_outputs
 from sanity.models.importing import export
 from sanity.models.importing.file import read
+from sanity.models.importing.weights import Named
 from sanity.models.kinds import DETAILS
 from sanity.models.source import Positive, ScaledSource
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SEED = 0  # of weights that the code itself draws
-_SAID = ".json"  # what the network gives in PyTorch, beside its ONNX file
+_SAID = ".json"  # what the network gives in PyTorch and calls its own, beside its ONNX file
 
 
 @checked
@@ -75,8 +76,9 @@ class Torch(ScaledSource):
         from sanity.models.importing.entry import entry
 
         key, path = f"model.module={self.module}", self._exported()
-        found = entry(read(path, key), self.input_shape, key)
-        _compare(found, path.with_suffix(_SAID), self.input_shape, key)
+        said = json.loads(path.with_suffix(_SAID).read_text(encoding="utf-8"))
+        found = entry(read(path, key), self.input_shape, key, Named(**said["weights"]))
+        _compare(found, said["outputs"], self.input_shape, key)
         return self.classifier_of(found, self.module.replace(":", "."), key)
 
     def _exported(self) -> Path:
@@ -166,11 +168,10 @@ class Torch(ScaledSource):
         )
 
 
-def _compare(found: "Entry", said: Path, shape: Sequence[int], key: str) -> None:
+def _compare(found: "Entry", said: Mapping[str, Any], shape: Sequence[int], key: str) -> None:
     """Makes sure that a converted network gives what PyTorch said of it, on two images."""
     expected = {
-        name: np.reshape(np.asarray(one["values"]), one["shape"])
-        for name, one in json.loads(said.read_text(encoding="utf-8")).items()
+        name: np.reshape(np.asarray(one["values"]), one["shape"]) for name, one in said.items()
     }
     height, width, channels = shape
     multiples = np.arange(2 * math.prod(shape)) * export.GOLDEN

@@ -50,7 +50,9 @@ def python(tmp_path, monkeypatch):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     (tmp_path / "net").write_bytes(model.SerializeToString())
     images = np.mod(np.arange(24) * GOLDEN, 1).astype(np.float32).reshape(2, 12)
-    gives = {"output": {"shape": [2, 3], "values": (images @ weights.T).ravel().tolist()}}
+    output = {"shape": [2, 3], "values": (images @ weights.T).ravel().tolist()}
+    weights_of = {"parameters": ["fc.weight"], "measured": [], "tables": []}
+    gives = {"weights": weights_of, "outputs": {"output": output}}
     (tmp_path / "gives").write_text(json.dumps(gives))
     names = {name: str(tmp_path / name) for name in ("net", "gives", "said", "calls")}
     path = tmp_path / "python"
@@ -79,7 +81,7 @@ def test_it_is_exported_once_for_each_content(python, tmp_path):
 def test_what_is_not_computed_as_pytorch_does_is_refused(python, tmp_path):
     """Of two images what the network gives there is kept beside its ONNX file."""
     gives = json.loads((tmp_path / "gives").read_text())
-    gives["output"]["values"][4] *= 1.01
+    gives["outputs"]["output"]["values"][4] *= 1.01
     (tmp_path / "gives").write_text(json.dumps(gives))
     with pytest.raises(
         ConfigError, match="small:make is not computed here as PyTorch does: its out"

@@ -14,7 +14,7 @@ from sanity.models.importing.arrangement import find_arrangement
 from sanity.models.importing.elementwise import DTYPES
 from sanity.models.importing.graph import DOMAINS, Run, check_operators, constants_of, run_nodes
 from sanity.models.importing.values import Sizes, Value, first, last
-from sanity.models.importing.weights import Weight, find_weights
+from sanity.models.importing.weights import Named, Weight, find_weights, without_tables
 from sanity.models.inputs import Input
 from sanity.models.kinds import DETAILS
 from sanity.models.module import Entry
@@ -29,7 +29,9 @@ _COUNTS = (2, 3)  # of images, by which one sees which sizes follow from their n
 _TOLERANCE = 1e-4  # of the greatest output, between a number of images and another
 
 
-def entry(model: "ModelProto", asked: Sequence[int] | None, key: str) -> Entry:
+def entry(
+    model: "ModelProto", asked: Sequence[int] | None, key: str, own: Named | None = None
+) -> Entry:
     """A model as a function of its inputs by name, its weights as variables.
 
     Inputs that the graph takes for maps are given with channels last.
@@ -38,6 +40,7 @@ def entry(model: "ModelProto", asked: Sequence[int] | None, key: str) -> Entry:
         model: With all weights.
         asked: `model.input_shape`, for what the model leaves open.
         key: What messages call it: `model.path=…`.
+        own: What the network that it was exported from calls its own, if known.
 
     Raises:
         ConfigError: An operator is not converted.
@@ -55,6 +58,8 @@ def entry(model: "ModelProto", asked: Sequence[int] | None, key: str) -> Entry:
     check_operators(graph, key)
     taken = [one for one in graph.input if one.name not in constants]
     weights = find_weights(model, constants, [one.name for one in taken])
+    if own is not None:
+        weights = without_tables(weights, own, key)
     variables = {name: _variable(weight) for name, weight in weights.items()}
     known = {name: Value(value) for name, value in constants.items() if name not in weights}
     arranged = [_arranged(graph, _input(one, key), asked) for one in taken]

@@ -59,7 +59,8 @@ def export(task: dict[str, Any]) -> dict[str, str]:
             return {"what": "checkpoint", "why": misfit}
         network.load_state_dict(state)
     try:
-        said = write(network, task["shape"], task["out"])
+        said = {"weights": weights_of(network), "outputs": {}}
+        said["outputs"] = write(network, task["shape"], task["out"])
         with open(task["said"], "w", encoding="utf-8") as file:
             json.dump(said, file)
     except Exception as error:
@@ -112,6 +113,21 @@ def renamed(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         if misfits(own, found) and all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): value for name, value in found.items()}
     return found
+
+
+def weights_of(network: Any) -> dict[str, list[str]]:
+    """The names of its parameters and buffers: those `measured` may be, as running means are.
+
+    They have one number a channel; the others are `tables`.
+    """
+    parameters = [name for name, _ in network.named_parameters(remove_duplicate=False)]
+    buffers = [*network.named_buffers(remove_duplicate=False)]
+    tables = [name for name, value in buffers if sum(length > 1 for length in value.shape) > 1]
+    return {
+        "parameters": parameters,
+        "measured": [name for name, _ in buffers if name not in tables],
+        "tables": tables,
+    }
 
 
 def write(network: Any, shape: list[int], out: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ _LATER = frozenset("Add Sub Sum Mul Div Concat Gather Where Pow".split())
 _SLOPES = frozenset({"PRelu"})
 _OF_WEIGHTS = PRODUCTS | NORMS | _SLOPES  # they take nothing else beside values
 _VALUELESS = frozenset("Shape Size".split())
+_SHOWN = 5  # names in a message
 # What exporters call a constant that has no name in the code that it was exported from.
 _ANONYMOUS = re.compile(r"^(onnx::|_?val_?\d|const|/|\d+$|.*_output_\d+$|.*::)")
 _ENDS: dict[str, tuple[str, ...]] = {  # of the inputs behind the first, as PyTorch calls them
@@ -29,6 +30,21 @@ _ENDS: dict[str, tuple[str, ...]] = {  # of the inputs behind the first, as PyTo
     "MatMul": ("weight",),
     "Add": ("bias",),
 }
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a network that was exported to ONNX calls its own.
+
+    Attributes:
+        parameters: What is learned.
+        measured: What may be measured, as running means are.
+        tables: What else it keeps.
+    """
+
+    parameters: Collection[str]
+    measured: Collection[str]
+    tables: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,34 @@ def find_weights(
             ", ".join(untold),
         )
     return found
+
+
+def without_tables(found: Mapping[str, Weight], named: Named, key: str) -> dict[str, Weight]:
+    """The weights found that are none of a network's tables, which stay as they are.
+
+    What has no name in the network is one, too, where all of its parameters are found by theirs.
+
+    Args:
+        found: The weights, by their names in the graph.
+        named: What the network calls its own.
+        key: What messages call the model.
+    """
+    whole = all(name in found for name in named.parameters)
+    known = {*named.parameters, *named.measured}
+    stay = {
+        name: weight.name
+        for name, weight in found.items()
+        if name not in known and (whole or name in named.tables)
+    }
+    if stay:
+        rest = f" and {len(stay) - _SHOWN} more" if len(stay) > _SHOWN else ""
+        shown = ", ".join([*stay.values()][:_SHOWN]) + rest
+        log.info(
+            "%s: not randomized, as no parameters of the network: %s (nn.Parameter makes one)",
+            key,
+            shown,
+        )
+    return {name: weight for name, weight in found.items() if name not in stay}
 
 
 def _takes_weights(node: "NodeProto", after: set[str]) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from onnx import StringStringEntryProto, TensorProto, helper, numpy_helper
 
 from sanity.models.importing.graph import constants_of
-from sanity.models.importing.weights import find_weights
+from sanity.models.importing.weights import Named, Weight, find_weights, without_tables
 
 DRAW = np.random.default_rng(0)
 
@@ -77,3 +77,23 @@ def test_what_is_computed_with_a_number_makes_it_no_weight():
     model.graph.node.insert(0, helper.make_node("Max", ["raw", "eps"], ["kernel"]))
     model.producer_name = ""
     assert found(model) == {"raw"}
+
+
+NAMED = Named(["fc.weight"], ["norm.mean"], ["coordinates"])
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["fc.weight", "norm.mean", "coordinates", "onnx::Add_3"], ["fc.weight", "norm.mean"]),
+        # Perhaps a parameter's values, computed before the export.
+        (["norm.mean", "coordinates", "onnx::Add_3"], ["norm.mean", "onnx::Add_3"]),
+    ],
+    ids=["all by name", "not all"],
+)
+def test_what_a_network_does_not_learn_is_no_weight(names, kept, caplog):
+    found = {name: Weight(name.replace(".", "/"), np.zeros(2), 0) for name in names}
+    with caplog.at_level("INFO"):
+        assert [*without_tables(found, NAMED, "model.module=nets:make")] == kept
+    assert "model.module=nets:make: not randomized, as no parameters of the network" in caplog.text
+    assert "coordinates" in caplog.text and "norm/mean" not in caplog.text
