@@ -466,6 +466,13 @@ def test_two_schemes_of_a_method_differ_in_dash():
     assert {"gradient · target=1", "gradient · target=2"} <= set(texts(fig))
 
 
+def test_long_schemes_of_one_key_are_called_by_their_values():
+    orders = ("cascading", "independent")
+    parts = [scores(methods=("guided_backprop",), scheme=f"randomization={k}") for k in orders]
+    found = set(texts(similarity_curves(pd.concat(parts))))
+    assert {"guided_backprop · cascading", "guided_backprop · independent"} <= found
+
+
 def test_names_at_the_lines_ends_do_not_overlap():
     fig = similarity_curves(scores(methods=("gradient", "lime", "rise", "xrai")), width_inches=7)
     fig.draw_without_rendering()

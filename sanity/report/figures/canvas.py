@@ -25,6 +25,7 @@ from sanity.report.style import INK, MUTED
 MARGIN = 0.08  # around a figure, inches
 PAD = 0.05  # between what is drawn and what is written beside it
 LINE = 1.35 / 72  # height of a line of text, inches a point of its size
+LONGEST = 32  # characters of a label
 
 # DejaVu Sans comes with Matplotlib; the others are taken, where installed, for what it lacks.
 _FAMILIES = (
@@ -241,7 +242,7 @@ def write(fig: Figure, x: float, y: float, text: str, size: float, **how: Any) -
     fig.text(x / w, 1 - y / h, text, size=size, parse_math=False, **how)
 
 
-def literal(text: str, longest: int = 32) -> str:
+def literal(text: str, longest: int = LONGEST) -> str:
     """A name as it is shown: cut in the middle if long, its code for what no font can show."""
     text = str(text)
     if len(text) > longest:
