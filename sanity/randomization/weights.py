@@ -19,6 +19,7 @@ from sanity.randomization.initializers import (
     Reinitialize,
     TruncatedNormal,
     Variable,
+    Zeros,
 )
 from sanity.randomization.moving_statistics import Calibration
 from sanity.randomization.stage import Stage
@@ -207,6 +208,8 @@ class Randomization(Scheme):
             found["kernels"] = "no block chosen has a second kernel"
         if not any(self.policy(kind) == "draw" for kind in kinds):
             found |= dict.fromkeys(("initializer", "draws"), "nothing is drawn")
+        elif isinstance(self.initializer, Zeros):
+            found["draws"] = "zeros are the same at every stage"
         return found
 
     def _keeps(self, kind: str) -> bool:

@@ -50,6 +50,14 @@ def idle(small, images, *overrides, layers=("top", "middle")):
             {"randomization.calibration": "no moving statistics are re-estimated"},
         ),
         (
+            ["randomization.draws=fresh", "randomization.initializer=zeros"],
+            {"randomization.draws": "zeros are the same at every stage"},
+        ),
+        (
+            ["randomization.draws=fresh", "randomization.kernels=first"],
+            {"randomization.kernels": "no block chosen has a second kernel"},
+        ),
+        (
             ["randomization=other_class", "layers.last=1", "verdict.early=2"],
             {
                 "layers.last": "this randomization chooses no layers",
