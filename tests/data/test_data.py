@@ -662,7 +662,8 @@ def test_animals_keep_their_split_when_repetitions_go():
     for split in ("train", "test"):
         every = AnimalMnist(split=split, deduplicate=False)._source().of(split).names
         kept = AnimalMnist(split=split)._source().of(split).names
-        assert [name for name in every if name in set(kept)] == kept
+        held = set(kept)
+        assert [name for name in every if name in held] == kept
 
 
 def test_animals_as_images(animals):
