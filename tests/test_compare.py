@@ -335,7 +335,7 @@ def test_nothing_is_minus_zero():
 def test_the_metric_that_decides_stands_beside_those_asked_for(one, tmp_path, capsys):
     file = tmp_path / "table.md"
     out = said(capsys, one, "--quiet", "--metric", "pearson", "--markdown", file)
-    assert "by ssim over stage" in out and "pearson" in out
+    assert "by ssim over early stage" in out and "pearson" in out
     assert "ssim decides, the others stand beside it" in file.read_text()
 
 
@@ -414,7 +414,7 @@ def test_thresholds_and_widths(one, capsys):
     assert [line[:1] for line in lines].count(["gradient"]) == 1
     by = said(capsys, one, "--quiet", "--verdict", "primary=pearson", "--metric", "pearson")
     judged, _, command = by.partition("Next")
-    assert "by pearson over stage 1 of 3" in judged and "ssim" not in judged
+    assert "by pearson over early stage 1 of 3" in judged and "ssim" not in judged
     assert "seed=0,1,2" in command
     assert "must be a metric of the run" in refused(capsys, one, "--verdict", "primary=hog")
 
