@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(
     PYTHON is None, reason="no PyTorch here, and SANITY_TEST_TORCH names no Python that has it"
 )
 
-# A net whose own names begin as those of training programs do, and with outputs that have names.
+# A net whose own names begin as those of training programs do, and with outputs that have names;
+# it keeps what it has computed of a parameter, and has a table that is none.
 NETS = """
 from collections import namedtuple
 import torch
@@ -38,9 +39,13 @@ class Net(nn.Module):
             nn.Conv2d(8, 8, 3, padding=1, groups=2), nn.GroupNorm(2, 8), nn.GELU(), nn.Dropout(0.5),
             nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 10),
         )
+        self.biases, self.kept = nn.Parameter(torch.zeros(5)), None
+        self.register_buffer("mixed", torch.eye(10))
 
     def forward(self, images):
-        logits = self.model(images)
+        if self.kept is None:
+            self.kept = self.biases[torch.arange(10) % 5]
+        logits = self.model(images) @ self.mixed + self.kept
         return Outputs(logits, {"doubled": 2 * logits, "loss": None})
 
 
@@ -115,7 +120,7 @@ def test_it_gives_what_pytorch_does(function, checkpoint, folder):
     assert gradient_error(gradient, said["gradient"].transpose(0, 2, 3, 1)) < 1e-5
     assert {p.name for p in classifier.parameters.values() if p.block} == {
         *(f"model/{layer}/{end}" for layer in (1, 3, 4, 9) for end in ("weight", "bias")),
-        *("model/0/weight", "model/1/running_mean", "model/1/running_var"),
+        *("model/0/weight", "model/1/running_mean", "model/1/running_var", "biases"),
     }
 
 

@@ -4,6 +4,7 @@ It imports nothing of this package, reads its task as JSON from its first argume
 went wrong as JSON on the last line of its output.
 """
 
+import copy
 import importlib
 import importlib.util
 import json
@@ -146,7 +147,8 @@ def write(network: Any, shape: list[int], out: str) -> dict[str, Any]:
     count = 2 * math.prod(shape)
     multiples = torch.arange(count, dtype=torch.float64) * GOLDEN
     images = torch.frac(multiples).float().reshape(2, *shape)
-    given = _given(network, images)
+    fresh = _copied(network)
+    given = _given(network, fresh, images)
     outputs = named(given)
     said = {
         name: {"shape": [*values.shape], "values": values.double().flatten().tolist()}
@@ -154,11 +156,11 @@ def write(network: Any, shape: list[int], out: str) -> dict[str, Any]:
         if values.is_floating_point() and values.numel() <= _COMPARED
     }
     if not torch.is_tensor(given):
-        forward = network.forward
-        network.forward = lambda images: tuple(named(forward(images)).values())
+        forward = fresh.forward
+        fresh.forward = lambda images: tuple(named(forward(images)).values())
     try:
         torch.onnx.export(
-            network,
+            fresh,
             (images,),
             out,
             dynamo=False,
@@ -175,21 +177,33 @@ def write(network: Any, shape: list[int], out: str) -> dict[str, Any]:
             hint = "PyTorch's newer exporter may do it: pip install onnxscript beside PyTorch"
             raise ValueError(f"{_first_line(error)}; {hint}") from error
         try:
-            _write_anew(network, images, [*outputs], out)
+            _write_anew(fresh, images, [*outputs], out)
         except Exception as later:
             print(later, file=sys.stderr)
             raise error from later
     return said
 
 
-def _given(network: Any, images: Any) -> Any:
-    """What a network gives; it is made one of single precision where it takes no such images."""
+def _copied(network: Any) -> Any:
+    """A network that was not called yet: calls may keep what they compute of parameters.
+
+    As LeViT's do with its attention biases, which an export would then take for constants.
+    """
+    try:
+        return copy.deepcopy(network)
+    except Exception:  # of one's own code
+        return network
+
+
+def _given(network: Any, fresh: Any, images: Any) -> Any:
+    """What a network gives; both are made of single precision where it takes no such images."""
     import torch
 
     with torch.no_grad():
         try:
             return network(images)
         except RuntimeError:
+            fresh.float()
             return network.float()(images)
 
 
