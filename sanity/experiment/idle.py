@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sanity.analysis.verdicts import CASCADE
+from sanity.contents import is_own
 
 if TYPE_CHECKING:
     from sanity.experiment.prepare import Experiment
@@ -35,10 +36,10 @@ def _idle(experiment: "Experiment") -> Iterator[tuple[str, str]]:
     job = experiment.job
     scheme, metrics = job.randomization, job.metrics.values()
     parts: dict[str, Mapping[str, str]] = {
-        "data": job.data.idle(experiment.classifier.input_shape),
-        "randomization": scheme.idle(experiment.classifier, experiment.layers),
-        **{f"method.{name}": method.idle() for name, method in job.methods.items()},
-        **{f"metric.{name}": metric.idle() for name, metric in job.metrics.items()},
+        "data": _said(job.data, experiment.classifier.input_shape),
+        "randomization": _said(scheme, experiment.classifier, experiment.layers),
+        **{f"method.{name}": _said(method) for name, method in job.methods.items()},
+        **{f"metric.{name}": _said(metric) for name, metric in job.metrics.items()},
     }
     inside = {f"{part}.{name}": why for part, found in parts.items() for name, why in found.items()}
     yield from inside.items()
@@ -56,6 +57,14 @@ def _idle(experiment: "Experiment") -> Iterator[tuple[str, str]]:
     if scheme.cascade() != CASCADE:
         for key in ("threshold", "early", "images"):
             yield f"verdict.{key}", f"verdicts are for randomization.order={CASCADE} alone"
+
+
+def _said(part: Any, *beside: Any) -> Mapping[str, str]:
+    """What a part says of itself; nothing if only the class says it that one's own derives from."""
+    if is_own(part) and type(part).idle.__module__.startswith("sanity."):
+        return {}
+    found: Mapping[str, str] = part.idle(*beside)
+    return found
 
 
 def _paths(node: Any, name: str, path: str) -> Iterator[str]:

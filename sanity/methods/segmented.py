@@ -222,11 +222,11 @@ class KernelShap(Segmented):
         just enough where no draw comes twice.
         """
         super().check(classifier)
-        if self.samples < min(_PER_SEGMENT * self.segments, _all_coalitions(self.segments)):
+        least = min(_PER_SEGMENT * self.segments, _all_coalitions(self.segments))
+        if self.samples < least:
             raise ConfigError(
                 f"method.kernel_shap.samples={self.samples} coalitions are too few for the values "
-                f"of segments={self.segments}: at least {_PER_SEGMENT * self.segments} are needed, "
-                "or fewer segments"
+                f"of segments={self.segments}: at least {least} are needed, or fewer segments"
             )
 
     def cost(self, classifier: "Classifier", images: Images) -> Cost:

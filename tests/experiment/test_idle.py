@@ -9,9 +9,24 @@ from sanity.config.job import compose
 from sanity.data import Digits
 from sanity.experiment.idle import idle_settings
 from sanity.experiment.prepare import Experiment
+from sanity.metrics import Cosine
 
 JOB = ["model=mlp", "data=digits", "metric=[spearman]"]
 NOT_TAKEN = "they are taken with baseline=zero alone"
+
+
+class Logarithms(Cosine):
+    """A metric of one's own that a scale changes."""
+
+    def vectors(self, masks):
+        return np.log1p(np.abs(super().vectors(masks)))
+
+
+class Told(Logarithms):
+    """One that says for itself what is idle."""
+
+    def idle(self):
+        return {"scale": "so it says"}
 
 
 def idle(small, images, *overrides, layers=("top", "middle")):
@@ -96,6 +111,14 @@ def test_kinds_that_other_blocks_have(small, noise_images):
     assert not idle(small, noise_images, *given, layers=["stem"])
     (line,) = idle(small, noise_images, *given, layers=["top"])
     assert line.startswith("randomization.batch_norm=draw (the blocks chosen have no scales")
+
+
+@pytest.mark.parametrize(("class_", "idle"), [(Cosine, True), (Logarithms, False), (Told, True)])
+def test_what_ones_own_class_derives_from_says_nothing_of_it(small, noise_images, class_, idle):
+    job = compose(["model=mlp", "data=digits", "metric=[cosine]", "metric.cosine.scale=max_abs"])
+    job = replace(job, metrics={"cosine": class_(scale="max_abs")})
+    found = idle_settings(Experiment(job, small, noise_images, np.zeros(3, np.int32), [], []))
+    assert [line.split("=")[0] for line in found] == ["metric.cosine.scale"] * idle
 
 
 @pytest.mark.parametrize(
