@@ -220,10 +220,19 @@ class Ways:
             way = replace(way, scaled=way.scaled or normed)
         else:
             way = replace(way, added=True, offsets=way.offsets or normed)
-        own, whole = self.size(node.input[index]), self.size(node.name)
-        if not way.joined and own and whole and own < whole:
+        if not way.joined and self._is_spread(node, index):
             way = replace(way, joined="factor" if factor else "shift")
         return way
+
+    def _is_spread(self, node: NodeDef, index: int) -> bool:
+        """Whether an operand has fewer entries than the result, or fewer axes of as many entries.
+
+        The latter is a bias or gain of a layer that is given a single row of parameters.
+        """
+        own, whole = self.size(node.input[index]), self.size(node.name)
+        axes, all_axes = self.shape(node.input[index]), self.shape(node.name)
+        shorter = axes is not None and all_axes is not None and 0 < len(axes) < len(all_axes)
+        return bool(own and whole and (own < whole or (own == whole and shorter)))
 
     def _fans(self, node: NodeDef, index: int) -> tuple[int, int] | None:
         """Rows and columns of a factor in a product of parameters: x · B · A sums over rows."""

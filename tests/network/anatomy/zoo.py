@@ -283,3 +283,20 @@ def distances(make):
         return tf.exp(-widths * far) @ head + tf.norm(capsules, axis=-1)
 
     return function
+
+
+@network(8, 8, 3)
+def a_learned_query(make):
+    """Attention pooling: one row of parameters passes a norm's gain and a layer with a bias."""
+    patches = make("kernel", 4, 4, 3, 6, fans=(48, 96))
+    latent, gain, beta = make("kernel", 1, 6), make("scale", 6), make("bias", 6)
+    query, bias = make("kernel", 6, 6, fans=(6, 6)), make("bias", 6)
+    head = make("kernel", 6, 5, fans=(6, 5))
+
+    def classify(x):
+        x = tf.reshape(tf.nn.conv2d(x, patches, 4, "SAME"), [-1, 4, 6])
+        row = (latent * gain + beta) @ query + bias
+        weights = tf.nn.softmax(tf.einsum("qc,nkc->nqk", row, x))
+        return tf.reshape(weights @ x, [-1, 6]) @ head
+
+    return classify
