@@ -18,7 +18,14 @@ from sanity.results.load import load_images
 
 DOCS = Path(__file__).parents[1] / "docs"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "headless_shell")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
+# Time that runs as fast as the page works: what it paints when it is idle is painted.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--hide-scrollbars",
+    "--virtual-time-budget=10000",
+)
 SIZE = (1400, 1000)  # of the page's picture
 
 
