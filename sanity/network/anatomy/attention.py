@@ -22,8 +22,11 @@ _SAME = 1e-6  # of the greatest value: rounding
 _IMAGES = 7  # of a batch to infer shapes with: where it is known, so are they
 _MATRIX = frozenset("BatchMatMul BatchMatMulV2 BatchMatMulV3".split())
 _PRODUCTS = _MATRIX | {"MatMul", "Einsum"}
-# Between softmax and product: they keep the order of the entries.
-_KEEPING = frozenset("Identity Cast Snapshot Reshape Squeeze ExpandDims Mul RealDiv".split())
+# Between softmax and product: they keep the order of the entries. PyTorch's newer exporter selects
+# 0 where a softmax is not a number.
+_KEEPING = frozenset(
+    "Identity Cast Snapshot Reshape Squeeze ExpandDims Mul RealDiv Select SelectV2".split()
+)
 # Between the values and the projection that they come from: heads are split off, or shared.
 _SPLITTING = frozenset(
     "Identity Cast Snapshot Reshape Squeeze ExpandDims Transpose Split SplitV StridedSlice Slice "
