@@ -12,7 +12,6 @@ from sanity.experiment.prepare import Experiment
 from sanity.metrics import Cosine
 
 JOB = ["model=mlp", "data=digits", "metric=[spearman]"]
-NOT_TAKEN = "they are taken with baseline=zero alone"
 
 
 class Logarithms(Cosine):

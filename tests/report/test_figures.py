@@ -407,6 +407,11 @@ def test_bands_are_the_intervals():
         assert {(stage, round(low, 9)), (stage, round(high, 9))} <= corners
 
 
+def test_curves_of_no_scores_are_refused():
+    with pytest.raises(ValueError, match="no scores to show"):
+        similarity_curves(scores().iloc[:0])
+
+
 def test_one_image_has_neither_band_nor_entry():
     fig = similarity_curves(scores(images=1).assign(null=np.nan))
     assert not fig.legends

@@ -134,7 +134,7 @@ def _named(
     dashes = {scheme: _DASHES[k % len(_DASHES)] for k, scheme in enumerate(schemes.unique())}
     shown = {}
     pairs = pd.DataFrame({"method": methods, "scheme": schemes}).drop_duplicates()
-    longest = max(len((names or {}).get(name, name)) for name in pairs["method"])
+    longest = max((len((names or {}).get(name, name)) for name in pairs["method"]), default=0)
     said = _short(list(dashes), LONGEST - longest - len(" · "))
     for method, scheme in pairs.itertuples(index=False, name=None):
         look = method_style(method, None if controls is None else method in controls)
@@ -151,7 +151,8 @@ def _short(schemes: Sequence[str], room: int) -> dict[str, str]:
     """What schemes are called: by their value alone, where they are of one key and too long."""
     parts = [scheme.split("=", 1) for scheme in schemes]
     one_key = all(len(part) == 2 and ", " not in part[1] for part in parts)
-    if not one_key or len({part[0] for part in parts}) > 1 or max(map(len, schemes)) <= room:
+    one_key &= len({part[0] for part in parts}) == 1
+    if not one_key or max(map(len, schemes)) <= room:
         return {scheme: scheme for scheme in schemes}
     return {scheme: part[1] for scheme, part in zip(schemes, parts, strict=True)}
 
