@@ -28,6 +28,12 @@ class Told(Logarithms):
         return {"scale": "so it says"}
 
 
+class Field(Cosine):
+    """One that has a parameter of that name."""
+
+    idle = 0.5
+
+
 def idle(small, images, *overrides, layers=("top", "middle")):
     job = compose([*JOB, *overrides])
     stages = job.randomization.stages(small, layers, 0) if job.randomization.of_layers else []
@@ -112,7 +118,9 @@ def test_kinds_that_other_blocks_have(small, noise_images):
     assert line.startswith("randomization.batch_norm=draw (the blocks chosen have no scales")
 
 
-@pytest.mark.parametrize(("class_", "idle"), [(Cosine, True), (Logarithms, False), (Told, True)])
+@pytest.mark.parametrize(
+    ("class_", "idle"), [(Cosine, True), (Logarithms, False), (Told, True), (Field, False)]
+)
 def test_what_ones_own_class_derives_from_says_nothing_of_it(small, noise_images, class_, idle):
     job = compose(["model=mlp", "data=digits", "metric=[cosine]", "metric.cosine.scale=max_abs"])
     job = replace(job, metrics={"cosine": class_(scale="max_abs")})
