@@ -1,5 +1,6 @@
 import gc
 import io
+import json
 import logging
 import os
 import pickle
@@ -8,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,10 +173,12 @@ def default_run(tmp_path_factory, request):
     top = tmp_path_factory.getbasetemp()
     if hasattr(request.config, "workerinput"):
         top = top.parent  # the workers' common one
-    cwd, said = top / "default_run", top / "default_run.txt"
+    cwd, said = top / "default_run", top / "default_run.json"
     with FileLock(top / "default_run.lock"):
         if not said.exists():
             cwd.mkdir()
-            said.write_text(sanity(cwd=cwd).stdout)
-    (folder,) = cwd.glob("outputs/default/*-seed0-*")
-    return SimpleNamespace(cwd=cwd, folder=folder, stdout=said.read_text())
+            stdout = sanity(cwd=cwd).stdout
+            (made,) = cwd.glob("outputs/default/*-seed0-*")  # README's commands run there as well
+            said.write_text(json.dumps([str(made), stdout]))
+    folder, stdout = json.loads(said.read_text())
+    return SimpleNamespace(cwd=cwd, folder=Path(folder), stdout=stdout)
