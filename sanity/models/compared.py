@@ -1,14 +1,18 @@
 """Whether a converted model gives what its own program does."""
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sanity.errors import ConfigError
+from sanity.models.kinds import DETAILS
 
 if TYPE_CHECKING:
     from sanity.models.module import Entry
+
+log = logging.getLogger(__name__)
 
 ROUNDING = 1e-3  # of an output's greatest value, where float32 is computed in another order
 HALF = 0.05  # likewise, of float16
@@ -33,9 +37,18 @@ def check_outputs(
         allowed: How far an output may be off, of its greatest value.
 
     Raises:
-        ConfigError: An output differs by more than rounding.
+        ConfigError: An output differs by more than rounding, or cannot be computed here.
     """
-    found = _outputs(entry, feeds)
+    import tensorflow as tf
+
+    try:
+        found = _outputs(entry, feeds)
+    except tf.errors.OpError as error:  # as of float16 on a processor that has none
+        log.debug("%s", error)
+        raise ConfigError(
+            f"{key} cannot be computed on this machine ({DETAILS}); export it in float32, if it is "
+            "in another precision"
+        ) from error
     for name, own in expected.items():
         values = np.asarray(found[name])
         turned = [np.moveaxis(values, -1, 1)] if values.ndim > 2 else []

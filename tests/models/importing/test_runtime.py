@@ -9,8 +9,9 @@ import pytest
 from onnx import helper
 
 from sanity.errors import ConfigError
-from sanity.models import Onnx
+from sanity.models import Onnx, compared
 from sanity.models.importing import graph, runtime
+from tests.kernels import computes
 from tests.models.importing.test_operators import f, model_of
 
 NODES = [
@@ -46,7 +47,11 @@ def saved(folder, nodes=NODES, sizes=(None, 3, 8, 8), dtype=np.float32):
         ({"sizes": (None, 3, 3, 3)}, None),
         ({"nodes": LAST, "sizes": (None, 8, 8, 3)}, None),
         ({"nodes": LAST, "sizes": (1, 8, "w", 3)}, [8, 7, 3]),
-        ({"dtype": np.float16}, None),
+        pytest.param(
+            {"dtype": np.float16},
+            None,
+            marks=pytest.mark.skipif(not computes("float16"), reason="this processor has none"),
+        ),
     ],
 )
 def test_a_model_gives_what_onnx_runtime_does(told, asked, tmp_path, monkeypatch, caplog):
@@ -68,6 +73,17 @@ def test_another_result_is_refused(tmp_path, monkeypatch):
     wrong = {**graph.OPERATORS, "Relu": graph.OPERATORS["Sigmoid"]}
     monkeypatch.setattr(graph, "OPERATORS", wrong)
     with pytest.raises(ConfigError, match="as ONNX Runtime does: its output y differs; have"):
+        Onnx(path=saved(tmp_path)).load()
+
+
+def test_what_this_machine_cannot_compute_is_a_sentence(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    def fail(*how):
+        raise tf.errors.AbortedError(None, None, "could not create a primitive")
+
+    monkeypatch.setattr(compared, "_outputs", fail)
+    with pytest.raises(ConfigError, match="net.onnx cannot be computed on this machine"):
         Onnx(path=saved(tmp_path)).load()
 
 
