@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from sanity.models.products import multiply
+
 
 class Op(Protocol):
     """An operator of a file, as what computes it sees it."""
@@ -207,7 +209,7 @@ OPS: Mapping[str, Callable[[Op], Any]] = {
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _transposed_convolution,
     "FULLY_CONNECTED": _dense,
-    "BATCH_MATMUL": lambda op: tf.matmul(
+    "BATCH_MATMUL": lambda op: multiply(
         *_inputs(op), transpose_a=bool(op.options.adjX), transpose_b=bool(op.options.adjY)
     ),
     "AVERAGE_POOL_2D": _pooled(tf.nn.avg_pool2d),

@@ -15,6 +15,7 @@ from sanity.models.importing.values import (
     numbers,
     tensor,
 )
+from sanity.models.products import multiply
 
 
 def matmul(node: Node, x: Value, y: Value) -> Value:
@@ -22,25 +23,7 @@ def matmul(node: Node, x: Value, y: Value) -> Value:
     left, right = first(x), first(y)
     if x.rank == 1 or y.rank == 1:
         return Value(tf.linalg.matvec(left, right) if x.rank > 1 else _row(left, right))
-    if x.rank > 3 and y.rank == 2 and None not in left.shape[-2:]:
-        return Value(_fold(left, right))
-    return Value(tf.matmul(left, right))
-
-
-def _fold(left: Any, right: Any) -> Any:
-    """The product with one matrix, with one axis before the last two.
-
-    With more of them, one of which is 1, TensorFlow 2.21 computes it wrongly by oneDNN's kernels
-    for AVX512 and AMX, or falls: windowed attention has such where an image is one window.
-    """
-    shape = tf.shape(left)
-    opened = [size for size in left.shape if size is None]
-    sizes = [
-        size if size is not None else -1 if len(opened) == 1 else shape[axis]
-        for axis, size in enumerate(left.shape)
-    ]
-    product = tf.matmul(tf.reshape(left, [-1, *sizes[-2:]]), right)
-    return tf.reshape(product, [*sizes[:-1], right.shape[1] or tf.shape(right)[1]])
+    return Value(multiply(left, right))
 
 
 def _row(left: Any, right: Any) -> Any:

@@ -184,11 +184,12 @@ def test_softmax_up_to_opset_12_is_over_all_axes_behind():
     )
 
 
+@pytest.mark.parametrize("before", [(), (1,), (1, 1)])
 @pytest.mark.parametrize("sizes", [(2, 1, 16, 8), (3, 4, 5, 8), (2, 1, 1, 16, 8)])
-def test_a_matrix_behind_more_axes_than_tokens_have(sizes):
+def test_a_matrix_behind_more_axes_than_tokens_have(sizes, before):
     """Some kernels of TensorFlow's compute it wrongly, and write where they must not."""
     x = f(*sizes)
-    check(model_of([("MatMul", [f(8, 8)], {}), ("MatMul", [f(8, 3)], {})], x), x)
+    check(model_of([("MatMul", [f(*before, 8, 8)], {}), ("MatMul", [f(8, 3)], {})], x), x)
 
 
 def test_gemm():
