@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
+    from onnx import GraphProto, NodeProto, ValueInfoProto
 
 _MAPS = frozenset(
     "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool BatchNormalization "
@@ -15,6 +15,14 @@ _KEEP = frozenset(
     "Slice Concat Split".split()
 )
 _USUAL = (1, 3, 4)  # channels
+
+
+def shape_of(value: "ValueInfoProto") -> tuple[int | None, ...] | None:
+    """A value's sizes as the file says them, None for what it leaves open, or if it says none."""
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
 
 
 def find_arrangement(

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sanity.errors import ConfigError
 from sanity.models.importing import spatial
-from sanity.models.importing.arrangement import find_arrangement
+from sanity.models.importing.arrangement import find_arrangement, shape_of
 from sanity.models.importing.elementwise import DTYPES
 from sanity.models.importing.graph import DOMAINS, Run, check_operators, constants_of, run_nodes
 from sanity.models.importing.values import Sizes, Value, first, last
@@ -134,10 +134,7 @@ def _input(value: Any, key: str) -> Input:
     kind = value.type.tensor_type
     if kind.elem_type not in DTYPES:
         raise ConfigError(f"{key} takes no images: its input {value.name} has another type")
-    shape = None
-    if kind.HasField("shape"):
-        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
-    return Input(value.name, shape, DTYPES[kind.elem_type])
+    return Input(value.name, shape_of(value), DTYPES[kind.elem_type])
 
 
 def _sizes(

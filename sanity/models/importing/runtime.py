@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sanity.errors import how_to_install
 from sanity.models.compared import HALF, ROUNDING, check_outputs
-from sanity.models.importing.arrangement import find_arrangement
+from sanity.models.importing.arrangement import find_arrangement, shape_of
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
@@ -80,7 +80,7 @@ def _noise(
     draw = np.random.Generator(np.random.PCG64(0))
     own: dict[str, np.ndarray] = {}
     theirs: dict[str, np.ndarray] = {}
-    shapes = {one.name: _shape(one) for one in graph.input}
+    shapes = {one.name: shape_of(one) for one in graph.input}
     for one in entry.inputs:
         if one.shape is None or (shape := shapes[one.name]) is None:
             return None
@@ -93,15 +93,7 @@ def _noise(
         noise = draw.random([*count, *(size for size in sizes if size is not None)])
         kind = np.dtype(one.dtype.as_numpy_dtype)
         values = (noise if kind.kind == "f" else 255 * noise).astype(kind)
-        turned = len(shape) == 4 and find_arrangement(graph, one.name, tuple(shape)) == "first"
+        turned = len(shape) == 4 and find_arrangement(graph, one.name, shape) == "first"
         own[one.name] = values
         theirs[one.name] = np.ascontiguousarray(np.moveaxis(values, -1, 1)) if turned else values
     return own, theirs
-
-
-def _shape(value: Any) -> list[int | None] | None:
-    """A value's sizes as the file says them, None for what it leaves open."""
-    kind = value.type.tensor_type
-    if not kind.HasField("shape"):
-        return None
-    return [dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim]
