@@ -14,7 +14,8 @@ from sanity.contents import is_own, untouched
 from sanity.data import Images
 from sanity.data.ahead import read_ahead
 from sanity.methods import Cost, GradientMethod, Method, Plan, Subject
-from sanity.methods.masks import check_apart, sound_masks
+from sanity.methods.masks import sound_masks
+from sanity.methods.own import check_apart
 from sanity.randomization.stage import explained_classes, sound_classes
 from sanity.results.units import cut_groups
 

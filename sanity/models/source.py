@@ -14,7 +14,7 @@ from sanity.data import imagenet_class_names
 from sanity.errors import ConfigError
 from sanity.models.base import Declared, Model
 from sanity.models.explained import check_by_itself, say_what_is_explained
-from sanity.models.inputs import Fitted, fit
+from sanity.models.inputs import Fitted
 
 if TYPE_CHECKING:
     from sanity.models.module import Entry
@@ -222,6 +222,8 @@ class ScaledSource(Source):
             key: What messages call the file: `model.path=…`.
             initializers: What variables were made with, by name, where that is known.
         """
+        from sanity.models.fitting import fit
+
         fitted = fit(entry.function, entry.inputs, self.inputs, self.input_shape, key)
         scaled = self._scaling(fitted, key)
         shape = self.shape(fitted.shape)
