@@ -19,6 +19,7 @@ from sanity.network.anatomy.channels import channel_axis
 from sanity.network.channels_last import put_channels_last
 from sanity.network.flatten import flatten
 from sanity.network.graph import FlatGraph, find_needed, op_of, trace_graph
+from sanity.network.products import stack_rightly
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def _check_opened(
         x = tf.cast(arranged(tf.constant(scale * images, tf.float32)), image.dtype)
     one, any_number = (tf.TensorSpec([size, *x.shape[1:]], x.dtype) for size in (batch, None))
     try:
+        fixed, graph = stack_rightly(fixed, one), stack_rightly(graph, any_number)
         by_part = trace_graph(lambda images: _built(fixed, images), [one])
         parts = [by_part(x[:batch]), by_part(x[batch:])]
         whole = trace_graph(lambda images: _built(graph, images), [any_number])(x)

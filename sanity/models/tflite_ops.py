@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from sanity.models.products import multiply
+from sanity.network.products import multiply
 
 
 class Op(Protocol):

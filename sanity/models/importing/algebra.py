@@ -15,7 +15,7 @@ from sanity.models.importing.values import (
     numbers,
     tensor,
 )
-from sanity.models.products import multiply
+from sanity.network.products import multiply
 
 
 def matmul(node: Node, x: Value, y: Value) -> Value:
