@@ -139,6 +139,8 @@ def test_p_value_inverts_the_interval(seeds):
     for end in (found.low, found.high):
         assert p_value(above, below, end) == pytest.approx(0.05, abs=1e-4)
     assert p_value(above, below, found.low - 0.05) < 0.05 < p_value(above, below, found.mean)
+    assert seeds == 1 or p_value(above, below, found.mean) == 1
+    assert np.isnan(p_value(above[:1], below[:1], found.low))
 
 
 @pytest.mark.parametrize("distance", [0.001, 0.1, 0.3])
@@ -155,6 +157,8 @@ def test_p_value_of_many_images_and_seeds_is_that_of_an_interval(distance):
 
 def test_denominators_that_may_have_either_sign_leave_no_bound():
     assert ratio(np.array([0.5, 0.4, 0.3]), np.array([1.0, 1.0, -1.0])).high == 1  # the most
+    both = Weighted(np.array([-0.5, -0.4, -0.3]), np.array([1.0, 1.0, -1.0])).interval(0.95)
+    assert both == (-np.inf, np.inf)
 
 
 def test_ratio_does_not_depend_on_the_direction():
@@ -176,6 +180,7 @@ def test_images_needed_give_that_width():
     apart = above * [1, 0.8, 0.6]
     assert images_needed(apart, below * [1, 1, 1], 0.1, 3) is None
     assert images_needed(apart, below * [1, 1, 1], 0.3, 12) is not None
+    assert images_needed(above[:1], below[:1], 0.03, 1) is None
 
 
 @pytest.mark.parametrize(("ratios", "threshold"), [([0.2], 0.5), ([0.9, 0.7, 0.6], 0.5)])
@@ -190,6 +195,11 @@ def test_images_to_exclude_are_the_first_number_that_does(ratios, threshold):
             assert (not found.low <= threshold <= found.high) == outside
     stricter = images_to_exclude(top, bottom, threshold, level=0.99)
     assert stricter is not None and stricter > count
+    of_seeds = np.array([[0.9, 0.88, 0.92], [0.6, 0.65, 0.62]])
+    count = images_to_exclude(of_seeds, np.ones((2, 3)), threshold)
+    for times, outside in (((count - 1) // 2, False), (-(-count // 2), True)):
+        found = ratio(np.tile(of_seeds, (times, 1)), np.ones((2 * times, 3)))
+        assert (not found.low <= threshold <= found.high) == outside
     two_draws = np.array([[0.9, 0.2]] * 4)
     assert images_to_exclude(two_draws, np.ones((4, 2)), threshold) is None
 
@@ -199,6 +209,7 @@ def test_difference_is_paired():
     found, p = difference(a, b)
     assert found.mean == pytest.approx(0.1)
     assert p == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert difference(a[:2], b[:2])[1] == pytest.approx(stats.ttest_rel(a[:2], b[:2]).pvalue)
     assert difference(a, a)[1] == 1
     assert difference(a + 1, a)[1] < 1e-6
     assert np.isnan(difference(a[:1], b[:1])[1])

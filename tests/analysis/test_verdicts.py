@@ -84,7 +84,7 @@ def test_by_hand():
     expected = intervals.ratio(np.array([0.5, 0.6, 0.5]), np.full(3, 0.8))
     assert (row["low"], row["high"]) == (expected.low, expected.high)
     p = intervals.p_value(np.array([0.5, 0.6, 0.5]), np.full(3, 0.8), 0.5)
-    assert row["p"] == pytest.approx(p)
+    assert row["p"] == pytest.approx(p) and f"; p {p:.2g}" in row["evidence"]
     assert row["verdict"] == "inconclusive"
     assert row["images"] == 3 and row["seeds"] == 1
     assert (
@@ -147,8 +147,9 @@ def test_too_few_images_are_inconclusive():
     row = one(few)
     assert row["verdict"] == "inconclusive" and "4 images are fewer than 5" in row["evidence"]
     assert one(few, thresholds=Thresholds(images=4))["verdict"] == "insensitive"
-    single = one(scores_of(constant(0.9, images=1), constant(0.1, images=1)))
+    single = one(scores_of(constant(0.9, images=1, stages=4), constant(0.1, images=1, stages=4)))
     assert single["verdict"] == "inconclusive" and "1 image is fewer" in single["evidence"]
+    assert "over stage 1 of 3, 1 image, one draw of the weights" in single["evidence"]
 
 
 def test_what_lacks_images_leans_and_says_how_many_it_takes():
@@ -217,6 +218,10 @@ def test_constant_masks():
     row = one(scores_of(values, nulls, reasons=reasons), thresholds=Thresholds(images=5))
     assert row["verdict"] == "sensitive" and row["images"] == 5
     assert "3 left out (constant mask)" in row["evidence"]
+    late = values.copy()  # what is wrong after the early stages is no reason
+    late[:, 4], reasons[:, 4] = np.nan, "mask has NaN"
+    row = one(scores_of(late, nulls, reasons=reasons))
+    assert "3 left out (constant mask)" in row["evidence"]
     values[:5, 2], reasons[:5, 2] = np.nan, "constant mask"
     row = one(scores_of(values, nulls, reasons=reasons))
     assert row["verdict"] == "invalid" and "constant mask in 5 of 8 images" in row["evidence"]
@@ -262,7 +267,8 @@ def test_what_old_runs_say_of_where_they_begin():
 
 def test_metrics_without_identity_and_controls_get_no_verdict():
     scores = scores_of(constant(0.9), constant(0.1))
-    assert one(scores, metric=Emprt())["verdict"] == "none"
+    row = one(scores, metric=Emprt())
+    assert (row["verdict"], row["images"], row["seeds"]) == ("none", 0, 0)
     control = one(scores, controls=["m"])
     assert control["verdict"] == "none" and control["early"] == pytest.approx(8 / 9)
     assert control["evidence"].startswith("a control; early similarity 0.89")
@@ -271,7 +277,8 @@ def test_metrics_without_identity_and_controls_get_no_verdict():
 def test_a_null_as_high_as_the_identity():
     equal = scores_of(constant(0.0, spread=0) * [0, 1, 1, 1, 1], constant(0.0, spread=0))
     row = one(equal, metric=MeanSquaredError(scale="none"))
-    assert row["verdict"] == "inconclusive" and "as high as the identity" in row["evidence"]
+    assert row["verdict"] == "inconclusive"
+    assert row["evidence"] == row["why"] == "the null is as high as the identity"
 
 
 def test_seeds_are_crossed_with_images():
@@ -419,6 +426,7 @@ def test_relative_leaves_out_what_has_no_score():
     found = relative(values, nulls, 1.0)
     assert found.images == 2 and found.mean == pytest.approx((0.6 + 0.4) / (0.8 + 0.9))
     assert math.isnan(relative(values[1:2], nulls[1:2], 1.0).mean)
+    assert relative(np.full((2, 3), np.nan), np.zeros((2, 3)), 1.0).seeds == 3
     single = relative(values[:1], nulls[:1], 1.0)
     assert single.mean == pytest.approx(0.75) and math.isnan(single.low)
 
