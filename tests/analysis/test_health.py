@@ -80,6 +80,22 @@ def test_early_stages_that_have_exploded_give_no_verdict():
     assert early_complaint(None, stages, 0.05) is None
 
 
+def test_logits_are_judged_by_their_size_as_well_and_by_whether_they_are_numbers():
+    found = table([1])
+    assert unsound(found) is None
+    assert unsound(found.assign(target_logit=[0, -1e9, 0])).startswith("the network has exploded")
+    assert unsound(found.assign(logit_std=[1, np.nan, np.inf])) == (
+        "the logits of 2 of 3 images are not finite"
+    )
+
+
+def test_stages_of_which_no_share_is_known_do_not_hide_the_others():
+    found = table([1, 1, 1, 1], 0.01)
+    found.loc[found["stage"] == 1, "between_share"] = np.nan
+    said = early_complaint(found, range(1, 4), 0.05)
+    assert said is not None and said.startswith("dead network: 0.01 of")
+
+
 @pytest.mark.parametrize(("trained", "advised"), [(0.01, True), (0.5, False)])
 def test_images_that_the_trained_network_does_not_tell_apart_are_said_to_be(trained, advised):
     found = table([1, 1, 1, 1], 0.02)

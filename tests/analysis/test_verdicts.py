@@ -154,7 +154,7 @@ def test_too_few_images_are_inconclusive():
 
 def test_what_lacks_images_leans_and_says_how_many_it_takes():
     """As many images like these as the least number, or as the correction over methods takes."""
-    values = {"high": 0.95, "low": 0.1, "near": 0.55}
+    values = {"near": 0.55, "high": 0.95, "low": 0.1}  # not in the order of their p-values
     methods = [
         scores_of(constant(value, images=3), constant(0.0, images=3, spread=0), method=name)
         for name, value in values.items()
@@ -175,6 +175,16 @@ def test_what_lacks_images_leans_and_says_how_many_it_takes():
         then = verdicts(pd.concat(more), None, {"ssim": SSIM}, "cascading").set_index("method")
         assert (then.loc["low", "verdict"] == "sensitive") == decided
         assert then.loc["low", "leans"] == ("" if decided else "sensitive")
+
+
+def test_what_no_number_of_images_decides_leans_nowhere():
+    """Two draws of the weights that disagree: more images tell nothing of other draws."""
+    parts = [
+        scores_of(constant(value, images=3), constant(0.0, images=3, spread=0), seed=seed)
+        for seed, value in enumerate((0.95, 0.3))
+    ]
+    row = one(pd.concat(parts))
+    assert (row["verdict"], row["leans"]) == ("inconclusive", "") and math.isnan(row["enough"])
 
 
 def test_a_metric_that_cannot_tell_leans_nowhere():
