@@ -9,7 +9,7 @@ from sanity.checked import checked, make
 from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.metrics import MaskMetric, Metric, reasons
-from sanity.metrics.base import as_metric
+from sanity.metrics.base import as_metric, score
 from tests.contracts import check_repr, options
 
 
@@ -156,6 +156,8 @@ def test_its_repr(name):
         ({"unrelated": float("nan")}, "unrelated=nan must be a number"),
         ({"range": None}, "range=None must be two numbers"),
         ({"range": (1, 0)}, "the least and the greatest"),
+        ({"range": (0, "1")}, r"range=\(0, '1'\) must be two numbers"),
+        ({"range": (0, 1, 2)}, r"range=\(0, 1, 2\) must be two numbers"),
     ],
     ids=str,
 )
@@ -165,6 +167,11 @@ def test_what_a_metric_says_of_itself_is_numbers(said, message, base):
     with pytest.raises(ConfigError, match=rf"metric\.mine=Mine: .*{message}"):
         as_metric(type("Mine", (base,), {**calls, **said})(), "metric.mine")
     assert as_metric(type("Mine", (base,), {**calls, "range": [0, None]})(), "metric.mine").range
+
+
+def test_a_class_derived_from_nothing_is_given_the_originals_first():
+    found = score(as_metric(Structural(), "metric.mine"), np.ones((2, 3, 3)), np.zeros((2, 3, 3)))
+    assert found.tolist() == [-1, -1]
 
 
 def test_what_is_no_metric():

@@ -435,6 +435,15 @@ def test_gradients_along_the_axes_and_diagonals(orientations):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("norm", ["L1", "L2-Hys"])
+def test_faint_gradients_are_described_as_by_scikit_image(channels, norm):
+    """By which its epsilon is not small, so that the size of a cell matters."""
+    x = 3e-5 * np.random.default_rng(0).standard_normal((2, channels, 32, 32))
+    expected = [hog(np.moveaxis(m, 0, -1), 9, (8, 8), (2, 2), norm, channel_axis=-1) for m in x]
+    np.testing.assert_allclose(describe(x, 9, 8, 2, norm), expected, atol=1e-6)
+
+
 # What has no score
 
 

@@ -300,3 +300,25 @@ def test_a_metric_gives_what_it_says(field, value, said):
     setattr(metric, field, value)
     with pytest.raises(ConfigError, match=rf"^metric\.mine has {said}"):
         awkward_scores(metric)
+
+
+def test_identities_are_given_but_for_rounding():
+    """Which is that of large numbers where the identity is one."""
+    metric = Awkward(compare=lambda a, b: np.full(len(a), 1000.005))
+    metric.identity = 1000.0
+    awkward_scores(metric)
+    metric.identity = 1000.1
+    with pytest.raises(ConfigError, match=r"identity=1000\.1, and gives 1000"):
+        awkward_scores(metric)
+
+
+@pytest.mark.parametrize("group", [range(2), range(1, 3)])
+def test_stages_of_a_group_come_after_its_stage_0(group):
+    masks = {"m": np.random.default_rng(0).standard_normal((2, 16, 16))}
+    scorer = Scorer(METRICS, names(3))
+    scorer.score(range(2), 0, "", masks, TARGETS[:2])
+    if group == range(2):
+        scorer.score(group, 1, "layer1", masks, TARGETS[:2])
+        return
+    with pytest.raises(RuntimeError, match="came before its stage 0"):
+        scorer.score(group, 1, "layer1", masks, TARGETS[:2])
