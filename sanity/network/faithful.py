@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sanity.network.channels_last import put_channels_last
 from sanity.network.flatten import flatten
-from sanity.network.graph import FlatGraph, trace_graph
+from sanity.network.graph import FlatGraph, is_padded_depthwise, trace_graph
 from sanity.network.grouped import make_differentiable
 from sanity.network.products import has_stacks, stack_rightly
 
@@ -34,10 +34,10 @@ def faithful(function: Any, outputs: Sequence[str]) -> FlatGraph:
     graph = _differentiable(function)
     if not graph.custom.kept and not graph.custom.dropped:
         return graph
-    if has_stacks(graph):  # the model as it is may end the process
+    if has_stacks(graph) or any(map(is_padded_depthwise, graph.graph_def.node)):
         log.warning(
-            "custom gradients are not compared with the model's own: it has products that "
-            "TensorFlow computes wrongly on some processors"
+            "custom gradients are not compared with the model's own: it has ops at which "
+            "TensorFlow ends the process on some machines"
         )
         return graph
     try:

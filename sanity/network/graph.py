@@ -22,6 +22,8 @@ SCOPE = "net"
 _FLAT = ("Sign", "Round", "Rint", "Floor", "Ceil", "StopGradient", "OneHot")
 # What TensorFlow joins with a batch norm before it: tanh, and mish as softplus, tanh and product.
 _JOINED = ("Tanh", "Softplus")
+# What it takes for a bias, past what changes nothing.
+_BIASES = frozenset("BiasAdd Add AddV2 Identity".split())
 NORMS = frozenset(("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"))
 # The gradient of a convolution in groups where TensorFlow has none, see `grouped`.
 GROUPED = "SanityGroupedConv2D"
@@ -251,7 +253,8 @@ class FlatGraph:
 
         It makes one op of a convolution, its batch norm and tanh or mish, and has no kernel for it
         ("Fusion is not implemented"), nor on a CPU without oneDNN for a convolution in groups and
-        what follows.
+        what follows. With oneDNN it ends the process where it joins a depthwise one, with padding
+        given as numbers, and a bias.
         """
         pairs = [
             (node.name, index)
@@ -261,6 +264,7 @@ class FlatGraph:
             and (
                 (not index and node.op in _JOINED and before.op in NORMS)
                 or (KIND in before.attr and before.attr[KIND].s == GROUPED.encode())
+                or (node.op in _BIASES and is_padded_depthwise(before))
             )
         ]
         if not pairs:
@@ -334,6 +338,11 @@ def passing(node: NodeDef) -> list[str]:
     if node.op in _FLAT or not all(kind.is_floating or kind.is_complex for kind in kinds):
         return []
     return inputs if node.op in _CALLS or is_differentiable(node.op) else []
+
+
+def is_padded_depthwise(node: NodeDef) -> bool:
+    """Whether an op is a depthwise convolution with padding given as numbers."""
+    return bool(node.op == "DepthwiseConv2dNative" and node.attr["padding"].s == b"EXPLICIT")
 
 
 def dtype_of(node: NodeDef) -> tf.DType:

@@ -46,3 +46,34 @@ def test_what_tensorflow_would_join_without_a_kernel(function, expected):
     assert np.isfinite(classifier.gradients(images, targets)).all()
     means = [p.name for p in classifier.parameters.values() if p.kind == "moving_mean"]
     assert len(classifier.batch_moments(images)(means)) == 1
+
+
+@pytest.mark.parametrize("biased", ["bias_add", "add", "identity", "batch norm"])
+def test_depthwise_convolutions_with_padding_as_numbers_take_a_bias(biased):
+    """TensorFlow, which makes one op of both, ends the process there with oneDNN."""
+    draw = np.random.default_rng(0)
+    kernel, bias, top = (
+        tf.Variable(draw.normal(0, 0.3, shape).astype(np.float32), name=name)
+        for shape, name in [((3, 3, 3, 2), "a/kernel"), (6, "a/bias"), ((6, 4), "top/kernel")]
+    )
+
+    def network(x, explicit):
+        sizes = [[0, 0], [2, 1], [1, 0], [0, 0]]
+        x = x if explicit else tf.pad(x, sizes)
+        y = tf.nn.depthwise_conv2d(x, kernel, [1, 1, 1, 1], sizes if explicit else "VALID")
+        if biased == "batch norm":  # which is folded into a bias
+            given = tf.ones(6), bias, tf.zeros(6), tf.ones(6)
+            y = tf.compat.v1.nn.fused_batch_norm(y, *given, is_training=False)[0]
+        else:
+            y = tf.identity(y) if biased == "identity" else y
+            y = y + bias if biased == "add" else tf.nn.bias_add(y, bias)
+        return tf.reduce_mean(tf.tanh(y), [1, 2]) @ top
+
+    found, expected = (
+        Classifier(lambda x, explicit=explicit: network(x, explicit), (7, 6, 3))
+        for explicit in (True, False)
+    )
+    x, targets = draw.random((3, 7, 6, 3), np.float32), np.array([0, 3, 1])
+    np.testing.assert_allclose(found.logits(x), expected.logits(x), rtol=1e-4, atol=1e-6)
+    gradients = (one.gradients(x, targets) for one in (found, expected))
+    np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-6)
