@@ -10,6 +10,8 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
+import scipy.stats
 import xarray as xr
 import zarr
 
@@ -118,6 +120,11 @@ def test_scores_nulls_verdicts_and_page(here, monkeypatch):
         "gradient": "sensitive", "guided": "insensitive", "edges": "none",
     }  # fmt: skip
     predictions = sanity.load_predictions("outputs")
+    first = predictions[predictions["stage"] == 0].set_index("image").loc[content["image"]]
+    softmax = scipy.special.softmax(logits[:, 0], axis=1)
+    np.testing.assert_allclose(first["entropy"], scipy.stats.entropy(softmax, axis=1))
+    np.testing.assert_allclose(first["probability"], softmax.max(axis=1))
+    np.testing.assert_allclose(first["target_logit"], np.diagonal(logits[:, 0]))
     shares = predictions.groupby("stage")["between_share"].first()
     assert len(scores.merge(predictions)) == len(scores)
     assert shares[0] > 0.5 and shares[2] < 1e-9

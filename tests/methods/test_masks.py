@@ -113,6 +113,22 @@ class Beside(Kept):
         return masks - masks.mean(0)
 
 
+class OfSeveralShapes(Kept):
+    """One that takes all channels of one gradient, and the first one of another."""
+
+    def points(self):
+        return {Original(): 0.5, Noisy(0.1, 0): 0.5}
+
+    def term(self, gradient, point, subject):
+        return gradient if isinstance(point, Original) else gradient[..., :1]
+
+
+def test_terms_of_several_shapes_are_not_added_up(network):
+    said = r"^method\.mine: term\(\) gives arrays of several shapes, .* cannot be added up$"
+    with pytest.raises(ConfigError, match=said):
+        masks_of(network, OfSeveralShapes(None))
+
+
 AGAIN = "other masks of the same images when it is asked again"
 ALONE = "another mask of (a|c) by itself than in a group of images"
 

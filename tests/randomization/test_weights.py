@@ -12,6 +12,7 @@ from sanity.config.job import compose
 from sanity.errors import ConfigError
 from sanity.network.classifier import Classifier
 from sanity.randomization.initializers import (
+    IDENTITY,
     INITIALIZERS,
     Glorot,
     He,
@@ -20,6 +21,7 @@ from sanity.randomization.initializers import (
     Permutation,
     TruncatedNormal,
     Uniform,
+    Variable,
 )
 from sanity.randomization.weights import Randomization
 from tests.networks import small_classifier
@@ -309,6 +311,43 @@ def test_distributions(net, initializer, distribution):
     value = draw_of(net, initializer).ravel()
     assert stats.kstest(value, distribution.cdf).pvalue > 0.01
     assert abs(value.std() / distribution.std() - 1) < 5 / np.sqrt(value.size)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "std"),
+    [
+        (TruncatedNormal(), STD),
+        (TruncatedNormal(std=0.01), 0.01 * UNIT),
+        (He(distribution="truncated_normal"), STD),
+        (Glorot(distribution="truncated_normal"), np.sqrt(2 / 144)),
+        (Normal(), None),
+        (He(distribution="normal"), None),
+        (Glorot(distribution="normal"), None),
+    ],
+    ids=repr,
+)
+def test_what_is_truncated_ends_at_two_deviations_and_what_is_not_goes_on(initializer, std):
+    shape = (3, 3, 8, 800)
+    variable = Variable("a/kernel", shape, "kernel", FAN_IN, FAN_OUT, np.zeros(shape))
+    values = initializer(np.random.default_rng(0), variable)
+    greatest = np.abs(values).max()
+    if std is None:
+        assert greatest > 3 * values.std()
+    else:
+        assert values.std() == pytest.approx(std, rel=0.02)
+        assert 1.99 * std / UNIT < greatest <= 2 * std / UNIT
+
+
+def test_what_does_nothing_does_nothing():
+    """Each kind of variable, where it is set to what does nothing: y = scale·x + offset, …"""
+    x = np.array([-2.0, 3.0])
+    normalized = (x - IDENTITY["moving_mean"]) / np.sqrt(IDENTITY["moving_variance"])
+    np.testing.assert_array_equal(IDENTITY["scale"] * normalized + IDENTITY["offset"], x)
+    rectified = np.where(x > 0, x, IDENTITY["slope"] * x)
+    np.testing.assert_array_equal(rectified, np.maximum(x, 0))  # a PReLU is a ReLU
+    for added in ("bias", "token", "position"):
+        np.testing.assert_array_equal(x + IDENTITY[added], x)
+    assert len(IDENTITY) == 8
 
 
 def test_distributions_of_what_was_trained(net):
