@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from sanity.data import Digits, Images, ImageSpec
-from sanity.experiment.references import allowed, choose_references
+from sanity.experiment.references import (
+    allowed,
+    choose,
+    choose_references,
+    complete_references,
+    read_references,
+    write_references,
+)
 from sanity.experiment.run import run as run_job
+from sanity.metrics.scoring import References
 from sanity.results.load import load_runs
 
 
@@ -53,6 +61,28 @@ def test_other_classes_are_allowed_where_there_are_any():
     ]
     same = allowed(images_of([1]), targets[:1], others.take([1]), other_targets[1:])
     assert same.tolist() == [[True]]  # none of another class: all others
+
+
+def test_each_class_has_its_turn():
+    classes = [0] * 9 + [1] * 3 + [2]
+    names = [f"image_{i}" for i in range(len(classes))]
+    for count, expected in ((3, [1, 1, 1]), (5, [2, 2, 1]), (7, [3, 3, 1])):
+        found = choose(names, classes, count)
+        assert [[classes[i] for i in found].count(k) for k in range(3)] == expected
+    without = choose(names, [None] * 13, 5)  # of no class that is known: as their names give
+    assert without == choose(names, range(13), 5)
+
+
+def test_what_is_stored_is_read_again(tmp_path):
+    assert read_references(tmp_path) is None
+    masks = {"names": np.ones((2, 3, 3)), "other": np.zeros((2, 3, 3, 3))}
+    write_references(tmp_path, References(["a", "b"], masks, np.ones((4, 2), bool)))
+    complete_references(tmp_path, np.eye(4, 2, dtype=bool))
+    found = read_references(tmp_path)
+    assert found.names == ["a", "b"] and found.masks.keys() == masks.keys()
+    assert found.allowed.tolist() == np.eye(4, 2, dtype=bool).tolist()
+    for method, own in masks.items():
+        np.testing.assert_array_equal(found.masks[method], own)
 
 
 @pytest.mark.slow
