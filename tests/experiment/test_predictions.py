@@ -5,11 +5,14 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from sanity.data import Images
-from sanity.experiment.explaining import Entered
-from sanity.experiment.predictions import Asked, StagePredictions
+from sanity.experiment.explaining import Entered, explain
+from sanity.experiment.predictions import Asked, StagePredictions, predictions
+from sanity.methods import Gradient
 from sanity.randomization.stage import Stage
+from sanity.randomization.weights import Randomization
 from tests.analysis.test_health import network
 
 
@@ -38,3 +41,35 @@ def test_some_images_of_one_class_do_not_make_a_network_dead(classes, group, war
     lines = [record.console for record in caplog.records if hasattr(record, "console")]
     said = re.compile(rf"  {which} the class explained, probability ")
     assert len(lines) == 2 and all(map(said.search, lines))
+
+
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_a_row_is_what_the_network_says_of_an_image(outputs):
+    classifier = network(1.0, outputs)
+    x = np.random.default_rng(3).random((4, 4, 4, 3), np.float32)
+    images = Images(x, list("abcd"), [None] * 4, [None] * 4, [""] * 4)
+    targets = np.arange(4) % outputs
+    found = predictions(classifier, images, targets, Stage(2, "top", (), lambda: {}))
+    logits, rows = classifier.logits(x).astype(np.float64), np.arange(4)
+    assert found["predicted"].tolist() == logits.argmax(axis=1).tolist()
+    assert found["target"].tolist() == targets.tolist()
+    np.testing.assert_allclose(found["target_logit"], logits[rows, targets])
+    spread = logits.std(axis=1) if outputs > 1 else np.abs(logits[:, 0])
+    np.testing.assert_allclose(found["logit_std"], spread)
+    if outputs > 1:
+        shares = softmax(logits, axis=1)
+        np.testing.assert_allclose(found["probability"], shares.max(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(found["target_probability"], shares[rows, targets], rtol=1e-6)
+
+
+def test_where_no_class_is_asked_for_the_trained_network_says_it_at_all_stages(small, noise_images):
+    """And its logits are told at its own stage alone: others have others."""
+    told = []
+    stages = Randomization().stages(small, ["top", "middle"], 0)
+    method = {"gradient": Gradient()}
+    trained = small.logits(noise_images.x)
+    for part in explain(small, noise_images, None, method, stages, entered=told.append):
+        assert part.targets.tolist() == trained.argmax(axis=1).tolist()
+    assert [group.stage.index for group in told] == [0, 1, 2]
+    np.testing.assert_allclose(told[0].logits, trained, rtol=1e-5, atol=1e-6)
+    assert told[1].logits is None and told[2].logits is None
