@@ -1,7 +1,6 @@
 """Constants that are weights, as a frozen graph has them, made live variables."""
 
 import logging
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
 from sanity.network.anatomy.parameters import selects
+from sanity.network.anatomy.single_numbers import may_be_learned, say_untold, was_variable
 from sanity.network.anatomy.ways import FACTORS, PRODUCTS, SUMS
 from sanity.network.graph import NORMS, FlatGraph, op_of, search, tensor_of, trace_graph
 
@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 _FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
 _WHOLE = {kind.as_datatype_enum for kind in (tf.int8, tf.uint8, tf.int16, tf.uint16)}
 _SAME = frozenset("Identity Reshape Squeeze ExpandDims Cast".split())
-_READ = re.compile(r"(/ReadVariableOp(_\d+)?|/read)$")  # what freezing leaves of a variable's read
 _JOINS = frozenset("ConcatV2 Concat Pack GatherV2 Gather".split())
 
 
@@ -28,10 +27,10 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
     Weights are the arrays that products and norms of the images' values take, and those that are
     added to, multiplied with or put beside these values from the first product on: what stands
     before it is preprocessing. Single numbers are more often of a formula: they are weights where
-    products, norms and biases take them as they are, and where they were variables. An array of 8
-    or 16 bits, with what makes floating-point numbers of it, is one weight, called as the op that
-    gives these. A graph that reads variables stays as it is: what is constant beside variables is
-    meant to be.
+    products, norms and biases take them as they are, and where they were variables; of others that
+    no formula would have it is said that nothing tells. An array of 8 or 16 bits, with what makes
+    floating-point numbers of it, is one weight, called as the op that gives these. A graph that
+    reads variables stays as it is: what is constant beside variables is meant to be.
 
     Args:
         graph: The network.
@@ -40,14 +39,13 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
     if any(tensor.dtype == tf.resource for tensor in graph.captures.values()):
         return graph, {}
     graph = _fold_whole_numbers(graph)
-    values = {
-        name: value
-        for name, value in _arrays(graph).items()
-        if value.size > 1 or (value.size and _is_learned(graph, name))
-    }
+    values = {name: value for name, value in _arrays(graph).items() if value.size}
     products = [n for n in graph.valued & graph.nodes.keys() if graph.nodes[n].op in PRODUCTS]
     after = graph.behind(products)
     weights = {name: value for name, value in values.items() if _is_weight(graph, name, after)}
+    single = [n for n, value in weights.items() if value.size == 1 and not _is_learned(graph, n)]
+    untold = {n: value for n in single if may_be_learned(value := weights.pop(n))}
+    say_untold(model, untold)
     if not weights:
         return graph, {}
     new = GraphDef()
@@ -124,8 +122,7 @@ def _is_learned(graph: FlatGraph, name: str) -> bool:
     same = search(
         [name], lambda one: [n.name for n in graph.consumers.get(one, ()) if n.op in _SAME]
     )
-    read = any(_READ.search(one) for one in same)
-    return read or any(
+    return any(map(was_variable, same)) or any(
         node.op in PRODUCTS | NORMS | {"BiasAdd"}
         for one in same
         for node in graph.consumers.get(one, ())

@@ -102,6 +102,25 @@ def test_single_numbers_are_weights_where_they_were_learned():
     }
 
 
+def test_of_single_numbers_that_no_formula_has_it_is_said_that_nothing_tells(caplog):
+    draw = np.random.default_rng(2)
+    kernel = draw.normal(size=(3, 3, 3, 4)).astype(np.float32)
+
+    def function(x):
+        x = x * 0.4971833  # preprocessing
+        x = tf.nn.conv2d(x, tf.constant(kernel, name="conv/kernel"), 1, "VALID")
+        x = x * tf.constant(0.7312847, name="gain") + tf.constant(-0.0312873, name="shift")
+        return tf.reduce_mean(tf.nn.gelu(x) / np.float32(np.sqrt(48)), [1, 2])
+
+    classifier = Classifier(function, (8, 8, 3), name="mine")
+    assert list(classifier.parameters) == ["conv/kernel"]
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said == [
+        "mine: nothing tells whether 2 single numbers were learned, so taken for constant and never"
+        " randomized: gain (0.731285), shift (-0.0312873)"
+    ]
+
+
 def test_constants_beside_variables_stay():
     kernel = tf.Variable(WEIGHTS["conv/kernel"], dtype=tf.float32, name="kernel")
 

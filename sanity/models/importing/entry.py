@@ -57,7 +57,7 @@ def entry(
         ) from error
     check_operators(graph, key)
     taken = [one for one in graph.input if one.name not in constants]
-    weights = find_weights(model, constants, [one.name for one in taken])
+    weights = find_weights(model, constants, [one.name for one in taken], key, own)
     if own is not None:
         weights = without_tables(weights, own, key)
     variables = {name: _variable(weight) for name, weight in weights.items()}

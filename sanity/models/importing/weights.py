@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.network.anatomy.single_numbers import may_be_learned, say_untold, was_variable
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
@@ -63,19 +65,26 @@ class Weight:
 
 
 def find_weights(
-    model: "ModelProto", constants: Mapping[str, np.ndarray], images: Iterable[str]
+    model: "ModelProto",
+    constants: Mapping[str, np.ndarray],
+    images: Iterable[str],
+    key: str,
+    named: Named | None = None,
 ) -> dict[str, Weight]:
     """The constants that are weights, by their names in the graph.
 
     As in `sanity.network.promoting`: arrays that products and norms of the images' values take, and
     those that meet these values behind the first product; what stands before is preprocessing.
     Single numbers are more often of a formula than learned: they are weights where products, norms
-    and slopes take them as they are, and where PyTorch names them as parameters.
+    and slopes take them as they are, and where PyTorch or TensorFlow names them as parameters. Of
+    others that no formula would have it is said that nothing tells.
 
     Args:
         model: With the graph.
         constants: Its constants.
         images: The names of its inputs.
+        key: What messages call the model.
+        named: What the network that it was exported from calls its own, if known.
     """
     graph = model.graph
     valued, after = set(images), set[str]()
@@ -90,7 +99,8 @@ def find_weights(
         if node.op_type in PRODUCTS or after.intersection(inputs):
             after.update(node.output)
     learned, maybe = _parameters(model)
-    untold: list[str] = []
+    learned = {*learned, *(named.parameters if named else ())}
+    untold: dict[str, np.ndarray] = {}
     found: dict[str, Weight] = {}
     taken: set[str] = set()
     for name, value in constants.items():
@@ -100,17 +110,14 @@ def find_weights(
         if not any(_takes_weights(node, after) for node, _ in met):
             continue
         if value.size == 1 and name not in learned and not _is_taken(name, met):
-            untold += [name] if name in maybe else []
+            if not named and (name in maybe or may_be_learned(value)):
+                untold[name] = value
             continue
         if _is_made_up(name, value, {node.op_type for node, _ in met}):
             continue
         own = unique(_path(name, met), taken)
         found[name] = Weight(own, value, _groups(readers[name]))
-    if untold:
-        log.info(
-            "nothing tells whether single numbers of the graph were learned: %s stay as they are",
-            ", ".join(untold),
-        )
+    say_untold(key, untold)
     return found
 
 
@@ -155,13 +162,13 @@ def _is_taken(name: str, met: list[tuple["NodeProto", int]]) -> bool:
 
 
 def _parameters(model: "ModelProto") -> tuple[set[str], set[str]]:
-    """Initializers that PyTorch's exporters name as parameters, and those that may be.
+    """Initializers that exporters name as parameters, and those that may be.
 
-    The older one has constants as nodes; the newer one calls what it has computed beforehand like
-    the op that did, so that only a module's name before it tells.
+    PyTorch's older one has constants as nodes; the newer one calls what it has computed beforehand
+    like the op that did, so that only a module's name before it tells.
     """
     if model.producer_name != "pytorch":
-        return set(), set()
+        return {one.name for one in model.graph.initializer if was_variable(one.name)}, set()
     named = {one.name for one in model.graph.initializer if not _ANONYMOUS.match(one.name)}
     newer = any(
         entry.key.startswith("pkg.torch")

@@ -34,8 +34,8 @@ def model_of(nodes, constants, producer="pytorch", newer=False):
     return helper.make_model(graph, producer_name=producer)
 
 
-def found(model):
-    weights = find_weights(model, constants_of(model.graph), ["images"])
+def found(model, own=None):
+    weights = find_weights(model, constants_of(model.graph), ["images"], "model.path=a.onnx", own)
     return {name for name in weights if name != "0.weight"}
 
 
@@ -66,7 +66,31 @@ def test_a_number_is_a_weight_where_pytorch_names_it(producer, newer, weights, s
     names = ["block.alpha", "scale", "/Constant_output_0", "val_3"]
     constants = {name: number(1.3, rank) for rank, name in enumerate(names)}
     assert found(model_of([("Mul", name) for name in names], constants, producer, newer)) == weights
-    assert ("learned: scale stay" in caplog.text) == said
+    assert ("a single number was learned, so taken" in caplog.text) == said
+    assert ("randomized: scale (1.3)" in caplog.text) == said
+
+
+@pytest.mark.parametrize("producer", ["pytorch", "tf2onnx", "onnxruntime.transformers"])
+def test_of_a_number_that_no_formula_has_it_is_said_that_nothing_tells(producer, caplog):
+    constants = {"onnx::Mul_5": number(0.7312847), "val_6": number(0.5), "/gelu": number(2**-0.5)}
+    assert not found(model_of([("Mul", name) for name in constants], constants, producer))
+    assert "model.path=a.onnx: nothing tells whether a single number was learned" in caplog.text
+    assert "randomized: onnx::Mul_5 (0.731285)\n" in caplog.text
+
+
+def test_a_number_that_was_a_variable_of_tensorflow_is_a_weight(caplog):
+    """As converters call it."""
+    names = ["net/gain/mul/ReadVariableOp:0", "net/gelu/mul/x:0", "shift/read"]
+    constants = {name: number(0.5) for name in names}
+    model = model_of([("Mul", name) for name in names], constants, "tf2onnx")
+    assert found(model) == {names[0], names[2]} and not caplog.text
+
+
+def test_a_number_is_a_weight_where_the_network_says_so(caplog):
+    """Where it is exported here, nothing is left to be told."""
+    constants = {"scale": number(0.7312847), "val_3": number(0.3312847)}
+    model = model_of([("Mul", name) for name in constants], constants, newer=True)
+    assert found(model, Named(["scale"], [], [])) == {"scale"} and not caplog.text
 
 
 def test_what_is_computed_with_a_number_makes_it_no_weight():
