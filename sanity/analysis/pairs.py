@@ -8,7 +8,7 @@ import pandas as pd
 
 from sanity.analysis import intervals
 from sanity.analysis.means import by_image
-from sanity.analysis.schemes import name_schemes, scheme_keys
+from sanity.analysis.schemes import by_content, name_schemes, scheme_keys
 from sanity.errors import ConfigError, did_you_mean
 from sanity.results.columns import owner
 
@@ -104,6 +104,7 @@ def _areas(
     names = ["path", "method", "metric"]
     kinds = chosen.drop_duplicates(names)[[*names, *(k for k in keys if k not in names)]]
     kinds = kinds.reset_index(drop=True).astype(dict.fromkeys(names, str))
+    kinds = by_content(kinds, [key for key in keys if key not in names])
     of_methods = [key for key in keys if (owner(key) or ("",))[0] == "method"]
     rest = [key for key in keys if key not in of_methods]
     kinds["setting"] = name_schemes(kinds, rest, within=["metric"])

@@ -12,8 +12,10 @@ import pandas as pd
 
 from sanity.analysis.alike import check_alike
 from sanity.errors import ConfigError
+from sanity.files import read_json
 from sanity.results.columns import counts, owner
 from sanity.results.load import load_completed, read_runs
+from sanity.results.recorded import digests
 from sanity.results.tables import SCORES
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
     kinds = scores.drop_duplicates(["path", "method", "metric"])[
         ["path", "method", "metric", *keys]
     ].reset_index(drop=True)
-    kinds["scheme"] = name_schemes(kinds, keys)
+    kinds["scheme"] = name_schemes(by_content(kinds, keys), keys)
     scores = scores.merge(kinds[["path", "method", "metric", "scheme"]], how="left")
     seed = ["seed"] if "seed" in scores else []
     keys = ["scheme", *seed, "method", "metric", "stage", "image"]
@@ -78,6 +80,36 @@ def load_schemes(paths: Sequence[str | Path]) -> pd.DataFrame:
 def scheme_keys(scores: pd.DataFrame) -> list[str]:
     """The columns of scores that set runs apart."""
     return [key for key in scores.columns if key not in SCORES and counts(key).scheme]
+
+
+def by_content(kinds: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The rows, with one path for one content: the first of those that it had.
+
+    A path says where something lay. The same photographs may lie elsewhere on another machine.
+
+    Args:
+        kinds: Rows of runs, whose folders the column `path` has; "" where nobody knows.
+        keys: Columns of the configuration.
+    """
+    paths = [str(path) for path in kinds["path"]]
+    files = {path: Path(path) / "run.json" for path in set(paths)}
+    found = {path: digests((path and read_json(file)) or {}) for path, file in files.items()}
+    return kinds.assign(
+        **{
+            key: first_paths(list(kinds[key]), [found[path].get(key) for path in paths])
+            for key in keys
+            if kinds[key].nunique() > 1 and any(key in known for known in found.values())
+        }
+    )
+
+
+def first_paths(values: Sequence[Any], contents: Sequence[str | None]) -> list[Any]:
+    """The values, but the first one of those of one content for them all; None: it has none."""
+    first: dict[str, Any] = {}
+    return [
+        value if content is None else first.setdefault(content, value)
+        for value, content in zip(values, contents, strict=True)
+    ]
 
 
 def name_schemes(
@@ -113,7 +145,9 @@ def _numbered(columns: Sequence[pd.Series]) -> np.ndarray:
     return numbers
 
 
-def differing(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def differing(
+    runs: Sequence[Mapping[str, Any]], infos: Sequence[Mapping[str, Any]] | None = None
+) -> dict[str, list[str]]:
     """The keys in which runs differ, with each run's value; one of those that say the same.
 
     A key of a method or metric that some runs do not have (`–`) sets runs apart only if those that
@@ -121,12 +155,15 @@ def differing(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
     Args:
         runs: The columns of each, see `config_columns`.
+        infos: What run.json says of each, by which paths of one content are one; without, by name.
     """
+    contents = [digests(info) for info in infos or [{}] * len(runs)]
     keys = dict.fromkeys(key for run in runs for key in run)
     found: dict[str, list[str]] = {}
     seen = set()
     for key in in_order(keys):
-        values = [as_text(run.get(key)) if key in run else "–" for run in runs]
+        shown = [as_text(run.get(key)) if key in run else "–" for run in runs]
+        values = first_paths(shown, [content.get(key) for content in contents])
         known = [value for run, value in zip(runs, values, strict=True) if key in run]
         if len(set(known if owner(key) else values)) < 2:
             continue

@@ -1,6 +1,7 @@
 """What a finished run says of itself."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from sanity.results.columns import flatten
 
 log = logging.getLogger(__name__)
 
+_DIGEST = re.compile("[0-9a-f]{64}")
 SWEEP = "SANITY_SWEEP"  # the variable that tells a job how many there are, and over what
 # What a run writes and `force=true` removes; the log stays, as it tells what happened.
 OWNED = (
@@ -260,3 +262,10 @@ def order_of(info: dict[str, Any], config: dict[str, Any]) -> str | None:
 def metric_nodes(run: Path, info: dict[str, Any]) -> dict[str, Any]:
     """A run's metrics with their settings, those added by rescoring among them."""
     return {**(configuration(run).get("metric") or {}), **info.get("rescored", {})}
+
+
+def digests(info: Mapping[str, Any]) -> dict[str, str]:
+    """What stands for a path's content in what run.json says of a run, by the path's key."""
+    content = info.get("content")
+    flat = flatten(content) if isinstance(content, Mapping) else {}
+    return {key: v for key, v in flat.items() if isinstance(v, str) and _DIGEST.fullmatch(v)}

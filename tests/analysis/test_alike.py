@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sanity.analysis.pairs import rank_methods
 from sanity.analysis.schemes import load_schemes
 from sanity.analysis.verdict_tables import verdict_tables
 from sanity.errors import ConfigError
@@ -55,6 +56,28 @@ def test_runs_of_other_layers_are_not_averaged(tmp_path):
     )
     make(tmp_path / "another", 1, layers=layers, randomization="random_order")
     assert len(load_schemes([tmp_path / "another"]))
+
+
+def test_the_same_content_at_another_path_is_the_same(tmp_path, caplog):
+    """As photographs that each machine of a sweep has in a place of its own."""
+    lay = [("/here", "a"), ("/there", "a"), ("/there", "b"), ("/here", None)]
+    for seed, (path, content) in enumerate(lay):
+        run = make_run(tmp_path / str(seed), seed=seed, masks=None)
+        info = json.loads((run / "run.json").read_text())
+        info["columns"]["data.path"] = path
+        info["content"] = {"data": {"path": content * 64 if content else path}}
+        (run / "run.json").write_text(json.dumps(info))
+
+    def found(*seeds):
+        scores = load_schemes([tmp_path / str(seed) for seed in seeds])
+        groups = [group["values"] for group in collect(scores)["groups"]]
+        return scores["scheme"].unique().tolist(), groups, len(rank_methods(scores))
+
+    assert found(0, 1) == ([""], [{}], 2 * 2)
+    apart = ["data.path=/here", "data.path=/there"]
+    assert found(0, 1, 2) == (apart, [{"data.path": key[10:]} for key in apart], 2 * 2 * 2)
+    assert found(1, 3)[0] == apart[::-1]  # of a run that recorded no content nothing is known
+    assert not caplog.text
 
 
 def test_images_that_some_draws_lack_are_said_and_left_out(tmp_path, caplog):

@@ -45,7 +45,8 @@ def collect(
     methods, controls = _methods(scores, runs)
     # A key that sets schemes apart counts though a seed may say the same.
     apart = differing(
-        [{key: value for key, value in run.shown.items() if counts(key).scheme} for run in runs]
+        [{key: value for key, value in run.shown.items() if counts(key).scheme} for run in runs],
+        [run.info for run in runs],
     )
     differ = {**differing([run.shown for run in runs]), **apart}
     shown_runs = _runs(runs, {key: differ[key] for key in differ}, thresholds)
