@@ -12,7 +12,7 @@ from sanity.network.channels_last import put_channels_last
 from sanity.network.flatten import flatten
 from sanity.network.graph import FlatGraph, is_padded_depthwise, trace_graph
 from sanity.network.grouped import make_differentiable
-from sanity.network.products import has_stacks, stack_rightly
+from sanity.network.products import has_stacks, refuse_in_loops, stack_rightly
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def _differentiable(function: Any, drop: bool = True) -> FlatGraph:
     images = function.inputs[0]
     spec = tf.TensorSpec(images.shape, images.dtype)
     graph = put_channels_last(flatten(function, drop), spec)
+    refuse_in_loops(graph, spec)
     return stack_rightly(make_differentiable(graph, spec), spec)
 
 

@@ -15,8 +15,10 @@ import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
+from sanity.errors import ConfigError
+from sanity.network.anatomy.loops import LOOPS, find_body
 from sanity.network.custom_gradients import KIND
-from sanity.network.graph import FlatGraph, op_of, tensor_of
+from sanity.network.graph import FlatGraph, op_of, tensor_of, trace_graph
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +51,7 @@ def stack_rightly(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
         graph: A network.
         images: What it takes.
     """
-    found = [
-        node
-        for node in graph.graph_def.node
-        if node.op == "BatchMatMulV2" and not node.attr["adj_x"].b and KIND not in node.attr
-    ]
+    found = _products(graph)
     wrong = _wrong(graph, found, [images])
     if wrong and images.shape[0] is None:  # some sizes are known only if that of a batch is
         several = [tf.TensorSpec([n, *images.shape[1:]], images.dtype) for n in (2, 3)]
@@ -69,9 +67,83 @@ def stack_rightly(graph: FlatGraph, images: tf.TensorSpec) -> FlatGraph:
     return replace(graph, graph_def=new)
 
 
+def refuse_in_loops(graph: FlatGraph, images: tf.TensorSpec) -> None:
+    """Refuses such products in what loops repeat: these are not rewritten.
+
+    Args:
+        graph: A network.
+        images: What it takes.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for loop in graph.nodes.values():
+        if loop.op not in LOOPS:
+            continue
+        body, arguments = find_body(graph, loop, {})
+        for node in _products(body):
+            left, right = _factors(graph, loop, body, arguments, node, images)
+            single = right.rank is not None and all(size == 1 for size in right[:-2])
+            if single and left.rank == 4 and left[1] == 1:
+                raise ConfigError(
+                    f"the model multiplies {left} by one matrix {right} in a loop ({node.name} in "
+                    f"{loop.name}), which TensorFlow computes wrongly on some processors: export "
+                    "it without the loop, or without the second axis, which has one entry"
+                )
+
+
 def has_stacks(graph: FlatGraph) -> bool:
     """Whether products of a graph were taken as stacks of one axis."""
     return any(f"/{_SCOPE}/" in node.name for node in graph.graph_def.node)
+
+
+def _products(graph: FlatGraph) -> list[NodeDef]:
+    """The products of a graph that may be such, by their op."""
+    return [
+        node
+        for node in graph.graph_def.node
+        if node.op == "BatchMatMulV2" and not node.attr["adj_x"].b and KIND not in node.attr
+    ]
+
+
+def _factors(
+    graph: FlatGraph,
+    loop: NodeDef,
+    body: FlatGraph,
+    arguments: Sequence[str],
+    product: NodeDef,
+    images: tf.TensorSpec,
+) -> list[tf.TensorShape]:
+    """The shapes of a product's factors in what a loop repeats, as they are at first.
+
+    Args:
+        graph: With the loop.
+        loop: The op.
+        body: What it repeats, see `find_body`.
+        arguments: The names of its arguments.
+        product: In the body.
+        images: What the graph takes.
+    """
+    outer = [tensor_of(source) for source in loop.input if not source.startswith("^")]
+    computed = [tensor for tensor in outer if op_of(tensor) in graph.nodes]
+    whole = GraphDef(library=graph.graph_def.library)
+    whole.MergeFrom(body.graph_def)
+    found: list[tf.TensorShape] = []
+
+    def trace(images: Any) -> Any:
+        into = tf.compat.v1.get_default_graph()
+        values = {f"{name}:0": into.capture(tensor) for name, tensor in graph.captures.items()}
+        values |= dict(zip(computed, graph.build(images, computed), strict=True))
+        values[f"{graph.input}:0"] = images
+        given = {name: values[tensor] for name, tensor in zip(arguments, outer, strict=True)}
+        for source in product.input[:2]:
+            if (tensor := given.get(op_of(source))) is None:
+                (tensor,) = replace(body, graph_def=whole).build(images, [tensor_of(source)], given)
+            found.append(tensor.shape)
+        return images
+
+    trace_graph(trace, [images])
+    return found
 
 
 def _wrong(

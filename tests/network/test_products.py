@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sanity.errors import ConfigError
 from sanity.network.classifier import Classifier
 from sanity.network.flatten import flatten
 from sanity.network.products import has_stacks, multiply, stack_rightly
@@ -91,3 +92,26 @@ def test_other_products_stay_as_they_are(product):
     images = tf.TensorSpec([None, 1, 16, 12])
     graph = flatten(tf.function(lambda x: {"y": whole(x)}).get_concrete_function(images))
     assert stack_rightly(graph, images) is graph
+
+
+def looped(shape):
+    """A classifier that multiplies stacks by one matrix in a loop."""
+    matrix = tf.Variable(np.eye(12, dtype=np.float32), name="one/kernel")
+
+    def network(x):
+        seen = tf.reshape(x, shape)
+        _, seen = tf.while_loop(
+            lambda i, y: i < 3, lambda i, y: (i + 1, tf.tanh(tf.matmul(y, matrix))), [0, seen]
+        )
+        return tf.reduce_mean(tf.reshape(seen, [-1, 16, 12]), 1)
+
+    return Classifier(network, (8, 8, 3))
+
+
+def test_in_a_loop_they_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"in a loop \(.*MatMul.* in .*hile.*\), which TensorFlow"
+    ):
+        looped([-1, 1, 16, 12])
+    for shape in ([-1, 16, 12], [-1, 2, 8, 12]):
+        assert looped(shape).n_classes == 12
