@@ -12,7 +12,7 @@ from sanity.checked import checked, make
 from sanity.config.job import compose
 from sanity.data import Images
 from sanity.errors import ConfigError
-from sanity.methods import GradientMethod, Method
+from sanity.methods import Cost, GradientMethod, Method
 from sanity.methods.base import as_method
 from sanity.methods.points import noisy
 from sanity.randomness import generator
@@ -159,6 +159,10 @@ def test_it_says_whether_it_looks_at_the_network(name):
     blind = bool(np.array_equal(other, masks))
     # Those whose verdict is known are blind, and no controls, so that they get one.
     assert blind if name.startswith("known_") else method.control == blind
+
+
+def test_costs_add_up_and_multiply():
+    assert Cost(3, 2) + Cost(1, 5) == Cost(4, 7) and Cost(3, 2) * 4 == Cost(12, 8)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -53,6 +53,15 @@ def test_draws_of_other_types_are_taken(network):
     np.testing.assert_array_equal(again.draw(TOP), one[TOP])
 
 
+def test_a_stage_may_leave_some_of_its_variables_as_trained(network):
+    """As one that damages some of them; of which none is changed is no stage."""
+
+    def draw(trained, name):
+        return keyed(trained, name) if name == TOP else trained[name]
+
+    assert len(stages(network, draw)) == 3
+
+
 def test_one_array_for_several_draws(network):
     kept = {}
 
@@ -90,6 +99,10 @@ RANDOM = np.random.default_rng(0)
         (lambda trained, name: None, r"draw of top/kernel gives NoneType, .* of \(16, 7\)"),
         (lambda trained, name: trained[name][:1], r"draw of top/kernel gives \(1, 7\), but it"),
         (lambda trained, name: trained[name] * np.nan, "values that are not finite in float32"),
+        (
+            lambda trained, name: np.where(trained[name] == trained[name].max(), np.inf, 0),
+            "values that are not finite in float32",
+        ),
         (
             lambda trained, name: np.full(trained[name].shape, 1e300),
             "values that are not finite in float32",
