@@ -33,32 +33,34 @@ _SAID = {
     DEPENDS: ("changes by one metric and not by another", "change by one metric and not another"),
     ALIKE: ("paints the same for every image", "paint the same for every image"),
     INCONCLUSIVE: ("cannot be told yet", "cannot be told yet"),
-    INVALID: ("has no valid scores", "have no valid scores"),
+    INVALID: ("cannot be judged", "cannot be judged"),
 }
 
 
 def meaning(found: "pd.DataFrame") -> str:
     """A sentence on what the methods do, by the primary metric; "" where none has a verdict.
 
-    Verdicts that lean are taken for what they lean to, and that is said.
+    Verdicts that lean are taken for what they lean to, and said apart.
 
     Args:
         found: Verdicts, see `analysis.verdicts.verdicts`.
     """
     rows = [row for row in records(found) if row["primary"] and row["verdict"] != NONE]
+    leaning = [row for row in rows if row.get("leans")]
+    sentences = [_sentence([row for row in rows if not row.get("leans")])]
+    if leaning:
+        few = max(row["images"] for row in leaning)
+        images = "one image" if few == 1 else f"{few} images"
+        sentences.append(f"As far as {images} can tell, {_sentence(leaning)}")
+    return " ".join(filter(None, sentences))
+
+
+def _sentence(rows: Sequence[Mapping[str, Any]]) -> str:
     groups: dict[str, list[str]] = {verdict: [] for verdict in _SAID}
     for row in rows:
         groups[row.get("leans") or row["verdict"]].append(row["method"])
     parts = [_part(names, _SAID[verdict]) for verdict, names in groups.items() if names]
-    if not parts:
-        return ""
-    said = "; ".join(parts) + "."
-    leaning = [row for row in rows if row.get("leans")]
-    if leaning:
-        few = max(row["images"] for row in leaning)
-        images = "one image" if few == 1 else f"{few} images"
-        said = f"As far as {images} can tell, {said}"
-    return said
+    return "; ".join(parts) + "." if parts else ""
 
 
 def _part(names: Sequence[str], said: tuple[str, str]) -> str:

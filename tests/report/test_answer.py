@@ -129,6 +129,21 @@ def test_one_draw_that_decides_names_how_to_see_others(others, said):
     assert "Next" not in found and "Next" not in for_file(one.parts)
 
 
+def test_what_leans_is_told_from_what_is_decided():
+    early = {"kept": 0.99, "open": 0.45, "lost": 0.0}
+    scores = scores_of(early, images=6, metrics=("ssim",))
+    wide = scores["image"].str[1:].astype(int) % 2 * 0.3
+    scores["value"] += wide * ((scores["method"] == "open") & (scores["stage"] > 0))
+    one = answer(scores)
+    rows = one.found.set_index("method")
+    assert rows.loc["open", "leans"] == "insensitive"
+    assert list(rows.loc[["kept", "lost"], "verdict"]) == ["insensitive", "sensitive"]
+    said = " ".join(for_file(one.parts).split())
+    decided, _, leaning = said.partition("As far as 6 images can tell, ")
+    assert "kept keeps its masks" in decided and "lost changes with" in decided
+    assert "open keeps its masks" in leaning and "kept" not in leaning and "lost" not in leaning
+
+
 def test_what_leans_says_so_and_by_which_command_it_is_settled():
     text = for_file(answer(scores_of(images=3), settled=SETTLED).parts)
     assert "leans insensitive" in lines(text, "guided_backprop")[0]

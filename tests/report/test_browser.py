@@ -658,22 +658,57 @@ def test_what_is_cut_has_arrows_and_outliers_their_names(browser, tmp_path):
     browser.wait(READY)
     marks = {
         method: browser.run(
-            f"""((row) => ["path.arrow", "line.interval", "circle.few", "circle.image"]
+            f"""((row) => ["path.arrow", "line.interval", "circle.image", "path.image"]
               .map((kind) => row.querySelectorAll(kind).length))(document.querySelector(
               "#answer-table tr.verdict[data-method={method}]"))"""
         )
         for method in ("gradient", "guided_backprop")
     }
-    assert marks == {"gradient": [1, 1, 0, 7], "guided_backprop": [0, 1, 0, 7]}
+    assert marks == {"gradient": [1, 1, 0, 7], "guided_backprop": [0, 1, 7, 0]}
     names = "[...document.querySelectorAll('#answer-table text.odd')].map((n) => n.textContent)"
     assert browser.run(names) == ["far_away"]
     few = make_run(tmp_path / "few", images=images[:2], change=odd, masks=None)
     browser.open(write(tmp_path / "few.html", load_schemes([few])))
     browser.wait(READY)
     count = "document.querySelectorAll('#answer-table {}').length"
-    assert browser.run(count.format("circle.few")) == 4
+    assert browser.run(count.format("circle.few")) == 2
+    assert browser.run(count.format("path.few")) == 2  # of gradient's, beyond the axis
     assert browser.run(count.format("line.interval")) == 0
     assert browser.run(count.format("path.arrow")) == 0
+
+
+@pytest.mark.parametrize("width", [1400, 1281, 1000, 390])
+def test_what_leans_leaves_the_drawing_free(browser, tmp_path, width):
+    run = make_run(tmp_path / "run", images=("a", "b"), change=odd, masks=None)
+    browser.open(write(tmp_path / "report.html", load_schemes([run])), width=width)
+    browser.wait(READY)
+    covered = """[...document.querySelectorAll('#answer-table tr.verdict')].filter((row) => {
+      const box = (name) => row.querySelector(name).getBoundingClientRect();
+      const [why, plot] = [box('.why'), box('.plot')];
+      return why.right > plot.left && why.bottom > plot.top && why.top < plot.bottom;
+    }).length"""
+    assert browser.run(covered) == 0
+
+
+def test_the_headline_of_many_methods_names_some(browser, tmp_path):
+    methods = tuple(f"method{k}" for k in range(9))
+    run = make_run(tmp_path / "run", images=tuple("abcdefg"), methods=methods, masks=None)
+    browser.open(write(tmp_path / "report.html", load_schemes([run])))
+    browser.wait(READY)
+    said = browser.run("document.querySelector('.headline .sentence').innerText")
+    assert said.count("method") == 4 and " and 5 others keep their masks" in said
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [("cascading", "over stage 1 of 3, with"), ("independent", "no verdicts, as there are no")],
+)
+def test_the_caption_for_latex_names_the_stages_that_count(browser, tmp_path, order, said):
+    run = make_run(tmp_path / "run", randomization=order, masks=None)
+    browser.open(write(tmp_path / "report.html", load_schemes([run])))
+    browser.wait(READY)
+    browser.run(SAVED)
+    assert said in saved(browser, "#verdicts-latex")[1].decode()
 
 
 def test_a_step_leaves_the_gallery_where_it_is(opened):

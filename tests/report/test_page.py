@@ -231,6 +231,40 @@ def test_the_answer_is_one_sentence():
     ]
 
 
+def test_the_answer_on_what_cannot_be_judged_says_nothing_of_its_masks():
+    def row(method, verdict, early):
+        row = {"method": method, "metric": "ssim", "verdict": verdict, "early": early}
+        return {**row, "leans": "", "evidence": "so; x 1"}
+
+    def said(verdict):
+        rows = [row("a", verdict, 0.9), row("b", verdict, 0.1)]
+        return [part["said"] for part in headline({"verdicts": rows}, "ssim", [])]
+
+    assert said("invalid") == ["cannot be judged (so)"]
+    assert said("inconclusive")[1] == "changes least (early similarity 0.90), b most (0.10)"
+
+
+def test_what_is_decided_is_not_said_to_be_unsure_and_what_leans_is_not_recommended():
+    def row(method, verdict, leans=""):
+        row = {"method": method, "metric": "ssim", "verdict": verdict, "early": 0.5}
+        return {**row, "leans": leans, "evidence": "3 images are fewer than 5"}
+
+    def said(*rows):
+        group = {"verdicts": list(rows), "layers": [""] * 4, "order": "cascading", "early": 1}
+        group |= {"seeds": [0, 1], "settling": "more"}
+        assert "fewer" not in str(headline(group, "ssim", []))  # the line below says it
+        found = explanation(group, "ssim", [])
+        return found["What it shows"][0], " ".join(found["What to do"])
+
+    leaning = row("c", "inconclusive", "sensitive")
+    unsure, advice = said(row("a", "insensitive"), row("b", "sensitive"), leaning)
+    assert unsure.startswith("Of c this is how it looks so far;")
+    assert "Instead of a, use b to ask" in advice
+    unsure, advice = said(row("a", "inconclusive", "insensitive"), leaning)
+    assert unsure.startswith("This is how it looks so far;")
+    assert "Instead of a, use c to ask" in advice
+
+
 def test_how_sure_the_answer_is_names_what_other_metrics_lean_to():
     def row(method, metric, verdict, leans=""):
         return {"method": method, "metric": metric, "verdict": verdict, "leans": leans, "images": 7}

@@ -163,29 +163,29 @@ def headline(group: Group, metric: str, controls: Sequence[str]) -> list[Part]:
     for verdict, said in _SAID.items():
         alike = [row for row in rows if row["verdict"] == verdict and not row.get("leans")]
         if alike:
-            parts.append(_part(alike, said, verdict))
+            parts.append(_part(alike, said, verdict in (DEPENDS, INCONCLUSIVE, INVALID)))
     for verdict, said in _LEANS.items():
         alike = [row for row in rows if row.get("leans") == verdict]
         if alike:
-            parts.append(_part(alike, said, verdict))
+            parts.append(_part(alike, said, because=False))  # of too few images: that is said below
     if not parts and rows:
         parts.append({"methods": [], "said": f"No verdicts: {reason(rows[0])}"})
-    able = [row for row in rows if _known(row["early"]) and row["verdict"] != ALIKE]
+    able = [row for row in rows if _known(row["early"]) and row["verdict"] not in (ALIKE, INVALID)]
     decided = {INSENSITIVE, SENSITIVE}
     if len(able) > 1 and not any({row["verdict"], row.get("leans")} & decided for row in rows):
         most, least = able[0], able[-1]
         said_ = (
-            f"keeps most of its masks (early similarity {most['early']:z.2f}), {least['method']}"
-            f" least ({least['early']:z.2f})"
+            f"changes least (early similarity {most['early']:z.2f}), {least['method']}"
+            f" most ({least['early']:z.2f})"
         )
         parts.append({"methods": [most["method"]], "said": said_})
     return parts
 
 
-def _part(rows: Sequence[Mapping[str, Any]], said: tuple[str, str, str], verdict: str) -> Part:
+def _part(rows: Sequence[Mapping[str, Any]], said: tuple[str, str, str], because: bool) -> Part:
     words = said[0 if len(rows) == 1 else 1] + said[2]
     why = {reason(row) for row in rows}
-    if verdict in (DEPENDS, INCONCLUSIVE, INVALID) and len(why) == 1 and (one := why.pop()):
+    if because and len(why) == 1 and (one := why.pop()):
         words += f" ({one})"
     return {"methods": [row["method"] for row in rows], "said": words}
 
@@ -249,12 +249,17 @@ def explanation(group: Group, metric: str, controls: Sequence[str]) -> dict[str,
         " network's decision is gone, while its lower blocks still see the image."
     )
     by: dict[str, list[str]] = {}
-    leaning = False
+    decided: dict[str, list[str]] = {}
+    leaning = []
     for row in group["verdicts"]:
         if row["metric"] == metric and row["method"] not in controls:
             by.setdefault(row.get("leans") or row["verdict"], []).append(row["method"])
-            leaning = leaning or bool(row.get("leans"))
-    unsure = ["This is how it looks so far; more images must confirm it."] if leaning else []
+            decided.setdefault(row["verdict"], []).append(row["method"])
+            leaning += [row["method"]] if row.get("leans") else []
+    some = {INSENSITIVE, SENSITIVE, DEPENDS} & set(decided)
+    of = f"Of {_list(leaning)} this" if leaning and some else "This"
+    unsure = [f"{of} is how it looks so far; more images must confirm it."] if leaning else []
+    advised = decided if some else by  # of what is decided, if anything is
     return {
         "What was done": [done, *([early] if group["early"] else [])],
         "What it shows": [*unsure, *_shows(by, bool(controls))],
@@ -263,7 +268,7 @@ def explanation(group: Group, metric: str, controls: Sequence[str]) -> dict[str,
             " about what the network used.",
             "What another network, other images or another draw of the weights would give.",
         ],
-        "What to do": [*_settle(group), *_advice(by, group, _contradicted(group, by))],
+        "What to do": [*_settle(group), *_advice(advised, group, _contradicted(group, advised))],
     }
 
 

@@ -3,6 +3,9 @@
 const [FROM, TO] = [-0.25, 1.1]; // of the axis of early similarities
 const onAxis = (v) => `${((100 * (clamp(v, FROM, TO) - FROM)) / (TO - FROM)).toFixed(2)}%`;
 const line = (v, kind, more) => s("line", { class: kind, x1: onAxis(v), x2: onAxis(v), y1: 0, y2: "100%", ...more });
+const beyond = (v) => v < FROM || v > TO;
+/* An arrowhead at the end of the axis beyond which a value lies. */
+const arrowhead = (v, long, half) => `M0,0L${v < FROM ? long : -long},${-half}V${half}Z`;
 /* A piece of a drawing in pixels, at a place in percent. */
 const at = (x, y, ...inside) => s("svg", { x, y, overflow: "visible" }, inside);
 
@@ -60,12 +63,14 @@ const dotPlot = (of, row, metric) => {
   const y = 13;
   if (!few && known(low) && known(high)) {
     svg.append(s("line", { class: "interval", x1: onAxis(low), x2: onAxis(high), y1: y, y2: y, stroke: look.color }));
-    if (low < FROM) svg.append(at("0%", y, s("path", { class: "arrow", d: "M0,0L8,-5V5Z", fill: look.color })));
-    if (high > TO) svg.append(at("100%", y, s("path", { class: "arrow", d: "M0,0L-8,-5V5Z", fill: look.color })));
+    for (const end of [low, high].filter(beyond)) svg.append(at(onAxis(end), y, s("path", { class: "arrow", d: arrowhead(end, 8, 5), fill: look.color })));
   }
-  each.value.forEach((v, i) =>
-    svg.append(s("circle", { class: few ? "image few" : "image", cx: onAxis(v), cy: y, r: few ? 4 : 2.5, stroke: look.color }, s("title", {}, `${of.images[each.image[i]]} ${short(v)}`))));
-  svg.append(at(onAxis(early), y, s("path", { class: "mean", d: few ? "M0,-9V9" : "M0,-6L6,0L0,6L-6,0Z", fill: look.color, stroke: look.color, "stroke-width": few ? 2.5 : 1 })));
+  each.value.forEach((v, i) => {
+    const [kind, stroke, about_] = [few ? "image few" : "image", look.color, s("title", {}, `${of.images[each.image[i]]} ${short(v)}`)];
+    svg.append(beyond(v) ? at(onAxis(v), y, s("path", { class: kind, d: arrowhead(v, 9, 6), stroke }, about_)) : s("circle", { class: kind, cx: onAxis(v), cy: y, r: few ? 4 : 2.5, stroke }, about_));
+  });
+  const mean_ = beyond(early) ? arrowhead(early, 11, 7) : few ? "M0,-9V9" : "M0,-6L6,0L0,6L-6,0Z";
+  svg.append(at(onAxis(early), y, s("path", { class: "mean", d: mean_, fill: look.color, stroke: look.color, "stroke-width": few ? 2.5 : 1 })));
   for (const [i, v] of odd) {
     const side = v > 0.6 ? "end" : v < 0.2 ? "start" : "middle";
     svg.append(s("text", { class: "odd", x: onAxis(v), y: 34, "text-anchor": side }, middle(of.images[i], 20)));

@@ -116,7 +116,9 @@ const verdictsTable = (rounded) => {
 };
 const verdictsCaption = () => {
   const of = group();
-  return `${document.querySelector("h1").textContent}: early similarity by ${state.metric} (0 another image's mask, 1 unchanged) over stages 1–${of.early} of ${last()}, with 95 % intervals; threshold ${of.thresholds.threshold}.`;
+  const title = document.querySelector("h1").textContent;
+  if (!of.early) return `${title}: no verdicts, as there are no early stages.`;
+  return `${title}: early similarity by ${state.metric} (0 another image's mask, 1 unchanged) over ${windowOf(of.thresholds.early)}, with 95 % intervals; threshold ${of.thresholds.threshold}.`;
 };
 const copyText = async (text, said, node) => {
   try {
