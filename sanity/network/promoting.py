@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
+from sanity.network.anatomy.formulas import follows_formula
 from sanity.network.anatomy.parameters import selects
 from sanity.network.anatomy.single_numbers import may_be_learned, say_untold, was_variable
 from sanity.network.anatomy.ways import FACTORS, PRODUCTS, SUMS
@@ -28,9 +29,10 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
     added to, multiplied with or put beside these values from the first product on: what stands
     before it is preprocessing. Single numbers are more often of a formula: they are weights where
     products, norms and biases take them as they are, and where they were variables; of others that
-    no formula would have it is said that nothing tells. An array of 8 or 16 bits, with what makes
-    floating-point numbers of it, is one weight, called as the op that gives these. A graph that
-    reads variables stays as it is: what is constant beside variables is meant to be.
+    no formula would have it is said that nothing tells. Coordinates and sinusoids of positions are
+    none. An array of 8 or 16 bits, with what makes floating-point numbers of it, is one weight,
+    called as the op that gives these. A graph that reads variables stays as it is: what is constant
+    beside variables is meant to be.
 
     Args:
         graph: The network.
@@ -42,7 +44,11 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
     values = {name: value for name, value in _arrays(graph).items() if value.size}
     products = [n for n in graph.valued & graph.nodes.keys() if graph.nodes[n].op in PRODUCTS]
     after = graph.behind(products)
-    weights = {name: value for name, value in values.items() if _is_weight(graph, name, after)}
+    weights = {
+        name: value
+        for name, value in values.items()
+        if _is_weight(graph, name, after) and not follows_formula(value)
+    }
     single = [n for n, value in weights.items() if value.size == 1 and not _is_learned(graph, n)]
     untold = {n: value for n in single if may_be_learned(value := weights.pop(n))}
     say_untold(model, untold)

@@ -13,6 +13,7 @@ from sanity.models.importing import spatial
 from sanity.models.importing.arrangement import find_arrangement, shape_of
 from sanity.models.importing.elementwise import DTYPES
 from sanity.models.importing.graph import DOMAINS, Run, check_operators, constants_of, run_nodes
+from sanity.models.importing.told import named_of, told_of
 from sanity.models.importing.values import Sizes, Value, first, last
 from sanity.models.importing.weights import Named, Weight, find_weights, without_tables
 from sanity.models.inputs import Input
@@ -40,7 +41,7 @@ def entry(
         model: With all weights.
         asked: `model.input_shape`, for what the model leaves open.
         key: What messages call it: `model.path=…`.
-        own: What the network that it was exported from calls its own, if known.
+        own: What the network that it was exported from calls its own; None for what the file says.
 
     Raises:
         ConfigError: An operator is not converted.
@@ -57,6 +58,7 @@ def entry(
         ) from error
     check_operators(graph, key)
     taken = [one for one in graph.input if one.name not in constants]
+    own = named_of(told_of(model), constants) if own is None else own
     weights = find_weights(model, constants, [one.name for one in taken], key, own)
     if own is not None:
         weights = without_tables(weights, own, key)

@@ -2,12 +2,13 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sanity.network.anatomy.formulas import follows_formula, has_two_values
 from sanity.network.anatomy.single_numbers import may_be_learned, say_untold, was_variable
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _SLOPES = frozenset({"PRelu"})
 _OF_WEIGHTS = PRODUCTS | NORMS | _SLOPES  # they take nothing else beside values
 _VALUELESS = frozenset("Shape Size".split())
 _SHOWN = 5  # names in a message
+_FEW, _MASK = 2, 8  # entries of what has two values: without and with a name of its own
 # What exporters call a constant that has no name in the code that it was exported from.
 _ANONYMOUS = re.compile(r"^(onnx::|_?val_?\d|const|/|\d+$|.*_output_\d+$|.*::)")
 _ENDS: dict[str, tuple[str, ...]] = {  # of the inputs behind the first, as PyTorch calls them
@@ -42,11 +44,13 @@ class Named:
         parameters: What is learned.
         measured: What may be measured, as running means are.
         tables: What else it keeps.
+        computed: Constants that were computed of parameters before the export.
     """
 
     parameters: Collection[str]
     measured: Collection[str]
     tables: Collection[str]
+    computed: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def find_weights(
     those that meet these values behind the first product; what stands before is preprocessing.
     Single numbers are more often of a formula than learned: they are weights where products, norms
     and slopes take them as they are, and where PyTorch or TensorFlow names them as parameters. Of
-    others that no formula would have it is said that nothing tells.
+    others that no formula would have it is said that nothing tells. What a formula gives is none,
+    as coordinates, unless PyTorch names it so.
 
     Args:
         model: With the graph.
@@ -99,8 +104,11 @@ def find_weights(
         if node.op_type in PRODUCTS or after.intersection(inputs):
             after.update(node.output)
     learned, maybe = _parameters(model)
-    learned = {*learned, *(named.parameters if named else ())}
+    own = {*named.parameters} if named else set[str]()
+    computed = {*named.computed} if named else set[str]()
+    learned = {*learned, *own}
     untold: dict[str, np.ndarray] = {}
+    made_up: list[str] = []
     found: dict[str, Weight] = {}
     taken: set[str] = set()
     for name, value in constants.items():
@@ -113,11 +121,14 @@ def find_weights(
             if not named and (name in maybe or may_be_learned(value)):
                 untold[name] = value
             continue
-        if _is_made_up(name, value, {node.op_type for node, _ in met}):
+        if name not in own and name not in computed and _is_made_up(name, value, met):
+            made_up += [name] if (value != value.flat[0]).any() else []
             continue
-        own = unique(_path(name, met), taken)
-        found[name] = Weight(own, value, _groups(readers[name]))
+        path = unique(_path(name, met, anonymous=name in computed), taken)
+        found[name] = Weight(path, value, _groups(readers[name]))
     say_untold(key, untold)
+    if made_up:
+        log.info("%s: not randomized, as coordinates, masks and the like: %s", key, _shown(made_up))
     return found
 
 
@@ -132,19 +143,17 @@ def without_tables(found: Mapping[str, Weight], named: Named, key: str) -> dict[
         key: What messages call the model.
     """
     whole = all(name in found for name in named.parameters)
-    known = {*named.parameters, *named.measured}
+    known = {*named.parameters, *named.measured, *named.computed}
     stay = {
         name: weight.name
         for name, weight in found.items()
         if name not in known and (whole or name in named.tables)
     }
     if stay:
-        rest = f" and {len(stay) - _SHOWN} more" if len(stay) > _SHOWN else ""
-        shown = ", ".join([*stay.values()][:_SHOWN]) + rest
         log.info(
             "%s: not randomized, as no parameters of the network: %s (nn.Parameter makes one)",
             key,
-            shown,
+            _shown([*stay.values()]),
         )
     return {name: weight for name, weight in found.items() if name not in stay}
 
@@ -179,15 +188,27 @@ def _parameters(model: "ModelProto") -> tuple[set[str], set[str]]:
     return known, named - known
 
 
-def _is_made_up(name: str, value: np.ndarray, ops: set[str]) -> bool:
-    """Whether a constant without a name of its own is none that was learned.
+def _is_made_up(name: str, value: np.ndarray, met: list[tuple["NodeProto", int]]) -> bool:
+    """Whether a constant is none that was learned.
 
-    So is one of two numbers, as a mask of attention, and one of a single number where a norm
-    scales by it: exporters write group norm as instance norm that scales by 1, and then scale.
+    So are coordinates and sinusoids of positions, what has two values where no product takes it, as
+    a mask of attention, and without a name of its own a single number, if but a product takes it
+    as it is: exporters write group norm as instance norm that scales by 1, and then scale.
     """
-    if not _ANONYMOUS.match(name) or ops & (PRODUCTS | _SLOPES):
-        return False
-    return np.unique(value).size < (2 if ops & NORMS else 3)
+    few = _FEW if _ANONYMOUS.match(name) else _MASK
+    if (value == value.flat[0]).all():
+        direct = {node.op_type for node, _ in met if name in node.input}
+        return few == _FEW and not direct & (PRODUCTS | _SLOPES)
+    if not {node.op_type for node, _ in met} & _OF_WEIGHTS and value.size >= few:
+        if has_two_values(value):
+            return True
+    return follows_formula(value)
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest
 
 
 def unique(name: str, taken: set[str]) -> str:
@@ -221,9 +242,9 @@ def as_path(name: str) -> str:
     return re.sub(r"/+", "/", path).strip("/_")
 
 
-def _path(name: str, met: list[tuple["NodeProto", int]]) -> str:
+def _path(name: str, met: list[tuple["NodeProto", int]], *, anonymous: bool) -> str:
     """What a weight is called: by its own name, or by where it is taken where it has none."""
-    if not _ANONYMOUS.match(name):
+    if not (anonymous or _ANONYMOUS.match(name)):
         return as_path(name) or "weight"
     node, index = met[0]
     ends = _ENDS.get(node.op_type, ())

@@ -103,6 +103,19 @@ def test_what_is_computed_with_a_number_makes_it_no_weight():
     assert found(model) == {"raw"}
 
 
+@pytest.mark.parametrize("name", ["attn_mask", "onnx::Add_3"])
+def test_coordinates_and_masks_are_no_weights(name, caplog):
+    """Whatever they are called; of blank numbers, those that have no name."""
+    caplog.set_level("INFO", logger="sanity")
+    places = np.stack(np.meshgrid(np.arange(4.0), np.arange(4.0)), -1).astype(np.float32)
+    mask = np.where(DRAW.random((4, 4)) < 0.5, 0, -100).astype(np.float32)
+    for value in (places, mask):
+        assert found(model_of([("Add", name)], {name: value})) == set()
+    assert f"coordinates, masks and the like: {name}" in caplog.text
+    blank = found(model_of([("Add", name)], {name: np.zeros((4, 4), np.float32)}))
+    assert blank == ({name} if name == "attn_mask" else set())
+
+
 NAMED = Named(["fc.weight"], ["norm.mean"], ["coordinates"])
 
 
