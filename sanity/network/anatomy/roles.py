@@ -92,6 +92,8 @@ def _role(ways: Ways, own: tuple[int, ...], met: Meeting) -> Role:
         return "kernel", *(own[0], own[-1])
     if node.op in FACTORS:
         return _factor(ways, own, met)
+    if node.op in SUMS and way.fans and not (way.left or way.joined):
+        return "kernel", *way.fans  # of what makes positions of coordinates
     if node.op in (*SUMS, "SquaredDifference"):
         return _distance(ways, met) or _summand(ways, own, met)
     if node.op in _SIDE_BY_SIDE:
@@ -105,9 +107,11 @@ def _kernel_fans(ways: Ways, own: tuple[int, ...], met: Meeting) -> tuple[int, i
     found = None if shape is None else fans(met.node, met.index, shape)
     if met.way.fans:  # of one of several factors
         rows, columns = met.way.fans
+        if met.node.op != "Einsum" and met.index == 0:  # a learned query: it meets keys of images
+            return (columns, rows) if met.way.left else (rows, columns)
         attribute = "transpose_b" if met.node.op == "MatMul" else "adj_y"
         turned = attribute in met.node.attr and met.node.attr[attribute].b
-        return (columns, rows) if turned else (rows, columns)
+        return (columns, rows) if turned != met.way.turned else (rows, columns)
     return found or fans(met.node, met.index, own) or (math.prod(own),) * 2
 
 

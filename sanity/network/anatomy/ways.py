@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.node_def_pb2 import NodeDef
 
 from sanity.network.anatomy.loops import LOOPS, find_body
-from sanity.network.graph import FlatGraph, op_of, tensor_of, trace_graph
+from sanity.network.graph import NORMS, FlatGraph, op_of, tensor_of, trace_graph
 
 Shape = tuple[int | None, ...]
 Root = Literal["", "root", "inverse"]
@@ -57,6 +57,8 @@ class Way:
         divides: Something was divided by it.
         bounds: It says where values are cut off or to what they are rounded.
         fans: Of its entries in a product of parameters, as in a low-rank update.
+        turned: What that product gives was transposed since.
+        left: It stood on the left in that product, as learned queries do before their kernel.
     """
 
     joined: Literal["", "factor", "shift"] = ""
@@ -67,6 +69,8 @@ class Way:
     divides: bool = False
     bounds: bool = False
     fans: tuple[int, int] | None = None
+    turned: bool = False
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,12 +186,25 @@ class Ways:
         if node.op in _ROUNDINGS and way.divides:
             return replace(way, bounds=True)
         if node.op in PRODUCTS and way.fans is None:
-            return replace(way, fans=self._fans(node, index))
+            return replace(way, fans=self._fans(node, index), left=index == 0)
         if node.op in FACTORS | SUMS:
             return self._combined(node, index, way)
-        if node.op == "Transpose" and way.fans:
-            way = replace(way, fans=way.fans[::-1])
+        if node.op in NORMS and index in (1, 2):  # of a kernel that is standardized
+            return replace(way, joined=way.joined or ("factor" if index == 1 else "shift"))
+        if node.op == "Transpose" and way.fans and self._turns(node):
+            way = replace(way, turned=not way.turned)
         return replace(way, root=self._rooted(node, index, way.root))
+
+    def _turns(self, node: NodeDef) -> bool:
+        """Whether a transpose takes a matrix's columns away from the end, where a product sums.
+
+        One that puts heads before tokens does not.
+        """
+        order = self.graph.nodes.get(op_of(node.input[1]))
+        if order is None or order.op != "Const":
+            return True
+        axes = tf.make_ndarray(order.attr["value"].tensor).ravel()
+        return bool(axes[-1] != len(axes) - 1)
 
     def _rooted(self, node: NodeDef, index: int, root: Root) -> Root:
         if node.op in PASSES or node.op == "Neg":
@@ -320,8 +337,10 @@ def fans(node: NodeDef, index: int, shape: Shape) -> tuple[int, int] | None:
     if node.op in ("Conv2D", "Conv3D"):
         return positions * inputs, positions * outputs
     if node.op in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):
-        # A transposed convolution's kernel is stored as (h, w, outputs, inputs).
-        return positions * outputs, positions * inputs
+        # A transposed convolution's kernel is stored as (h, w, outputs, inputs). With strides of s,
+        # one output meets every s-th row and column of it only.
+        strides = math.prod(node.attr["strides"].list.i) or 1
+        return max(round(positions * outputs / strides), 1), positions * inputs
     if node.op == "DepthwiseConv2dNative":
         # One output of a depthwise convolution sums over one channel only.
         return positions, positions * outputs
@@ -333,9 +352,15 @@ def fans(node: NodeDef, index: int, shape: Shape) -> tuple[int, int] | None:
 
 
 def _einsum_fans(equation: str, index: int, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Fans of an operand of `tf.einsum`: it sums over the axes that the result lacks."""
+    """Fans of an operand of `tf.einsum`: it sums over the axes that the result lacks.
+
+    Axes that both operands and the result have are of groups, each with a kernel of its own.
+    """
     operands, result = equation.replace(" ", "").split("->")
-    axes = operands.split(",")[index].replace("...", "")
+    parts = operands.split(",")
+    axes = parts[index].replace("...", "")
     sizes = dict(zip(reversed(axes), reversed(shape), strict=False))
+    others = {*"".join(parts[:index] + parts[index + 1 :])}
     fan_in = math.prod(size for axis, size in sizes.items() if axis not in result)
-    return fan_in, math.prod(size for axis, size in sizes.items() if axis in result)
+    feeds = [size for axis, size in sizes.items() if axis in result and axis not in others]
+    return fan_in, math.prod(feeds)

@@ -221,3 +221,92 @@ def test_what_chooses_of_a_kernel_is_not_drawn_and_no_kernel(name):
     parameters = Classifier(network, (8, 8, 3)).parameters
     assert (parameters["conv/beside"].kind, parameters["conv/beside"].learned) == ("other", False)
     assert parameters["conv/kernel"].fan_in == 27
+
+
+def fans_of(function, shape, *variables):
+    classifier = Classifier(function, shape, variables={v.name: v for v in variables})
+    return {n: (p.kind, p.fan_in, p.fan_out) for n, p in classifier.parameters.items()}
+
+
+def drawn(name, *shape):
+    return tf.Variable(np.random.default_rng(0).normal(size=shape).astype(np.float32), name=name)
+
+
+def test_a_transposed_convolution_sums_over_what_its_strides_leave():
+    kernel, head = drawn("up", 4, 4, 5, 3), drawn("head", 5, 6)
+
+    def function(x):
+        x = tf.nn.conv2d_transpose(x, kernel, [tf.shape(x)[0], 16, 16, 5], 2)
+        return tf.nn.tanh(tf.reduce_mean(x, [1, 2])) @ head
+
+    assert fans_of(function, (8, 8, 3), kernel, head)["up:0"] == ("kernel", 2 * 2 * 3, 4 * 4 * 5)
+
+
+def test_groups_of_a_sum_have_fans_of_their_own():
+    kernel, head = drawn("groups", 4, 12, 7), drawn("head", 28, 6)
+
+    def function(x):
+        x = tf.reshape(tf.reduce_mean(x, 1), [-1, 4, 12])
+        x = tf.einsum("ngi,gio->ngo", x, kernel)
+        return tf.reshape(tf.nn.tanh(x), [-1, 28]) @ head
+
+    assert fans_of(function, (8, 16, 3), kernel, head)["groups:0"] == ("kernel", 12, 7)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_learned_querys_kernel_sums_over_its_channels(turned):
+    """With heads, which a transpose puts before the queries; keys may come transposed."""
+    query, own = drawn("query", 5, 24), drawn("own", 24, 8)
+    key, head = drawn("key", 3, 8), drawn("head", 80, 6)
+
+    def function(x):
+        q = tf.transpose(tf.reshape(query @ own, [5, 2, 4]), [1, 0, 2])[None]
+        k = tf.reshape(tf.reshape(x, [-1, 3]) @ key, [-1, 16, 2, 4])
+        if turned:
+            scores = tf.matmul(q, tf.transpose(k, [0, 2, 3, 1]))
+        else:
+            scores = tf.matmul(q, tf.transpose(k, [0, 2, 1, 3]), transpose_b=True)
+        rows = tf.matmul(tf.nn.softmax(scores), tf.transpose(k, [0, 2, 1, 3]))
+        return tf.reshape(rows, [-1, 40]) @ head[:40]
+
+    found = fans_of(function, (4, 4, 3), query, own, key, head)
+    assert found["own:0"] == ("kernel", 24, 8)
+    assert found["query:0"][1] == 24
+
+
+def test_gains_and_offsets_of_a_standardized_kernel_are_no_kernels():
+    kernel, gain, offset = drawn("kernel", 3, 3, 3, 6), drawn("gain", 6), drawn("offset", 6)
+
+    def function(x):
+        flat = tf.reshape(kernel, [1, 1, 27, 6])
+        mean, variance = tf.nn.moments(flat, [0, 1, 2])
+        made = tf.raw_ops.FusedBatchNormV3(
+            x=flat, scale=gain, offset=offset, mean=mean, variance=variance, is_training=False
+        ).y
+        return tf.reduce_mean(
+            tf.nn.tanh(tf.nn.conv2d(x, tf.reshape(made, kernel.shape), 1, "SAME")), [1, 2]
+        )
+
+    found = fans_of(function, (8, 8, 3), kernel, gain, offset)
+    assert [found[f"{name}:0"][0] for name in ("kernel", "gain", "offset")] == [
+        "kernel",
+        "scale",
+        "bias",
+    ]
+
+
+def test_what_makes_positions_of_coordinates_is_a_kernel():
+    """As Swin V2's continuous positions: a network on a grid, added to scores of attention."""
+    first, bias, second = drawn("first", 2, 32), drawn("bias", 32), drawn("second", 32, 3)
+    conv, head = drawn("conv", 2, 2, 3, 3), drawn("head", 16, 6)
+    grid = np.stack(np.meshgrid(np.arange(4.0), np.arange(4.0)), -1).astype(np.float32)
+
+    def function(x):
+        places = tf.nn.relu(tf.reshape(grid, [-1, 2]) @ first + bias) @ second
+        x = tf.reshape(tf.nn.conv2d(x, conv, 2, "SAME"), [-1, 3, 16]) + tf.transpose(places)
+        return tf.reduce_mean(tf.nn.tanh(x), 1) @ head
+
+    found = fans_of(function, (8, 8, 3), first, bias, second, conv, head)
+    assert found["first:0"] == ("kernel", 2, 32)
+    assert found["second:0"] == ("kernel", 32, 3)
+    assert found["bias:0"][0] == "bias"

@@ -145,7 +145,7 @@ def low_rank_updates(make):
 @network(4, 4, 6)
 def kernels_of_all_kinds(make):
     depthwise, transposed = make("kernel", 3, 3, 6, 2, fans=(9, 18)), make("kernel", 2, 2, 5, 12)
-    make.fans["n1/" + make._lie] = (48, 20)
+    make.fans["n1/" + make._lie] = (12, 20)
     one_dimensional, equation = make("kernel", 3, 5, 4, fans=(15, 12)), make("kernel", 4, 2, 3)
     make.fans["n3/" + make._lie] = (4, 6)
     stack, stored = make("kernel", 2, 6, 6, fans=(6, 6)), make("kernel", 5, 6, fans=(6, 5))
