@@ -106,7 +106,7 @@ def find_weights(
     learned, maybe = _parameters(model)
     own = {*named.parameters} if named else set[str]()
     computed = {*named.computed} if named else set[str]()
-    learned = {*learned, *own}
+    learned = {*learned, *own, *computed}
     untold: dict[str, np.ndarray] = {}
     made_up: list[str] = []
     found: dict[str, Weight] = {}
