@@ -1,17 +1,22 @@
 """The loop over units: resuming, and what a run says of its methods."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import sanity
+from sanity.analysis.thresholds import Thresholds
 from sanity.data.folder import _Files
 from sanity.errors import ConfigError
+from sanity.experiment.compute import _verdicts
 from sanity.files import read_json
+from sanity.metrics import Ssim
 from sanity.randomization import Randomization
 from sanity.results import load_predictions, load_runs
 from sanity.results.tables import PREDICTIONS
+from tests.analysis.test_verdicts import constant, scores_of
 from tests.pieces import QUICK, run_interrupted
 
 
@@ -99,3 +104,22 @@ def test_fresh_draws_are_made_once(small, monkeypatch):
     assert all(
         one[name] is two[name] for one, two in zip(first, again, strict=True) for name in one
     )
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        ({}, "insensitive"),
+        ({"survives": {"parameters": 9, "of": 10, "variables": {"k": 9}}}, "invalid"),
+        ({"begins_at_output": False}, "none"),
+        ({"order": "independent"}, "none"),
+        ({"thresholds": Thresholds(threshold=0.99)}, "sensitive"),
+    ],
+)
+def test_verdicts_are_judged_by_all_that_is_known_of_the_randomization(known, verdict):
+    scores = scores_of(constant(0.9), constant(0.1, spread=0))
+    by = {"order": "cascading", "begins_at_output": True, "survives": None}
+    by = SimpleNamespace(**{**by, "thresholds": Thresholds(), **known})
+    work = SimpleNamespace(methods={}, metrics={"ssim": Ssim()}, judged_by=by)
+    found, facts = _verdicts(work, scores, None, None)
+    assert found["verdict"].tolist() == [verdict] == [row["verdict"] for row in facts["verdicts"]]

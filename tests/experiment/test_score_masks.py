@@ -133,6 +133,17 @@ def test_scores_nulls_verdicts_and_page(here, monkeypatch):
     assert sanity.pairwise_tests(scores)["method"].tolist() == ["gradient"] * 2
 
 
+def test_a_metric_that_cannot_tell_gives_no_verdict_here_either(here, unfinished):
+    """With a quarter of another mask's tiles noise is not 0.9 alike: by that, all would be low."""
+    result = score_masks(
+        of_kind("npz", here, arrays()), [*FAST, "randomization=cascading", "verdict.threshold=0.9"]
+    )
+    rows = result.verdicts[result.verdicts["metric"] == "spearman"].set_index("method")
+    assert rows.loc["gradient", "verdict"] == "inconclusive"
+    assert "it is too strict to say sensitive" in rows.loc["gradient", "why"]
+    assert rows.loc["guided", "early"] == pytest.approx(1)
+
+
 def test_the_same_masks_are_the_same_run_and_others_are_not(here, unfinished, caplog):
     path = of_kind("npz", here, arrays())
     first = score_masks(path, FAST)
