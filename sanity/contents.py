@@ -346,7 +346,12 @@ def _read(name: str, find: Callable[[str], T], option: str) -> T:
         return find(name)
     except OSError as error:
         said = f"{option}: {name} cannot be read" if option else f"Cannot read {name}"
-        raise ConfigError(f"{said}: {error.strerror or error}") from error
+        link = ", it is a link that leads nowhere: remove it" if _is_dangling(name) else ""
+        raise ConfigError(f"{said}: {error.strerror or error}{link}") from error
+
+
+def _is_dangling(name: str) -> bool:
+    return os.path.islink(name) and not os.path.exists(name)
 
 
 def _add_entries(path: Path, new: dict[str, Any], most: int) -> None:

@@ -44,11 +44,14 @@ def stages_of(
         raise _refused(f"two stages are called {', '.join(sorted(twice))}: each needs its own name")
     kept: dict[str, np.ndarray] = {}
     stages = [replace(s, index=int(s.index), draw=_sound_draw(s, classifier, kept)) for s in stages]
+    asked: set[str] = set()
     for stage in stages:
         trained = (np.array_equal(stage.draw(n), classifier.trained[n]) for n in stage.variables)
         if stage.variables and all(trained):
             raise _refused(f"the stage {stage.layer} changes nothing: it draws the trained values")
-        for name in stage.variables[:1]:
+        new = [name for name in stage.variables if name not in asked]
+        asked.update(new)
+        for name in new or stage.variables[:1]:
             if not np.array_equal(stage.draw(name), stage.draw(name)):
                 raise _refused(
                     f"the stage {stage.layer} gives other values of {name} when it is asked again: "

@@ -112,6 +112,12 @@ RANDOM = np.random.default_rng(0)
             lambda trained, name: RANDOM.standard_normal(trained[name].shape),
             "stage top gives other values of top/kernel when it is asked again",
         ),
+        (
+            lambda trained, name: (
+                keyed(trained, name) if name == TOP else RANDOM.random(trained[name].shape)
+            ),
+            "stage stem gives other values of stem/kernel when it is asked again",
+        ),
     ],
 )
 def test_draws_that_are_refused(network, draw, said):
