@@ -93,7 +93,7 @@ class Preparation:
             pooled = f" with pool={self.pool}" if side > 1 and self.pool > 1 else ""
             raise ConfigError(
                 f"{key}{pooled} needs masks of at least {needed}×{needed} pixels, but they have"
-                f" {shape[0]}×{shape[1]}: smaller numbers fit"
+                f" {shape[0]}×{shape[1]}"
             )
 
     def prepare(self, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

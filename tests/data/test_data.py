@@ -469,7 +469,7 @@ def test_a_file_that_is_no_image_is_named(tmp_path, content):
 
 def test_a_broken_link_is_named(tmp_path):
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
-    refused(Folder(path=str(tmp_path)), "b.png cannot be read: No such file or directory, it is a link that leads nowhere")
+    refused(Folder(path=str(tmp_path)), "b.png cannot be read: .* a link that leads nowhere")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])

@@ -774,8 +774,8 @@ def test_there_are_the_options_that_were_promised():
     ("name", "shape", "message"),
     [
         ("ssim", (8, 30), "metric.ssim.sigma=1.5 needs masks of at least 11×11 pixels, but they"),
-        ("ssim_paper_text", (4, 4, 3), "metric.ssim_paper_text.window=5 needs .* have 4×4: smaller numbers fit$"),
-        ("hog", (28, 28), "hog.pixels_per_cell=16 with cells_per_block=3 needs .* 48×48 .* 28×28: smaller numbers fit$"),
+        ("ssim_paper_text", (4, 4, 3), "metric.ssim_paper_text.window=5 needs .* have 4×4$"),
+        ("hog", (28, 28), "hog.pixels_per_cell=16 with cells_per_block=3 needs .* 48×48 .* 28×28$"),
     ],
 )
 def test_small_masks_are_refused_in_a_sentence(name, shape, message):
