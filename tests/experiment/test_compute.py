@@ -67,9 +67,10 @@ def test_nothing_waits_for_the_last_image(tmp_path, monkeypatch):
 
     monkeypatch.setattr("sanity.data.ahead._PIECE", 1)
     monkeypatch.setattr(_Files, "read", broken)
-    with pytest.raises(ConfigError, match="last one cannot"):
+    with pytest.raises(ConfigError, match="last one cannot") as raised:
         sanity.run(overrides=overrides)
-    assert list((tmp_path / "one").glob("*/*/parts/g000000-000001-s*.parquet"))
+    parts = list((tmp_path / "one").glob("*/*/parts/g000000-000001-s*.parquet"))
+    assert parts, raised.getrepr(style="short")
 
 
 def test_a_method_is_no_control_for_its_name(tmp_path):

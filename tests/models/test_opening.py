@@ -7,7 +7,7 @@ import tensorflow as tf
 from sanity.methods import AttentionRollout
 from sanity.models import SavedModel
 from sanity.network.classifier import Classifier
-from tests.models.test_inputs import saved
+from tests.models.test_fitting import saved
 
 X = np.random.default_rng(1).random((4, 12, 8, 3), np.float32)
 TARGETS = np.array([0, 3, 4, 1])

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from sanity.errors import ConfigError
 from sanity.models import TFLite
-from tests.models.test_inputs import same
+from tests.models.test_fitting import same
 
 X = np.random.default_rng(1).random((4, 12, 8, 3), np.float32)
 DRAW = np.random.default_rng(0)

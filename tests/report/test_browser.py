@@ -397,6 +397,8 @@ def test_tooltips_are_the_means_of_the_scores(opened, one):
 
 
 def test_a_tap_on_a_stage_moves_there_and_shows_numbers(opened):
+    opened.run("document.getElementById('panels').scrollIntoView()")  # then it is painted
+    opened.wait("document.querySelector('#panels .large')")
     opened.run("document.querySelector('#panels .large').scrollIntoView({block: 'center'})")
     left, top, x = opened.run(
         """(() => { const chart = document.querySelector("#panels .large .chart");

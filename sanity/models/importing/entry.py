@@ -13,6 +13,7 @@ from sanity.models.importing import spatial
 from sanity.models.importing.arrangement import find_arrangement, shape_of
 from sanity.models.importing.elementwise import DTYPES
 from sanity.models.importing.graph import DOMAINS, Run, check_operators, constants_of, run_nodes
+from sanity.models.importing.sequences import cut_instead
 from sanity.models.importing.told import named_of, told_of
 from sanity.models.importing.values import Sizes, Value, first, last
 from sanity.models.importing.weights import Named, Weight, find_weights, without_tables
@@ -38,7 +39,7 @@ def entry(
     Inputs that the graph takes for maps are given with channels last.
 
     Args:
-        model: With all weights.
+        model: With all weights; sequences in it are written otherwise.
         asked: `model.input_shape`, for what the model leaves open.
         key: What messages call it: `model.path=…`.
         own: What the network that it was exported from calls its own; None for what the file says.
@@ -56,6 +57,7 @@ def entry(
             f"{key} has weights that cannot be read: copy it, and the files beside it, anew "
             f"({DETAILS})"
         ) from error
+    cut_instead(graph, constants)
     check_operators(graph, key)
     taken = [one for one in graph.input if one.name not in constants]
     own = named_of(told_of(model), constants) if own is None else own
