@@ -2,7 +2,7 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ConfigError(Exception):
@@ -51,3 +51,9 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
     """The end of a sentence that refuses a word: `"; did you mean prefixWORD?"`, or nothing."""
     found = near(word, known)
     return f"; did you mean {prefix}{found[0]}?" if found else ""
+
+
+def name_some(words: Sequence[str], most: int = 20) -> str:
+    """`a, b, c` or, of many, the first ones and how many more there are."""
+    more = f" … and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(map(str, words[:most])) + more

@@ -91,15 +91,15 @@ def by_content(kinds: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         kinds: Rows of runs, whose folders the column `path` has; "" where nobody knows.
         keys: Columns of the configuration.
     """
+    apart = [key for key in keys if kinds[key].nunique() > 1]
+    if not apart:
+        return kinds
     paths = [str(path) for path in kinds["path"]]
-    files = {path: Path(path) / "run.json" for path in set(paths)}
-    found = {path: digests((path and read_json(file)) or {}) for path, file in files.items()}
+    infos = {path: read_json(Path(path) / "run.json") for path in set(paths) if path}
+    found = {path: digests(info or {}) for path, info in infos.items()}
+    contents = {key: [found.get(path, {}).get(key) for path in paths] for key in apart}
     return kinds.assign(
-        **{
-            key: first_paths(list(kinds[key]), [found[path].get(key) for path in paths])
-            for key in keys
-            if kinds[key].nunique() > 1 and any(key in known for known in found.values())
-        }
+        **{key: first_paths(list(kinds[key]), of) for key, of in contents.items() if any(of)}
     )
 
 

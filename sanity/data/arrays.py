@@ -17,10 +17,10 @@ from sanity.checked import Text, checked
 from sanity.contents import Content, hash_parts, paths_among
 from sanity.data.base import ImageSpec
 from sanity.data.folder import Label, find_label
-from sanity.data.images import Fit, Images, Resample, Shape, name_some, to_input
+from sanity.data.images import Fit, Images, Resample, Shape, to_input
 from sanity.data.pixels import Pixels
 from sanity.data.selection import Selection
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, name_some
 from sanity.files import check_codecs, quiet
 
 log = logging.getLogger(__name__)

@@ -25,12 +25,11 @@ from sanity.data.images import (
     Resample,
     Shape,
     check_channels,
-    name_some,
     verify,
 )
 from sanity.data.selection import Selection
 from sanity.data.targets import find_class, imagenet_class_names
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, name_some
 
 log = logging.getLogger(__name__)
 

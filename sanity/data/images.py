@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 import numpy as np
 
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, name_some
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -117,12 +117,6 @@ def _label(value: Any) -> int | None:
     if not whole or isinstance(value, bool) or value < 0:
         raise _unsound(f"labels must be classes from 0, or None where unknown, not {value!r}")
     return int(value)
-
-
-def name_some(words: Sequence[str], most: int = 20) -> str:
-    """`a, b, c` or, of many, the first ones and how many more there are."""
-    more = f" … and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(map(str, words[:most])) + more
 
 
 @contextmanager

@@ -18,11 +18,10 @@ from sanity.data.images import (
     Images,
     Resample,
     check_channels,
-    name_some,
 )
 from sanity.data.selection import Selection
 from sanity.data.targets import find_class
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, name_some
 
 if TYPE_CHECKING:
     import pyarrow as pa

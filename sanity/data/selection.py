@@ -9,8 +9,8 @@ from pydantic import Field
 
 from sanity.checked import checked
 from sanity.data.base import Dataset
-from sanity.data.images import Shape, name_some
-from sanity.errors import ConfigError
+from sanity.data.images import Shape
+from sanity.errors import ConfigError, name_some
 
 
 @checked

@@ -5,8 +5,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from sanity.data.images import Images, name_some
-from sanity.errors import ConfigError, near
+from sanity.data.images import Images
+from sanity.errors import ConfigError, name_some, near
 
 
 def imagenet_class_names() -> list[str]:

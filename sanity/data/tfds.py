@@ -18,11 +18,10 @@ from sanity.data.images import (
     Images,
     Resample,
     check_channels,
-    name_some,
 )
 from sanity.data.parquet import known_label
 from sanity.data.selection import Selection
-from sanity.errors import ConfigError
+from sanity.errors import ConfigError, name_some
 
 _SUFFIXES = (".tfrecord", ".array_record")  # of the two formats that are read
 _BEFORE, _AFTER = 12, 4  # bytes of a TFRecord's length with its checksum, and of the content's

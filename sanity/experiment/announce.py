@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sanity.data.images import Images, name_some
+from sanity.data.images import Images
+from sanity.errors import name_some
 from sanity.experiment.effort import Times
 from sanity.experiment.forecast import Forecast, measure_times, seconds_a_mask
 from sanity.experiment.idle import idle_settings

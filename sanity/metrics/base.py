@@ -316,7 +316,7 @@ def check_sizes(
         except ConfigError as error:
             refused[name] = str(error)
     fit = ",".join(name for name in metrics if name not in refused)
-    out = f"; 'metric=[{fit}]' leaves it out" if fit else "; smaller numbers of it fit"
+    out = f"; 'metric=[{fit}]' leaves it out" if fit else "; metric=[spearman] takes any by default"
     for name, why in refused.items():
         if demanded is None or name in demanded or not fit:
             raise ConfigError(f"{why}{out}")

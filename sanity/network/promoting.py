@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.graph_pb2 import GraphDef
 
-from sanity.network.anatomy.formulas import follows_formula
+from sanity.network.anatomy.formulas import follows_formula, say_made_up
 from sanity.network.anatomy.parameters import selects
 from sanity.network.anatomy.single_numbers import may_be_learned, say_untold, was_variable
 from sanity.network.anatomy.ways import FACTORS, PRODUCTS, SUMS
@@ -44,11 +44,10 @@ def promote_constants(graph: FlatGraph, model: str) -> tuple[FlatGraph, dict[str
     values = {name: value for name, value in _arrays(graph).items() if value.size}
     products = [n for n in graph.valued & graph.nodes.keys() if graph.nodes[n].op in PRODUCTS]
     after = graph.behind(products)
-    weights = {
-        name: value
-        for name, value in values.items()
-        if _is_weight(graph, name, after) and not follows_formula(value)
-    }
+    weights = {name: value for name, value in values.items() if _is_weight(graph, name, after)}
+    made_up = [name for name, value in weights.items() if follows_formula(value)]
+    weights = {name: value for name, value in weights.items() if name not in made_up}
+    say_made_up(model, made_up)
     single = [n for n, value in weights.items() if value.size == 1 and not _is_learned(graph, n)]
     untold = {n: value for n in single if may_be_learned(value := weights.pop(n))}
     say_untold(model, untold)

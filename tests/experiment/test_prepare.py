@@ -52,7 +52,10 @@ def test_a_metric_that_nobody_named_is_left_out_of_small_masks(tmp_path, caplog)
     ("wanted", "said"),
     [
         ("metric=[ssim,hog]", r"at least 48×48 .*; 'metric=\[ssim\]' leaves it out$"),
-        ("metric=[hog]", r"at least 48×48 pixels, .* \d+×\d+; smaller numbers of it fit$"),
+        (
+            "metric=[hog]",
+            r"at least 48×48 pixels, .* \d+×\d+; metric=\[spearman\] takes any by default$",
+        ),
         ("verdict.primary=hog", "primary=hog must be a metric of the run that can give verdicts"),
         ("objective=early.gradient.hog", r"objective=early\.gradient\.hog"),
     ],

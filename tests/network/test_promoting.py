@@ -170,3 +170,20 @@ def test_weights_of_eight_bits_are_one_weight_with_their_scales():
     )
     np.testing.assert_allclose(classifier.trained["conv/kernel"], whole * scale, rtol=1e-6)
     np.testing.assert_allclose(classifier.logits(X), quantized(X), rtol=1e-4, atol=1e-3)
+
+
+def test_coordinates_behind_a_convolution_are_no_weights_and_named(caplog):
+    """As a table of them that a frozen graph keeps; what is drawn beside it stays a weight."""
+    caplog.set_level("INFO", "sanity")
+    draw = np.random.default_rng(3)
+    kernel, bias = (draw.normal(size=size).astype(np.float32) for size in ((3, 3, 3, 8), 8))
+
+    def function(x):
+        x = tf.nn.conv2d(x, tf.constant(kernel, name="conv/kernel"), 1, "VALID")
+        x = x + tf.constant(bias, name="shift")
+        row = tf.constant(np.linspace(-1, 1, 8, dtype=np.float32), name="coordinates")
+        return tf.reduce_mean(tf.tanh(x) * row, [1, 2])
+
+    classifier = Classifier(function, (8, 8, 3), name="mine")
+    assert list(classifier.parameters) == ["conv/kernel", "shift"]
+    assert "mine: not randomized, as coordinates, masks and the like: coordinates" in caplog.text

@@ -2,13 +2,14 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sanity.network.anatomy.formulas import follows_formula, has_two_values
+from sanity.errors import name_some
+from sanity.network.anatomy.formulas import follows_formula, has_two_values, say_made_up
 from sanity.network.anatomy.single_numbers import may_be_learned, say_untold, was_variable
 
 if TYPE_CHECKING:
@@ -127,8 +128,7 @@ def find_weights(
         path = unique(_path(name, met, anonymous=name in computed), taken)
         found[name] = Weight(path, value, _groups(readers[name]))
     say_untold(key, untold)
-    if made_up:
-        log.info("%s: not randomized, as coordinates, masks and the like: %s", key, _shown(made_up))
+    say_made_up(key, made_up)
     return found
 
 
@@ -153,7 +153,7 @@ def without_tables(found: Mapping[str, Weight], named: Named, key: str) -> dict[
         log.info(
             "%s: not randomized, as no parameters of the network: %s (nn.Parameter makes one)",
             key,
-            _shown([*stay.values()]),
+            name_some([*stay.values()], _SHOWN),
         )
     return {name: weight for name, weight in found.items() if name not in stay}
 
@@ -203,12 +203,6 @@ def _is_made_up(name: str, value: np.ndarray, met: list[tuple["NodeProto", int]]
         if has_two_values(value):
             return True
     return follows_formula(value)
-
-
-def _shown(names: Sequence[str]) -> str:
-    """The first of many names, and how many more there are."""
-    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + rest
 
 
 def unique(name: str, taken: set[str]) -> str:

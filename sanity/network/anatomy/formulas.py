@@ -1,13 +1,19 @@
 """Arrays that a formula gives, as coordinates, masks and sinusoids of positions: not learned."""
 
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+from sanity.errors import name_some
+
+log = logging.getLogger(__name__)
 
 _FEW = 8  # entries, of which less tells nothing
 _SOME = 64  # places that tell coordinates from most weights
 _MOST = 4  # coordinates of a place
+_SHOWN = 5  # names in a message
 _LARGEST = 2**22  # entries of such an array
 
 
@@ -27,6 +33,21 @@ def has_two_values(values: np.ndarray) -> bool:
     first = values.flat[0]
     other = values[values != first]
     return bool(other.size and (other == other[0]).all())
+
+
+def say_made_up(model: str, names: Sequence[str]) -> None:
+    """Says once which constants of a model are no weights, as a formula gives them.
+
+    Args:
+        model: What messages call it.
+        names: Of the constants.
+    """
+    if names:
+        log.info(
+            "%s: not randomized, as coordinates, masks and the like: %s",
+            model,
+            name_some(names, _SHOWN),
+        )
 
 
 def _is_even_row(values: np.ndarray) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sanity.errors import name_some
+
 log = logging.getLogger(__name__)
 
 _EXACT = 2e-7  # of a number: how far off what a formula gives may be in float32
@@ -57,12 +59,11 @@ def say_untold(model: str, numbers: Mapping[str, np.ndarray]) -> None:
     """
     if numbers:
         named = [f"{name} ({float(value.ravel()[0]):.6g})" for name, value in numbers.items()]
-        rest = [f"{len(named) - _SHOWN} more"] * (len(named) > _SHOWN)
         log.warning(
             "%s: nothing tells whether %s learned, so taken for constant and never randomized: %s",
             model,
             "a single number was" if len(named) == 1 else f"{len(named)} single numbers were",
-            ", ".join(named[:_SHOWN] + rest),
+            name_some(named, _SHOWN),
         )
 
 
